@@ -1,0 +1,42 @@
+//! Row images: the values of one row as the log carries them.
+
+use bytes::Bytes;
+
+/// One column of a row image.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Datum {
+    /// SQL NULL.
+    Null,
+    /// Unknown: the log does not carry it. An unchanged TOAST value, or a column outside the replica identity.
+    Absent,
+    /// The text form, as the type's output function writes it. Always UTF-8.
+    Text(Bytes),
+}
+
+impl Datum {
+    /// The text form; `None` for NULL and absent values.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(bytes) => std::str::from_utf8(bytes).ok(),
+            Self::Null | Self::Absent => None,
+        }
+    }
+}
+
+/// A row value never reaches a log: only its kind and length are printed.
+impl std::fmt::Debug for Datum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Null => f.write_str("Null"),
+            Self::Absent => f.write_str("Absent"),
+            Self::Text(bytes) => write!(f, "Text({} bytes)", bytes.len()),
+        }
+    }
+}
+
+/// A row image; the values stand in the order of [`super::Relation::columns`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuple {
+    /// One value a column.
+    pub values: Box<[Datum]>,
+}

@@ -1,0 +1,94 @@
+//! Who is joined where, and delivery between threads.
+//!
+//! Two kinds of thread meet here. *Shards* own sockets: one thread each, no shared state. The *feed* owns the
+//! replication stream and every `postgres_changes` subscription of this server. They talk through the bounded
+//! queues whose messages this module defines: [`FeedCommand`] from shards to the feed, [`FeedEvent`] back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::policy::Claims;
+use crate::protocol::Dialect;
+
+/// One connection of one shard. Never reused while the server runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    /// Its place in the shard's table.
+    pub slot: u32,
+    /// Tells it from earlier connections in the same place.
+    pub generation: u32,
+}
+
+/// One joined channel: a topic on a socket, from one join to its close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelRef {
+    /// The shard that owns the socket.
+    pub shard: u16,
+    /// The socket.
+    pub connection: ConnectionId,
+    /// Counts the joins on this socket, so that a second join of one topic is another channel.
+    pub join: u32,
+}
+
+/// What a shard tells the feed.
+#[derive(Debug)]
+pub enum FeedCommand {
+    /// A channel with `postgres_changes` bindings has joined; its join reply has been queued.
+    Subscribe(Subscribe),
+    /// A channel has a new token.
+    Refresh {
+        /// The channel.
+        channel: ChannelRef,
+        /// Its new claims.
+        claims: Arc<Claims>,
+    },
+    /// A channel has closed.
+    Unsubscribe {
+        /// The channel.
+        channel: ChannelRef,
+    },
+}
+
+/// The `postgres_changes` side of a join.
+#[derive(Debug)]
+pub struct Subscribe {
+    /// The channel.
+    pub channel: ChannelRef,
+    /// The whole topic as the client joined it: `realtime:room`.
+    pub topic: Arc<str>,
+    /// How frames for this socket are written.
+    pub dialect: Dialect,
+    /// Whether the client joined without `config`: its changes have events `INSERT`, `UPDATE` and `DELETE`.
+    pub legacy: bool,
+    /// Who is asking.
+    pub claims: Arc<Claims>,
+    /// Each element of `postgres_changes` as the client sent it, with the id it was given, in order.
+    pub bindings: Vec<(u32, Map<String, Value>)>,
+}
+
+/// What the feed tells a shard.
+#[derive(Debug)]
+pub enum FeedEvent {
+    /// Finished WebSocket frames, in order, each with the channels that get it.
+    Changes(Vec<Delivery>),
+    /// A `system` message of extension `postgres_changes` for one channel.
+    System {
+        /// The channel.
+        channel: ChannelRef,
+        /// `true` for status `ok`, `false` for `error`.
+        ok: bool,
+        /// The words the client reads.
+        message: Arc<str>,
+    },
+}
+
+/// One encoded frame and who gets it.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// A whole WebSocket frame, header included, shared by all who get it.
+    pub frame: Bytes,
+    /// The channels of this shard that get it.
+    pub channels: Arc<[ChannelRef]>,
+}

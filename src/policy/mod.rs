@@ -1,0 +1,5 @@
+//! Decides who may see a change.
+
+pub mod claims;
+
+pub use claims::Claims;

@@ -1,0 +1,3 @@
+//! Ordinary SQL: connections, the catalog, migrations, and a private cluster for development and tests.
+
+pub mod cluster;

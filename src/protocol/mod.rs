@@ -1,0 +1,10 @@
+//! Dialects: channel values ↔ frames.
+
+/// A protocol version, chosen by `vsn` when the socket opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// `1.0.0`: JSON objects.
+    V1,
+    /// `2.0.0`: JSON arrays and binary frames.
+    V2,
+}

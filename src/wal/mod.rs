@@ -1,0 +1,6 @@
+//! Reads the write-ahead log: a replication connection in, decoded pgoutput messages out.
+
+pub mod lsn;
+pub mod pgoutput;
+
+pub use lsn::Lsn;

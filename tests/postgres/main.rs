@@ -1,0 +1,6 @@
+//! Tests against live servers of several major versions.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cluster;
