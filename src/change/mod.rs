@@ -5,13 +5,17 @@
 //!
 //! **Invariant:** nothing leaves before its commit.
 
+pub mod align;
+pub mod assemble;
 pub mod relation;
 pub mod table;
-pub mod tuple;
+
 pub mod types;
 pub mod value;
 
+pub use crate::wal::tuple::{Datum, Tuple};
+pub use align::{Event, Image, RowChange};
+pub use assemble::{Assembler, Change, Old, Row, Transaction};
 pub use relation::{Column, Relation, RelationId, ReplicaIdentity};
 pub use table::{Table, TableColumn};
-pub use tuple::{Datum, Tuple};
 pub use types::{Oid, Type, TypeKind, Types};

@@ -2,5 +2,6 @@
 
 pub mod lsn;
 pub mod pgoutput;
+pub mod tuple;
 
 pub use lsn::Lsn;

@@ -34,7 +34,7 @@ impl std::fmt::Debug for Datum {
     }
 }
 
-/// A row image; the values stand in the order of [`super::Relation::columns`].
+/// A row image; the values stand in the order of the relation's columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuple {
     /// One value a column.
