@@ -4,6 +4,8 @@
 //! replication stream and every `postgres_changes` subscription of this server. They talk through the bounded
 //! queues whose messages this module defines: [`FeedCommand`] from shards to the feed, [`FeedEvent`] back.
 
+pub mod ask;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -1,3 +1,7 @@
 //! Ordinary SQL: connections, the catalog, migrations, and a private cluster for development and tests.
 
+pub mod catalog;
 pub mod cluster;
+pub mod rows;
+pub mod sql;
+pub mod types;

@@ -8,3 +8,4 @@ pub enum Dialect {
     /// `2.0.0`: JSON arrays and binary frames.
     V2,
 }
+pub mod change;

@@ -1,0 +1,120 @@
+//! The replication slot and the publications: made ready on the session that will stream from them.
+
+use pgwire_replication::client::ReplicationClient;
+
+use super::stream::Error;
+
+/// Which slot to stream from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// One of our own, which vanishes with the session: it never holds back log, and a change made while
+    /// nobody streams is not delivered.
+    Temporary,
+    /// One that stays: a restart continues where the last one stopped. It holds back log until then.
+    Durable(SlotName),
+}
+
+/// A slot's name: 1 to 63 of `a`–`z`, `0`–`9` and `_`, as Postgres demands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotName(Box<str>);
+
+/// The text is no slot name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a slot name has 1 to 63 lower-case letters, digits and underscores")]
+pub struct InvalidSlotName;
+
+impl SlotName {
+    /// Checks a name.
+    pub fn new(name: &str) -> Result<Self, InvalidSlotName> {
+        let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        if (1..=63).contains(&name.len()) && name.bytes().all(valid) {
+            Ok(Self(name.into()))
+        } else {
+            Err(InvalidSlotName)
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What became of the changes since the last session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuity {
+    /// The slot kept them: nothing is missing.
+    Unbroken,
+    /// The slot is new: what was committed before it is not delivered.
+    Fresh,
+}
+
+/// Creates the publications that are missing, empty. Without the right to create them, they must be there.
+pub(super) async fn prepare_publications(
+    client: &mut ReplicationClient,
+    names: &[String],
+) -> Result<(), Error> {
+    for name in names {
+        let literal = name.replace('\'', "''");
+        let exists = format!("select from pg_catalog.pg_publication where pubname = '{literal}'");
+        if client.simple_query(&exists).await?.is_empty() {
+            let create = format!("create publication \"{}\"", name.replace('"', "\"\""));
+            match client.simple_query(&create).await {
+                // Somebody else was faster.
+                Err(error) if error.to_string().contains("SQLSTATE 42710") => {}
+                created => {
+                    created?;
+                    tracing::info!(publication = name, "publication created");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the slot ready for this session. A durable slot that Postgres has invalidated is made anew.
+pub(super) async fn prepare(
+    client: &mut ReplicationClient,
+    slot: &Slot,
+    name: &str,
+) -> Result<Continuity, Error> {
+    let create = |kind: &str| format!("CREATE_REPLICATION_SLOT {name} {kind} pgoutput NOEXPORT_SNAPSHOT");
+    if *slot == Slot::Temporary {
+        client.simple_query(&create("TEMPORARY LOGICAL")).await?;
+        return Ok(Continuity::Fresh);
+    }
+    let state = format!(
+        "select plugin, coalesce(wal_status, '') from pg_catalog.pg_replication_slots where slot_name = '{name}'"
+    );
+    let rows = client.simple_query(&state).await?;
+    let field = |column: usize| {
+        let value = rows.first()?.get(column)?.as_ref()?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    };
+    match (field(0).as_deref(), field(1).as_deref()) {
+        (Some("pgoutput"), Some("lost")) => {
+            tracing::warn!(slot = name, "slot was invalidated: it is made anew, and changes are missing");
+            client.simple_query(&format!("DROP_REPLICATION_SLOT {name}")).await?;
+        }
+        (Some("pgoutput"), _) => return Ok(Continuity::Unbroken),
+        (Some(plugin), _) => return Err(Error::ForeignSlot { name: name.into(), plugin: plugin.into() }),
+        (None, _) => {}
+    }
+    client.simple_query(&create("LOGICAL")).await?;
+    Ok(Continuity::Fresh)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_name_needs_no_quoting() {
+        for name in ["rowcast", "a_1", &"x".repeat(63)] {
+            assert_eq!(SlotName::new(name).unwrap().as_str(), name);
+        }
+        for name in ["", "Rowcast", "a-b", "a b", "x; drop", "ä", &"x".repeat(64)] {
+            assert_eq!(SlotName::new(name), Err(InvalidSlotName));
+        }
+    }
+}
