@@ -1,1 +1,0 @@
-//! One column's value: text as Postgres writes it → JSON as clients expect it.
