@@ -45,7 +45,7 @@ pub enum Refusal {
 }
 
 /// What Postgres has to judge, as the subscriber.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// Whether the row as it is now is to be judged; if not, the old row decides.
     pub new: bool,

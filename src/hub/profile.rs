@@ -1,0 +1,185 @@
+//! Who wants which changes: channels grouped by everything that makes their frames equal.
+//!
+//! A *profile* is one topic, dialect, set of bindings and claims. All its members get the same frames, so a
+//! change is matched, decided and encoded once a profile; a member costs one entry in a list.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::change::{RelationId, Table};
+use crate::policy::Claims;
+use crate::protocol::Dialect;
+use crate::subscription::{Binding, Index};
+
+use super::ChannelRef;
+use super::resolve::Target;
+
+/// Names a profile. Never reused while the server runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProfileId(u64);
+
+/// Names one target of one profile in the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TargetKey {
+    /// The profile.
+    pub profile: ProfileId,
+    /// The target, by position.
+    pub target: usize,
+}
+
+/// What a channel joined with, apart from who joined.
+#[derive(Debug)]
+pub struct Spec {
+    /// The whole topic.
+    pub topic: Arc<str>,
+    /// How frames are written.
+    pub dialect: Dialect,
+    /// Whether events are named by the change, as for joins without `config`.
+    pub legacy: bool,
+    /// The ids that the client knows its bindings by, in order.
+    pub ids: Vec<u32>,
+    /// The bindings, in order.
+    pub bindings: Vec<Binding>,
+    /// Equal for specs that are equal.
+    pub key: Arc<str>,
+}
+
+/// Channels whose frames are equal.
+#[derive(Debug)]
+pub struct Profile {
+    /// What they joined with.
+    pub spec: Arc<Spec>,
+    /// Who they are.
+    pub claims: Arc<Claims>,
+    /// What they will be sent; empty while their bindings cannot be had.
+    pub targets: Vec<Target>,
+    /// The channels.
+    pub members: Vec<Member>,
+    /// Tables that these subscribers have been told they cannot be checked on.
+    pub told: Vec<RelationId>,
+}
+
+/// One channel of a profile.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// The channel.
+    pub channel: ChannelRef,
+    /// The first transaction it gets, in the order of receipt.
+    pub since: u64,
+}
+
+/// All profiles, and the index over their targets.
+#[derive(Debug, Default)]
+pub struct Profiles {
+    by_id: HashMap<ProfileId, Profile>,
+    by_key: HashMap<(Arc<str>, Arc<Claims>), ProfileId>,
+    channels: HashMap<ChannelRef, ProfileId>,
+    index: Index<TargetKey>,
+    last_id: u64,
+}
+
+impl Profiles {
+    /// The profile with this name, while it has members.
+    pub fn get(&self, id: ProfileId) -> Option<&Profile> {
+        self.by_id.get(&id)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, id: ProfileId) -> Option<&mut Profile> {
+        self.by_id.get_mut(&id)
+    }
+
+    /// The index over all targets.
+    pub fn index(&self) -> &Index<TargetKey> {
+        &self.index
+    }
+
+    /// All profiles.
+    pub fn iter(&self) -> impl Iterator<Item = (ProfileId, &Profile)> {
+        self.by_id.iter().map(|(id, profile)| (*id, profile))
+    }
+
+    /// The profile of a channel.
+    pub fn of(&self, channel: ChannelRef) -> Option<ProfileId> {
+        self.channels.get(&channel).copied()
+    }
+
+    /// Adds a channel, from transaction `since` on; `targets` is what its bindings resolve to.
+    pub fn join(
+        &mut self,
+        channel: ChannelRef,
+        spec: &Arc<Spec>,
+        claims: &Arc<Claims>,
+        targets: Vec<Target>,
+        tables: &HashMap<RelationId, Arc<Table>>,
+        since: u64,
+    ) -> ProfileId {
+        self.leave(channel);
+        let key = (Arc::clone(&spec.key), Arc::clone(claims));
+        let id = match self.by_key.get(&key) {
+            Some(id) => *id,
+            None => {
+                self.last_id += 1;
+                let id = ProfileId(self.last_id);
+                let profile = Profile {
+                    spec: Arc::clone(spec),
+                    claims: Arc::clone(claims),
+                    targets: Vec::new(),
+                    members: Vec::new(),
+                    told: Vec::new(),
+                };
+                self.by_id.insert(id, profile);
+                self.by_key.insert(key, id);
+                id
+            }
+        };
+        self.retarget(id, targets, tables);
+        if let Some(profile) = self.by_id.get_mut(&id) {
+            profile.members.push(Member { channel, since });
+        }
+        self.channels.insert(channel, id);
+        id
+    }
+
+    /// Removes a channel; its profile goes with its last member.
+    pub fn leave(&mut self, channel: ChannelRef) {
+        let Some(id) = self.channels.remove(&channel) else { return };
+        let Some(profile) = self.by_id.get_mut(&id) else { return };
+        if let Some(place) = profile.members.iter().position(|member| member.channel == channel) {
+            profile.members.swap_remove(place);
+        }
+        if profile.members.is_empty()
+            && let Some(profile) = self.by_id.remove(&id)
+        {
+            self.by_key.remove(&(Arc::clone(&profile.spec.key), Arc::clone(&profile.claims)));
+            self.unindex(id, &profile.targets);
+        }
+    }
+
+    /// Gives a profile other targets.
+    pub fn retarget(
+        &mut self,
+        id: ProfileId,
+        targets: Vec<Target>,
+        tables: &HashMap<RelationId, Arc<Table>>,
+    ) {
+        let Some(profile) = self.by_id.get_mut(&id) else { return };
+        let old = std::mem::take(&mut profile.targets);
+        self.unindex(id, &old);
+        for (position, target) in targets.iter().enumerate() {
+            let key = TargetKey { profile: id, target: position };
+            if tables.contains_key(&target.relation) {
+                self.index.insert(target.relation, target.events, Arc::clone(&target.predicate), key);
+            }
+        }
+        if let Some(profile) = self.by_id.get_mut(&id) {
+            profile.targets = targets;
+        }
+    }
+
+    fn unindex(&mut self, id: ProfileId, targets: &[Target]) {
+        for (position, target) in targets.iter().enumerate() {
+            self.index.remove(target.relation, TargetKey { profile: id, target: position });
+        }
+    }
+}
