@@ -53,7 +53,5 @@ cross join lateral (
         else 'other'
     end as kind
 ) k
-where not (
-    (t.typtype = 'c' or element.typtype = 'c')
-    and n.nspname in ('pg_catalog', 'information_schema', 'pg_toast')
-)
+where coalesce(element.typtype, t.typtype) <> 'c'
+    or n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')

@@ -7,7 +7,8 @@
 //! What differs from `to_jsonb`, on purpose:
 //! - a `bytea` column is its hex digits without `\x`, as the reference server sends it; inside an array, a
 //!   composite or a domain the `\x` stays, there as here;
-//! - `json` keeps its white space, key order and spelling of numbers, as it is embedded and not rebuilt.
+//! - `json` keeps its white space, key order and spelling of numbers, as it is embedded and not rebuilt; so the
+//!   few documents that `jsonb` refuses, such as those with `\u0000`, pass as well.
 //!
 //! **Invariant:** success appends exactly one complete JSON value, without line breaks, whatever the text was;
 //! failure appends nothing. No input panics.
