@@ -5,6 +5,12 @@
 //! queues whose messages this module defines: [`FeedCommand`] from shards to the feed, [`FeedEvent`] back.
 
 pub mod ask;
+pub mod compute;
+pub mod fanout;
+pub mod feed;
+pub mod lane;
+pub mod profile;
+pub mod resolve;
 
 use std::sync::Arc;
 

@@ -27,8 +27,9 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The settings that fix the text form of values on every session; values and filters rely on them.
-pub const SESSION_OPTIONS: &str = "-c DateStyle=ISO -c IntervalStyle=postgres -c TimeZone=UTC \
-     -c extra_float_digits=1 -c bytea_output=hex -c standard_conforming_strings=on";
+pub const SESSION_SETTINGS: &str = "set DateStyle = 'ISO'; set IntervalStyle = 'postgres'; \
+     set TimeZone = 'UTC'; set extra_float_digits = 1; set bytea_output = 'hex'; \
+     set standard_conforming_strings = on";
 
 /// Where to stream from.
 #[derive(Clone)]
@@ -155,11 +156,11 @@ impl PgWireSource {
             .with_buffer_size(EVENTS_AHEAD_MAX)
             .with_max_message_size(MESSAGE_BYTES_MAX)
             .with_status_interval(STATUS_INTERVAL)
-            .with_application_name("rowcast_stream")
-            .with_options(SESSION_OPTIONS);
+            .with_application_name("rowcast_stream");
         connection.slot.clone_from(&name);
         connection.publication = config.publications.iter().map(|name| quoted(name)).collect::<Publication>();
         let mut client = ReplicationClient::connect_gated(connection).await?;
+        client.simple_query(SESSION_SETTINGS).await?;
         slot::prepare_publications(&mut client, &config.publications).await?;
         let continuity = slot::prepare(&mut client, &config.slot, &name).await?;
         client.start().await?;
