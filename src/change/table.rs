@@ -41,6 +41,8 @@ pub struct TableColumn {
     pub collation: Oid,
     /// Whether equal text means equal bytes under that collation.
     pub deterministic_collation: bool,
+    /// Whether text under that collation is ordered by its UTF-8 bytes, as under `C`.
+    pub c_collation: bool,
 }
 
 impl Table {
