@@ -4,23 +4,27 @@
 //! `sudo`, else as `postgres`, else as `nobody`, and the data directory is theirs.
 
 use std::io;
-use std::net::TcpListener;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 /// The oldest major version that works: pgoutput's `messages` option appeared in it.
 pub const MAJOR_MIN: u32 = 14;
+
+/// Where `postmaster.pid` notes the port, counted from zero.
+const PORT_LINE: usize = 3;
+
+/// How often a start is tried while sessions of a killed server linger, a quarter of a second apart.
+const ORPHAN_RETRIES: u32 = 20;
 
 /// What can go wrong around a private cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No usable Postgres programs on this machine.
-    #[error(
-        "found no PostgreSQL {MAJOR_MIN} or newer: install it (Debian, Ubuntu: `apt-get install postgresql`; \
-         macOS: `brew install postgresql`) or name its directory in PGBIN"
-    )]
+    #[error("found no PostgreSQL {MAJOR_MIN} or newer")]
     NoBinaries,
     /// A Postgres program failed.
     #[error("{program} failed: {output}")]
@@ -52,18 +56,20 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// The newest usable version on this machine: `PGBIN` if set, else what the usual places hold.
-    pub fn find() -> Result<Self, Error> {
+    /// The newest usable version on this machine: `PGBIN` if set, else the newest of [`Binaries::all`].
+    pub fn find(unpacked: &Path) -> Result<Self, Error> {
         if let Some(directory) = std::env::var_os("PGBIN") {
             return Self::at(Path::new(&directory)).ok_or(Error::NoBinaries);
         }
-        Self::all().into_iter().max_by_key(|found| found.major).ok_or(Error::NoBinaries)
+        Self::all(unpacked).into_iter().max_by_key(|found| found.major).ok_or(Error::NoBinaries)
     }
 
-    /// Every usable version in the usual places.
-    pub fn all() -> Vec<Self> {
-        let mut places: Vec<PathBuf> = Vec::new();
-        for parent in ["/usr/lib/postgresql", "/usr/local/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt"] {
+    /// Every usable version in `PGBIN`, in the usual places, and in folders of `unpacked`, one of each major.
+    pub fn all(unpacked: &Path) -> Vec<Self> {
+        let mut places: Vec<PathBuf> = std::env::var_os("PGBIN").map(PathBuf::from).into_iter().collect();
+        let usual =
+            ["/usr/lib/postgresql", "/usr/local/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt"];
+        for parent in usual.iter().map(Path::new).chain([unpacked]) {
             let Ok(entries) = std::fs::read_dir(parent) else { continue };
             places.extend(entries.flatten().map(|entry| entry.path().join("bin")));
         }
@@ -108,16 +114,24 @@ impl Cluster {
     ///
     /// `durable` keeps `fsync` on; without it a power cut may ruin the cluster, and writes are faster.
     pub fn start(binaries: Binaries, directory: &Path, durable: bool) -> Result<Self, Error> {
-        let user = unprivileged_user();
         let data = directory.join("data");
+        // Postgres insists on its own files; who made them may have been chosen otherwise, then.
+        let owner = std::fs::metadata(&data).ok().map(|found| (found.uid(), found.gid()));
+        let user = unprivileged_user().map(|user| owner.filter(|owner| owner.0 != 0).unwrap_or(user));
         make_directory(directory, user)?;
         let mut cluster = Self { binaries, data, port: 0, user, running: false };
         if !cluster.data.join("PG_VERSION").is_file() {
             cluster.initialize(durable)?;
         }
+        cluster.stop_orphan()?;
         cluster.port = free_port(directory)?;
         cluster.launch(directory)?;
         Ok(cluster)
+    }
+
+    /// The major version that made the cluster under `directory`, if there is one.
+    pub fn major(directory: &Path) -> Option<u32> {
+        std::fs::read_to_string(directory.join("data/PG_VERSION")).ok()?.trim().parse().ok()
     }
 
     /// The URL of `database` on this cluster, as the superuser `postgres`.
@@ -157,11 +171,16 @@ impl Cluster {
     fn initialize(&self, durable: bool) -> Result<(), Error> {
         // What an interrupted initdb left behind is no cluster; start over.
         if self.data.exists() {
-            std::fs::remove_dir_all(&self.data)
-                .map_err(|source| Error::Io { action: "clear", path: self.data.clone(), source })?;
+            std::fs::remove_dir_all(&self.data).map_err(|source| Error::Io {
+                action: "clear",
+                path: self.data.clone(),
+                source,
+            })?;
         }
         let mut initdb = self.program("initdb");
-        initdb.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync", "-D"]).arg(&self.data);
+        initdb
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync", "-D"])
+            .arg(&self.data);
         check("initdb", initdb.output())?;
         let path = self.data.join("postgresql.conf");
         let mut settings = String::from(
@@ -179,14 +198,40 @@ impl Cluster {
         append().map_err(|source| Error::Io { action: "write", path: path.clone(), source })
     }
 
+    /// Stops a server that outlived the program that started it.
+    ///
+    /// A process id alone proves nothing: after a crash of the whole machine it may be another program's. Only
+    /// where somebody listens on the port noted beside it is the id that of a server of this cluster.
+    fn stop_orphan(&mut self) -> Result<(), Error> {
+        let Ok(note) = std::fs::read_to_string(self.data.join("postmaster.pid")) else { return Ok(()) };
+        let port = note.lines().nth(PORT_LINE).and_then(|port| port.trim().parse::<u16>().ok());
+        let listens = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
+        if port.is_some_and(listens) { self.stop() } else { Ok(()) }
+    }
+
     fn launch(&mut self, directory: &Path) -> Result<(), Error> {
+        let mut result = self.launch_once(directory);
+        for _ in 0..ORPHAN_RETRIES {
+            // After `kill -9` of the server its sessions live on until they notice, which takes moments.
+            match &result {
+                Err(Error::Program { output, .. }) if output.contains("shared memory block") => {}
+                _ => break,
+            }
+            std::thread::sleep(Duration::from_millis(250));
+            result = self.launch_once(directory);
+        }
+        result
+    }
+
+    fn launch_once(&mut self, directory: &Path) -> Result<(), Error> {
         let log = directory.join("postgres.log");
         let mut start = self.program("pg_ctl");
         start.args(["start", "-w", "-t", "60", "-D"]).arg(&self.data).arg("-l").arg(&log);
         start.arg("-o").arg(format!("-p {}", self.port));
         // The server inherits these, and would keep a pipe open for ever.
-        start.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        let status = start.status().map_err(|source| Error::Io { action: "run", path: log.clone(), source })?;
+        start.stdout(Stdio::null()).stderr(Stdio::null());
+        let status =
+            start.status().map_err(|source| Error::Io { action: "run", path: log.clone(), source })?;
         if !status.success() {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
             let tail: Vec<&str> = text.lines().rev().take(8).collect();
@@ -207,7 +252,8 @@ impl Cluster {
 
     fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.binaries.directory.join(name));
-        command.stdin(Stdio::null()).env("LC_ALL", "C").env("TZ", "UTC");
+        // A group of its own, so that Ctrl-C in the terminal reaches this program alone.
+        command.stdin(Stdio::null()).env("LC_ALL", "C").env("TZ", "UTC").process_group(0);
         if let Some((uid, gid)) = self.user {
             // Dropping from root also clears the supplementary groups.
             command.uid(uid).gid(gid).env("HOME", self.data.parent().unwrap_or(&self.data)).current_dir("/");
@@ -221,6 +267,35 @@ impl Drop for Cluster {
         if self.running {
             let _ = self.stop();
         }
+    }
+}
+
+/// Whether Postgres's user can get to `directory`, which must exist.
+///
+/// Root's own home, for one, is closed to others.
+pub fn reachable(directory: &Path) -> bool {
+    let Some((uid, gid)) = unprivileged_user() else { return true };
+    directory.ancestors().all(|ancestor| {
+        std::fs::metadata(ancestor).is_ok_and(|found| {
+            let search = if found.uid() == uid {
+                0o100
+            } else if found.gid() == gid {
+                0o010
+            } else {
+                0o001
+            };
+            found.mode() & search != 0
+        })
+    })
+}
+
+/// Deletes a stopped cluster and its directory.
+pub fn remove(directory: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(directory) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Io { action: "delete", path: directory.to_owned(), source })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -260,6 +335,7 @@ fn check(program: &'static str, output: io::Result<Output>) -> Result<(), Error>
     if output.status.success() {
         return Ok(());
     }
-    let output = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Err(Error::Program { program, output: output.trim().to_owned() })
 }

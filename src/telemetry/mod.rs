@@ -1,1 +1,4 @@
-//! Under construction.
+//! What the program says about itself: its log and its clock.
+
+pub mod clock;
+pub mod log;

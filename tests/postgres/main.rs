@@ -4,3 +4,5 @@
 mod support;
 
 mod cluster;
+mod connect;
+mod migrate;
