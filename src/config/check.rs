@@ -127,7 +127,7 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
         Kind::Secret if text.is_empty() => return None,
         Kind::Secret if text.len() < SECRET_BYTES_MIN => {
             let message = format!(
-                "{} bytes are too short for HS256, which needs at least {SECRET_BYTES_MIN}; \
+                "it has {} of the at least {SECRET_BYTES_MIN} bytes that HS256 needs; \
                  make a key with `openssl rand -hex 32` and sign every token with it",
                 text.len()
             );

@@ -151,7 +151,7 @@ fn all_problems_are_reported_at_once() {
         "shard_count (from rowcast.toml): expected a whole number from 0 to 64, found \"65\"",
         "log_format (from rowcast.toml): expected text or json, found \"xml\"",
         "ROWCAST_FRAME_BYTE_MAX: unknown setting; did you mean ROWCAST_FRAME_BYTES_MAX?",
-        "jwt_secret (from --jwt-secret): 9 bytes are too short for HS256",
+        "jwt_secret (from --jwt-secret): it has 9 of the at least 32 bytes that HS256 needs",
         "openssl rand -hex 32",
         "database_url: not set; give --database-url or DATABASE_URL",
     ] {

@@ -129,6 +129,13 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Deletes the cluster under `directory`, whose server, if one is left, is stopped first.
+    pub fn discard(binaries: Binaries, directory: &Path) -> Result<(), Error> {
+        let user = unprivileged_user();
+        Self { binaries, data: directory.join("data"), port: 0, user, running: false }.stop_orphan()?;
+        remove(directory)
+    }
+
     /// The major version that made the cluster under `directory`, if there is one.
     pub fn major(directory: &Path) -> Option<u32> {
         std::fs::read_to_string(directory.join("data/PG_VERSION")).ok()?.trim().parse().ok()
@@ -203,7 +210,7 @@ impl Cluster {
     /// A process id alone proves nothing: after a crash of the whole machine it may be another program's. Only
     /// where somebody listens on the port noted beside it is the id that of a server of this cluster.
     fn stop_orphan(&mut self) -> Result<(), Error> {
-        let Ok(note) = std::fs::read_to_string(self.data.join("postmaster.pid")) else { return Ok(()) };
+        let Ok(note) = std::fs::read_to_string(self.note()) else { return Ok(()) };
         let port = note.lines().nth(PORT_LINE).and_then(|port| port.trim().parse::<u16>().ok());
         let listens = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
         if port.is_some_and(listens) { self.stop() } else { Ok(()) }
@@ -212,15 +219,37 @@ impl Cluster {
     fn launch(&mut self, directory: &Path) -> Result<(), Error> {
         let mut result = self.launch_once(directory);
         for _ in 0..ORPHAN_RETRIES {
-            // After `kill -9` of the server its sessions live on until they notice, which takes moments.
+            // After `kill -9` of a server it and its sessions take moments to be gone.
             match &result {
-                Err(Error::Program { output, .. }) if output.contains("shared memory block") => {}
+                Err(Error::Program { output, .. })
+                    if output.contains("shared memory block") || output.contains("already exists") => {}
                 _ => break,
             }
             std::thread::sleep(Duration::from_millis(250));
+            self.bury_orphan();
             result = self.launch_once(directory);
         }
         result
+    }
+
+    /// Tells Postgres that a dead server is dead.
+    ///
+    /// In a container whose first process reaps nobody, a killed server stays in the process table for ever, and
+    /// Postgres takes it for alive. Only the id is replaced, by one that no process can have: the rest of the note
+    /// still keeps a server from starting beside sessions of the old one.
+    fn bury_orphan(&self) {
+        let Ok(note) = std::fs::read_to_string(self.note()) else { return };
+        let Some((pid, rest)) = note.split_once('\n') else { return };
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())) else { return };
+        // The state follows the name, which is in parentheses and may itself hold some.
+        if status.rsplit_once(')').is_some_and(|(_, state)| state.trim_start().starts_with('Z')) {
+            // Without it, the start fails with Postgres's own words.
+            let _ = std::fs::write(self.note(), format!("{}\n{rest}", i32::MAX));
+        }
+    }
+
+    fn note(&self) -> PathBuf {
+        self.data.join("postmaster.pid")
     }
 
     fn launch_once(&mut self, directory: &Path) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! The schema: from nothing, twice, beside Supabase's own objects, and as two accounts of one truth.
 
-use crate::support::{TestDatabase, connect, majors};
+use crate::support::{TestDatabase, binaries, connect, majors, scratch};
+use rowcast::postgres::cluster::Cluster;
 use rowcast::postgres::connect::Database;
 use rowcast::postgres::migrate::{MIGRATIONS, migrate, pending};
 
@@ -150,27 +151,21 @@ async fn claims_are_read_from_the_session() {
 #[tokio::test]
 async fn owner_without_superuser_rights_migrates_and_is_told_what_is_missing() {
     for major in majors() {
-        let database = TestDatabase::create(major).await;
-        let owner = format!("plain_owner_{major}");
-        let name: String = database.client.query_one("select current_database()", &[]).await.unwrap().get(0);
-        // The roles may be there from a neighbouring test; the notice then has no reason.
-        let complete: bool = database
-            .client
-            .query_one("select count(*) = 3 from pg_roles where rolname in ('anon', 'authenticated', 'service_role')", &[])
-            .await
-            .unwrap()
-            .get(0);
-        database.execute(&format!("create role {owner} login; alter database {name} owner to {owner}")).await;
-        let url = database.url.replace("postgres@", &format!("{owner}@"));
+        // Roles belong to a whole cluster, so this needs one where nobody has made them yet.
+        let directory = scratch("roles");
+        let cluster = Cluster::start(binaries(major), &directory, false).unwrap();
+        let admin = connect(&cluster.url("postgres")).await;
+        admin.batch_execute("create role owner login").await.unwrap();
+        admin.batch_execute("create database app owner owner").await.unwrap();
+        let url = cluster.url("app").replace("postgres@", "owner@");
         let report = migrate(&Database::parse(&url).unwrap()).await.unwrap();
         assert_eq!(report.applied.len(), MIGRATIONS.len(), "on {major}");
-        if !complete && report.notices.is_empty() {
-            let now = "select count(*) = 3 from pg_roles where rolname in ('anon', 'authenticated', 'service_role')";
-            assert!(
-                database.client.query_one(now, &[]).await.unwrap().get::<_, bool>(0),
-                "silent on {major}"
-            );
+        for role in ["anon", "authenticated", "service_role"] {
+            let told = report.notices.iter().any(|notice| notice.contains(&format!("create role {role} ")));
+            assert!(told, "{role} on {major}: {:?}", report.notices);
         }
+        drop(cluster);
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }
 

@@ -1,6 +1,6 @@
 //! What tests share: a Postgres cluster a major version, and a database a test.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};

@@ -86,10 +86,6 @@ impl Directory {
                 path.display()
             ));
         }
-        if ephemeral && path.exists() {
-            // Left by a crash.
-            cluster::remove(&path).map_err(super::cluster_error)?;
-        }
         Ok(Home { path, ephemeral })
     }
 

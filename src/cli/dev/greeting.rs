@@ -47,6 +47,7 @@ const supabase = createClient('http://{address}', anonKey, {{
   accessToken: async () => annToken,
   realtime: {{ transport: ws }},
 }})
+await supabase.realtime.setAuth() // so that the first join carries ann's token already
 
 supabase
   .channel('demo')

@@ -59,6 +59,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let secret = directory.secret()?;
     let home = directory.cluster(arguments.ephemeral)?;
     let binaries = find_binaries(&directory, home.path())?;
+    if arguments.ephemeral {
+        // What a crash left behind.
+        Cluster::discard(binaries.clone(), home.path()).map_err(cluster_error)?;
+    }
     say(format_args!("starting PostgreSQL {} in {}", binaries.major, home.path().display()));
     let mut cluster = Cluster::start(binaries, home.path(), !arguments.ephemeral).map_err(cluster_error)?;
     let url = cluster.url("postgres");
