@@ -1,1 +1,177 @@
-//! Under construction.
+//! Settings: one commented reference, four sources, checked and typed.
+//!
+//! In: flags, environment, a TOML file and the defaults in `default.toml`, the stronger first.
+//! Out: [`Settings`], or every [`Problem`] at once. The rest of the program never sees raw text.
+//!
+//! A setting is added in two places: a line with its comment in `default.toml` and one in [`setting`];
+//! `docs/configuration.md` and the tests here then ask for the rest.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::postgres::connect::Database;
+
+mod check;
+pub mod reference;
+mod secret;
+pub mod setting;
+mod source;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{Problem, Problems};
+pub use secret::Secret;
+pub use source::{Given, Origin, Resolved, Sources};
+
+/// Everything a server needs to know, grouped by the module that it is for.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// The database to follow.
+    pub database: Database,
+    /// For `auth`.
+    pub auth: Auth,
+    /// For `wal`.
+    pub wal: Wal,
+    /// For `policy`.
+    pub policy: Policy,
+    /// For `hub`.
+    pub hub: Hub,
+    /// For `channel`.
+    pub channel: Channel,
+    /// For `socket`.
+    pub socket: Socket,
+    /// For `telemetry`.
+    pub log: Log,
+}
+
+/// Who clients are.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// The HS256 key, at least 32 bytes.
+    pub jwt_secret: Secret,
+}
+
+/// The replication stream.
+#[derive(Clone, Debug)]
+pub struct Wal {
+    /// Whether the slot outlives the process.
+    pub slot: Slot,
+    /// `[a-z0-9_]{1,63}`, safe without quotes.
+    pub slot_name: String,
+    /// `[a-z0-9_]{1,63}`, safe without quotes.
+    pub publication: String,
+    /// Bytes held for one transaction before its commit.
+    pub transaction_memory_bytes_max: usize,
+}
+
+/// How long a replication slot lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// As long as its connection: a restart begins with what commits then.
+    Temporary,
+    /// Until dropped: a restart goes on where it stopped, and Postgres keeps the WAL in between.
+    Durable,
+}
+
+/// Who may see what.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Time between two looks at the catalog.
+    pub catalog_poll: Duration,
+}
+
+/// Delivery.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    /// Threads that own sockets, at least one.
+    pub shard_count: usize,
+    /// Bytes queued for one socket.
+    pub backlog_bytes_max: usize,
+    /// Sessions that ask Postgres.
+    pub ask_connections: usize,
+    /// Time for one question.
+    pub ask_timeout: Duration,
+}
+
+/// Joined topics.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    /// Channels of one socket.
+    pub channels_per_socket_max: usize,
+    /// Joins per second, all sockets together.
+    pub joins_per_second_max: u32,
+    /// Wait before a refused join is answered.
+    pub join_error_delay: Duration,
+    /// Presence events on one channel within a window.
+    pub presence_window_events_max: u32,
+    /// Length of that window.
+    pub presence_window: Duration,
+    /// Bytes of one broadcast or presence payload.
+    pub payload_bytes_max: usize,
+    /// Bytes of one row that is sent whole.
+    pub record_bytes_max: usize,
+}
+
+/// Connections of clients.
+#[derive(Clone, Debug)]
+pub struct Socket {
+    /// Bytes of one frame from a client.
+    pub frame_bytes_max: usize,
+    /// Nesting of a client's JSON.
+    pub json_depth_max: usize,
+    /// Sockets open at a time.
+    pub connections_max: usize,
+    /// Silence that closes a socket.
+    pub idle_timeout: Duration,
+    /// Wait before a refused connection is answered.
+    pub connect_error_delay: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// Least important level.
+    pub level: LogLevel,
+    /// Shape of a line.
+    pub format: LogFormat,
+}
+
+/// How important a log line is, the most important first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Something is lost or stopped.
+    Error,
+    /// Something an operator should look at.
+    Warn,
+    /// What happened, in outline.
+    Info,
+    /// What happened, per connection.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word used in settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// What a log line looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

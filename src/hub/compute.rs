@@ -49,7 +49,10 @@ async fn complete_some(client: &Client, types: &Types, changes: &mut [RowChange]
         .filter(|(_, column)| needs(column, types))
         .map(|(place, column)| {
             let expression = column.generated.as_deref();
-            (place, expression.map_or_else(|| identifier(&column.name), |expression| format!("({expression})")))
+            (
+                place,
+                expression.map_or_else(|| identifier(&column.name), |expression| format!("({expression})")),
+            )
         })
         .collect();
     let list = wanted.iter().fold(String::new(), |mut list, (_, expression)| {

@@ -194,8 +194,8 @@ impl Fanout {
         let Some(image) = change.filtered() else { return };
         let value = |column: usize| &image.values[column];
         let matched = &mut self.matched;
-        profiles.index().candidates(change.table.id, change.event, &value, &mut |key, predicate| {
-            match predicate.test(&value) {
+        profiles.index().candidates(change.table.id, change.event, value, |key, predicate| {
+            match predicate.test(value) {
                 Verdict::Matches => matched.push((key, true)),
                 Verdict::Ask => matched.push((key, false)),
                 Verdict::Differs => {}
@@ -293,9 +293,10 @@ impl Fanout {
         };
         let targets = profiles.get(waiting.profile).map_or(&[][..], |profile| &profile.targets);
         let filters = waiting.maybe.iter().map(|target| {
-            targets
-                .get(*target)
-                .map_or_else(|| "false".to_owned(), |target| target.predicate.sql(&column, &prepared.catalog.types))
+            targets.get(*target).map_or_else(
+                || "false".to_owned(),
+                |target| target.predicate.sql(&column, &prepared.catalog.types),
+            )
         });
         Item {
             entry: 0,

@@ -11,7 +11,6 @@
 //! Bounds: when [`Config::waiting_max`] deliveries wait for Postgres's answers, the stream is not read until some
 //! have left; Postgres keeps the log meanwhile. A full shard inbox is waited for in the same way.
 
-use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,20 +21,20 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::Instant;
-use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::change::{Assembler, RowChange, Transaction, assemble};
 use crate::policy::{Catalog, Claims};
-use crate::postgres::catalog::CatalogReader;
-use crate::postgres::connect::{self, Database};
+use crate::postgres::connect::Database;
 use crate::subscription::Binding;
 use crate::telemetry::health::Health;
 use crate::wal::slot::Continuity;
-use crate::wal::stream::{Backoff, Error as StreamError, Received, SESSION_SETTINGS};
+use crate::wal::stream::{Backoff, Error as StreamError, Received};
 use crate::wal::{Lsn, PgWireSource, StreamConfig, WalSource, pgoutput};
 
-use super::ask::{self, Batch, Outcome};
+use super::ask::{Batch, Outcome};
+use super::asker::ask_on_demand;
+use super::catalogs::{CATALOG_WITHIN, Catalogs, chain};
 use super::fanout::{Commit, Fanout, Outbox, Waiting};
 use super::lane::Lanes;
 use super::profile::{Profiles, Spec};
@@ -47,12 +46,6 @@ const MESSAGES_PER_TURN: usize = 512;
 
 /// How many claims one batch of questions holds at most.
 const BATCH_GROUPS_MAX: usize = 64;
-
-/// How many roles' rights are kept; tokens with further role names are refused.
-const ROLES_MAX: usize = 1_000;
-
-/// How long a catalog reading or a check of bindings may take before its session is given up.
-const CATALOG_WITHIN: Duration = Duration::from_secs(10);
 
 /// Settings of the feed.
 #[derive(Clone, Debug)]
@@ -92,7 +85,7 @@ pub async fn run<S: Sink>(
 }
 
 /// What the feed's background tasks report.
-enum Report {
+pub(super) enum Report {
     /// A stream is open, on a catalog read after it opened.
     Opened(Box<PgWireSource>, Arc<Catalog>),
     /// A channel's bindings have been resolved.
@@ -103,7 +96,7 @@ enum Report {
     CatalogChanged(Arc<Catalog>),
 }
 
-struct Resolved {
+pub(super) struct Resolved {
     channel: ChannelRef,
     attempt: u64,
     spec: Arc<Spec>,
@@ -343,7 +336,7 @@ impl<S: Sink> Feed<S> {
         let mut changes: Vec<RowChange> = transaction
             .changes
             .into_iter()
-            .filter(|change| self.profiles.index().has(change.relation.id))
+            .filter(|change| self.profiles.index().contains(change.relation.id))
             .filter_map(|change| {
                 let table = self.catalog.tables.get(&change.relation.id)?;
                 RowChange::align(change, table)
@@ -387,7 +380,9 @@ impl<S: Sink> Feed<S> {
                 let completed = compute::complete(&client, types, changes);
                 match tokio::time::timeout(CATALOG_WITHIN, completed).await {
                     Ok(Ok(())) => break,
-                    Ok(Err(error)) => tracing::warn!(attempt, error = %code_of(&error), "columns could not be computed"),
+                    Ok(Err(error)) => {
+                        tracing::warn!(attempt, error = %code_of(&error), "columns could not be computed")
+                    }
                     Err(_) => tracing::warn!(attempt, "columns could not be computed in time"),
                 }
                 tokio::time::sleep(backoff.pause(rand::random())).await;
@@ -540,9 +535,11 @@ impl<S: Sink> Feed<S> {
         if same_tables {
             return;
         }
-        let profiles: Vec<_> = self.profiles.iter().map(|(id, profile)| {
-            (id, Arc::clone(&profile.spec), Arc::clone(&profile.claims))
-        }).collect();
+        let profiles: Vec<_> = self
+            .profiles
+            .iter()
+            .map(|(id, profile)| (id, Arc::clone(&profile.spec), Arc::clone(&profile.claims)))
+            .collect();
         for (id, spec, claims) in profiles {
             let client = self.catalogs.client().await;
             let resolving = resolve(&client, &self.operands, &self.catalog, &claims.role, &spec.bindings);
@@ -552,10 +549,16 @@ impl<S: Sink> Feed<S> {
                 Err(Unresolved::SessionLost(_)) => (Vec::new(), INTERRUPTED.into()),
             };
             let ok = !targets.is_empty();
-            let relations = |targets: &[Target]| targets.iter().map(|target| target.relation).collect::<BTreeSet<_>>();
-            let changed = self.profiles.get(id).is_some_and(|profile| relations(&profile.targets) != relations(&targets));
+            let relations =
+                |targets: &[Target]| targets.iter().map(|target| target.relation).collect::<BTreeSet<_>>();
+            let changed = self
+                .profiles
+                .get(id)
+                .is_some_and(|profile| relations(&profile.targets) != relations(&targets));
             self.profiles.retarget(id, targets, &self.catalog.tables);
-            let Some(profile) = self.profiles.get(id).filter(|_| changed && self.source.is_some()) else { continue };
+            let Some(profile) = self.profiles.get(id).filter(|_| changed && self.source.is_some()) else {
+                continue;
+            };
             for member in &profile.members {
                 self.out.system(member.channel, ok, &message);
             }
@@ -626,13 +629,18 @@ impl<S: Sink> Feed<S> {
         profile.told.push(table.id);
         let condition = crate::subscription::condition_name(code.code());
         tracing::warn!(
-            schema = &*table.schema, table = &*table.name, role = &*profile.claims.role, code = code.code(),
+            schema = &*table.schema,
+            table = &*table.name,
+            role = &*profile.claims.role,
+            code = code.code(),
             "row level security could not be evaluated for a subscriber"
         );
         let message: Arc<str> = format!(
             "Unable to check row level security of {}.{} for this subscription: ERROR {} ({condition}). \
              Changes that cannot be checked are not delivered",
-            table.schema, table.name, code.code()
+            table.schema,
+            table.name,
+            code.code()
         )
         .into();
         for member in &profile.members {
@@ -658,7 +666,8 @@ impl<S: Sink> Feed<S> {
 const SUBSCRIBED: &str = "Subscribed to PostgreSQL";
 
 /// What a client reads when the stream breaks.
-const INTERRUPTED: &str = "Connection to PostgreSQL interrupted: changes may be missed until it is live again";
+const INTERRUPTED: &str =
+    "Connection to PostgreSQL interrupted: changes may be missed until it is live again";
 
 /// How long a new token waits for deliveries under the old one.
 const SWITCH_WITHIN: Duration = Duration::from_secs(5);
@@ -703,155 +712,9 @@ impl Interruption {
     }
 }
 
-/// A session for ordinary SQL with the text settings of the stream.
-async fn session(config: &Config, application_name: &str) -> Result<Client, SessionError> {
-    let (client, _) = config.database.connect(application_name).await?;
-    let timeout = config.ask_timeout.as_millis();
-    client.batch_execute(&format!("{SESSION_SETTINGS}; set statement_timeout = {timeout}")).await?;
-    Ok(client)
-}
-
-#[derive(Debug, thiserror::Error)]
-enum SessionError {
-    #[error(transparent)]
-    Connect(#[from] connect::Error),
-    #[error("could not set up a session")]
-    Settings(#[from] tokio_postgres::Error),
-}
-
-/// The error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
 /// An error of an SQL statement without its message, which may hold row values.
 fn code_of(error: &tokio_postgres::Error) -> String {
     error.code().map_or_else(|| "session lost".to_owned(), |code| code.code().to_owned())
-}
-
-/// Catalog readings, one at a time, over a session that is made anew when it is lost.
-struct Catalogs {
-    config: Rc<Config>,
-    state: tokio::sync::Mutex<CatalogState>,
-    current: RefCell<Arc<Catalog>>,
-}
-
-struct CatalogState {
-    reader: Option<CatalogReader>,
-    client: Option<Rc<Client>>,
-    roles: BTreeSet<Arc<str>>,
-    fingerprint: String,
-    version: u64,
-}
-
-impl Catalogs {
-    fn new(config: Rc<Config>) -> Self {
-        let state = CatalogState {
-            reader: None,
-            client: None,
-            roles: BTreeSet::new(),
-            fingerprint: String::new(),
-            version: 0,
-        };
-        Self { config, state: tokio::sync::Mutex::new(state), current: RefCell::default() }
-    }
-
-    /// The last reading.
-    fn current(&self) -> Arc<Catalog> {
-        Arc::clone(&self.current.borrow())
-    }
-
-    /// A session for single statements, shared by all who have any.
-    async fn client(&self) -> Rc<Client> {
-        let mut state = self.state.lock().await;
-        if let Some(client) = state.client.as_ref().filter(|client| !client.is_closed()) {
-            return Rc::clone(client);
-        }
-        let client = Rc::new(self.connect("rowcast_check").await);
-        state.client = Some(Rc::clone(&client));
-        client
-    }
-
-    async fn connect(&self, application_name: &str) -> Client {
-        let mut backoff = Backoff::new();
-        loop {
-            match session(&self.config, application_name).await {
-                Ok(client) => return client,
-                Err(error) => {
-                    tracing::warn!(error = chain(&error), "session could not be opened");
-                    tokio::time::sleep(backoff.pause(rand::random())).await;
-                }
-            }
-        }
-    }
-
-    /// A new reading, with the rights of one more role if given. Waits until Postgres can be reached.
-    async fn read(&self, role: Option<&Arc<str>>) -> Arc<Catalog> {
-        let mut state = self.state.lock().await;
-        if let Some(role) = role
-            && state.roles.len() < ROLES_MAX
-        {
-            state.roles.insert(Arc::clone(role));
-        }
-        loop {
-            if let Some(catalog) = self.try_read(&mut state).await {
-                *self.current.borrow_mut() = Arc::clone(&catalog);
-                return catalog;
-            }
-        }
-    }
-
-    async fn try_read(&self, state: &mut CatalogState) -> Option<Arc<Catalog>> {
-        let mut reader = match state.reader.take().filter(|reader| !reader.is_closed()) {
-            Some(reader) => reader,
-            None => {
-                let client = self.connect("rowcast_catalog").await;
-                CatalogReader::new(client, self.config.stream.publications.clone())
-            }
-        };
-        let reading = async {
-            // Taken first: what changes during the reading is found by the next comparison.
-            let fingerprint = reader.fingerprint().await?;
-            Ok::<_, tokio_postgres::Error>((fingerprint, reader.read(&state.roles).await?))
-        };
-        match tokio::time::timeout(CATALOG_WITHIN, reading).await {
-            Ok(Ok((fingerprint, catalog))) => {
-                state.version += 1;
-                state.fingerprint = fingerprint;
-                state.reader = Some(reader);
-                Some(Arc::new(Catalog { version: state.version, ..catalog }))
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(error = chain(&error), "catalog could not be read");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                None
-            }
-            Err(_) => {
-                tracing::warn!("catalog could not be read in time");
-                None
-            }
-        }
-    }
-
-    /// A new reading if anything in the catalog has changed since the last one.
-    async fn read_if_changed(&self) -> Option<Arc<Catalog>> {
-        let mut state = self.state.lock().await;
-        let reader = state.reader.as_ref().filter(|reader| !reader.is_closed())?;
-        let fingerprint = tokio::time::timeout(CATALOG_WITHIN, reader.fingerprint()).await.ok()?.ok()?;
-        if fingerprint == state.fingerprint {
-            return None;
-        }
-        let catalog = self.try_read(&mut state).await?;
-        *self.current.borrow_mut() = Arc::clone(&catalog);
-        Some(catalog)
-    }
 }
 
 async fn watch_catalog(catalogs: Rc<Catalogs>, config: Rc<Config>, report: mpsc::Sender<Report>) {
@@ -862,45 +725,6 @@ async fn watch_catalog(catalogs: Rc<Catalogs>, config: Rc<Config>, report: mpsc:
         if let Some(catalog) = catalogs.read_if_changed().await
             && report.send(Report::CatalogChanged(catalog)).await.is_err()
         {
-            return;
-        }
-    }
-}
-
-/// One asker: a session of its own, made anew when it is lost, with the batch in hand asked again.
-async fn ask_on_demand(
-    asker: usize,
-    config: Rc<Config>,
-    mut queue: mpsc::Receiver<Batch>,
-    report: mpsc::Sender<Report>,
-) {
-    let mut session: Option<Client> = None;
-    while let Some(batch) = queue.recv().await {
-        let mut backoff = Backoff::new();
-        let outcomes = loop {
-            let client = match session.take().filter(|client| !client.is_closed()) {
-                Some(client) => client,
-                None => match session(&config, "rowcast_ask").await {
-                    Ok(client) => client,
-                    Err(error) => {
-                        tracing::warn!(error = chain(&error), "session could not be opened");
-                        tokio::time::sleep(backoff.pause(rand::random())).await;
-                        continue;
-                    }
-                },
-            };
-            match ask::answer(&client, &batch).await {
-                Ok(outcomes) => {
-                    session = Some(client);
-                    break outcomes;
-                }
-                Err(error) => {
-                    tracing::warn!(error = %error, "questions are asked again on a new session");
-                    tokio::time::sleep(backoff.pause(rand::random())).await;
-                }
-            }
-        };
-        if report.send(Report::Answered(asker, outcomes)).await.is_err() {
             return;
         }
     }

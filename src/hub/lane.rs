@@ -77,7 +77,8 @@ impl<T> Lanes<T> {
     /// Queues `payload`; with an item, Postgres is asked first. The item's `entry` is set here.
     pub fn push(&mut self, claims: &Arc<Claims>, payload: T, item: Option<Item>) {
         let place = *self.by_claims.entry(Arc::clone(claims)).or_insert_with(|| {
-            let lane = Lane { claims: Arc::clone(claims), entries: VecDeque::new(), unasked: 0, asking: false };
+            let lane =
+                Lane { claims: Arc::clone(claims), entries: VecDeque::new(), unasked: 0, asking: false };
             self.lanes.insert(lane)
         });
         self.last_id += 1;
@@ -203,7 +204,8 @@ mod tests {
         assert_eq!((groups.len(), groups[0].items.len(), lanes.askable_count()), (1, 1, 0));
         assert!(lanes.take_ready(groups[0].lane).is_empty());
         lanes.answer(groups[0].lane, groups[0].items[0].entry, YES);
-        let ready: Vec<i32> = lanes.take_ready(groups[0].lane).into_iter().map(|ready| ready.payload).collect();
+        let ready: Vec<i32> =
+            lanes.take_ready(groups[0].lane).into_iter().map(|ready| ready.payload).collect();
         assert_eq!(ready, [1, 2]);
         assert!(!lanes.is_waiting(&ann) && lanes.entry_count() == 0);
     }

@@ -5,6 +5,8 @@
 //! queues whose messages this module defines: [`FeedCommand`] from shards to the feed, [`FeedEvent`] back.
 
 pub mod ask;
+mod asker;
+mod catalogs;
 pub mod compute;
 pub mod fanout;
 pub mod feed;

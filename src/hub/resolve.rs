@@ -7,13 +7,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::Client;
 
-use crate::change::{Oid, RelationId};
+use crate::change::RelationId;
 use crate::policy::{Catalog, ColumnSet};
-use crate::postgres::rows::type_name;
-use crate::postgres::sql::literal;
-use crate::subscription::{Binding, Events, Predicate, check};
+use crate::subscription::{Binding, Cast, Events, Predicate, check, condition_name};
 
 /// How many canonical operands are kept; beyond it all are forgotten and asked again as they come.
 const OPERANDS_KEPT_MAX: usize = 20_000;
@@ -43,9 +41,10 @@ pub enum Unresolved {
 }
 
 /// Canonical operands, as Postgres wrote them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Operands {
-    known: RefCell<HashMap<(Oid, Box<str>), Box<str>>>,
+    /// By query and operand.
+    known: RefCell<HashMap<(String, String), String>>,
 }
 
 /// Resolves all bindings of a channel; the first that cannot be had refuses them all.
@@ -60,7 +59,7 @@ pub async fn resolve(
     for (position, binding) in bindings.iter().enumerate() {
         if catalog.roles.get(role).is_none_or(Option::is_none) {
             let message = format!("role \"{role}\" does not exist");
-            return Err(Unresolved::Refused(binding.exception("42704", &message)));
+            return Err(Unresolved::Refused(binding.exception("42704", condition_name("42704"), &message)));
         }
         let mut covered: Vec<_> =
             catalog.tables.values().filter(|table| binding.covers(&table.schema, &table.name)).collect();
@@ -70,17 +69,17 @@ pub async fn resolve(
         }
         for table in covered {
             let access = catalog.access(role, table.id);
-            let selectable =
-                |column: usize| access.is_some_and(|access| access.selectable.contains(column));
+            let selectable = |column: usize| access.is_some_and(|access| access.selectable.contains(column));
             let checked = check(binding, table, &catalog.types, &selectable)
-                .map_err(|error| Unresolved::Refused(error.to_string()))?;
+                .map_err(|error| Unresolved::Refused(error.message(binding)))?;
             let mut canonical = Vec::with_capacity(checked.casts().len());
             for cast in checked.casts() {
-                canonical.push(operands.canonical(client, catalog, binding, cast.type_id, &cast.text).await?);
+                canonical.push(operands.canonical(client, catalog, binding, cast).await?);
             }
-            let select = binding.select.as_ref().map(|names| {
-                names.iter().filter_map(|name| Some(table.column(name)?.0)).collect()
-            });
+            let select = binding
+                .select
+                .as_ref()
+                .map(|names| names.iter().filter_map(|name| Some(table.column(name)?.0)).collect());
             targets.push(Target {
                 binding: position,
                 relation: table.id,
@@ -99,33 +98,28 @@ impl Operands {
         client: &Client,
         catalog: &Catalog,
         binding: &Binding,
-        type_id: Oid,
-        text: &str,
+        cast: &Cast,
     ) -> Result<String, Unresolved> {
-        let key = (type_id, Box::from(text));
-        if let Some(known) = self.known.borrow().get(&key) {
-            return Ok(known.to_string());
-        }
-        let Some(name) = type_name(&catalog.types, type_id) else {
+        let Some(query) = cast.query(&catalog.types) else {
             return Err(Unresolved::Refused(binding.unable_to_subscribe()));
         };
-        let sql = format!("select {}::{name}::text", literal(text));
-        let messages = client.simple_query(&sql).await.map_err(|error| match error.as_db_error() {
-            Some(refusal) => {
-                Unresolved::Refused(binding.exception(refusal.code().code(), refusal.message()))
-            }
-            None => Unresolved::SessionLost(error),
-        })?;
-        let canonical = messages.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0),
-            _ => None,
-        });
-        let canonical = canonical.unwrap_or_default();
+        let key = (query, cast.text.clone());
+        if let Some(known) = self.known.borrow().get(&key) {
+            return Ok(known.clone());
+        }
+        let row =
+            client.query_one(&key.0, &[&cast.text]).await.map_err(|error| match error.as_db_error() {
+                Some(refusal) => {
+                    Unresolved::Refused(cast.refusal(binding, refusal.code().code(), refusal.message()))
+                }
+                None => Unresolved::SessionLost(error),
+            })?;
+        let canonical: String = row.try_get(0).map_err(Unresolved::SessionLost)?;
         let mut known = self.known.borrow_mut();
         if known.len() >= OPERANDS_KEPT_MAX {
             known.clear();
         }
-        known.insert(key, canonical.into());
-        Ok(canonical.to_owned())
+        known.insert(key, canonical.clone());
+        Ok(canonical)
     }
 }

@@ -18,23 +18,17 @@ use super::types::load_types;
 pub struct CatalogReader {
     client: Client,
     publications: Vec<String>,
-    version: u64,
 }
 
 impl CatalogReader {
     /// A reader of what `publications` publish.
     pub fn new(client: Client, publications: Vec<String>) -> Self {
-        Self { client, publications, version: 0 }
+        Self { client, publications }
     }
 
     /// Whether the session has ended; a new reader is needed then.
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
-    }
-
-    /// The session, for questions of its owner.
-    pub fn client(&self) -> &Client {
-        &self.client
     }
 
     /// A text that changes whenever a new reading may differ from the last.
@@ -46,9 +40,9 @@ impl CatalogReader {
         row.try_get(0)
     }
 
-    /// Reads everything, with the access of `roles`. Roles that do not exist are listed as such.
+    /// Reads everything, with the access of `roles`. Roles that do not exist are listed as such. The version is
+    /// the caller's to set.
     pub async fn read(&mut self, roles: &BTreeSet<Arc<str>>) -> Result<Catalog, Error> {
-        self.version += 1;
         let transaction = self
             .client
             .build_transaction()
@@ -96,7 +90,7 @@ impl CatalogReader {
             (Arc::clone(name), role)
         });
         let roles = roles.collect();
-        Ok(Catalog { version: self.version, types: Arc::new(types), tables: found, roles })
+        Ok(Catalog { version: 0, types: Arc::new(types), tables: found, roles })
     }
 }
 
@@ -128,6 +122,7 @@ fn column(row: &Row) -> Result<TableColumn, Error> {
         generated: row.try_get::<_, Option<String>>("generated")?.map(Into::into),
         collation: row.try_get("collation")?,
         deterministic_collation: row.try_get("deterministic_collation")?,
+        c_collation: row.try_get("c_collation")?,
     })
 }
 

@@ -4,23 +4,27 @@
 //! `sudo`, else as `postgres`, else as `nobody`, and the data directory is theirs.
 
 use std::io;
-use std::net::TcpListener;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 /// The oldest major version that works: pgoutput's `messages` option appeared in it.
 pub const MAJOR_MIN: u32 = 14;
+
+/// Where `postmaster.pid` notes the port, counted from zero.
+const PORT_LINE: usize = 3;
+
+/// How often a start is tried while sessions of a killed server linger, a quarter of a second apart.
+const ORPHAN_RETRIES: u32 = 20;
 
 /// What can go wrong around a private cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No usable Postgres programs on this machine.
-    #[error(
-        "found no PostgreSQL {MAJOR_MIN} or newer: install it (Debian, Ubuntu: `apt-get install postgresql`; \
-         macOS: `brew install postgresql`) or name its directory in PGBIN"
-    )]
+    #[error("found no PostgreSQL {MAJOR_MIN} or newer")]
     NoBinaries,
     /// A Postgres program failed.
     #[error("{program} failed: {output}")]
@@ -52,20 +56,20 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// The newest usable version on this machine: `PGBIN` if set, else what the usual places hold.
-    pub fn find() -> Result<Self, Error> {
+    /// The newest usable version on this machine: `PGBIN` if set, else the newest of [`Binaries::all`].
+    pub fn find(unpacked: &Path) -> Result<Self, Error> {
         if let Some(directory) = std::env::var_os("PGBIN") {
             return Self::at(Path::new(&directory)).ok_or(Error::NoBinaries);
         }
-        Self::all().into_iter().max_by_key(|found| found.major).ok_or(Error::NoBinaries)
+        Self::all(unpacked).into_iter().max_by_key(|found| found.major).ok_or(Error::NoBinaries)
     }
 
-    /// Every usable version in the usual places.
-    pub fn all() -> Vec<Self> {
-        let mut places: Vec<PathBuf> = Vec::new();
-        for parent in
-            ["/usr/lib/postgresql", "/usr/local/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt"]
-        {
+    /// Every usable version in `PGBIN`, in the usual places, and in folders of `unpacked`, one of each major.
+    pub fn all(unpacked: &Path) -> Vec<Self> {
+        let mut places: Vec<PathBuf> = std::env::var_os("PGBIN").map(PathBuf::from).into_iter().collect();
+        let usual =
+            ["/usr/lib/postgresql", "/usr/local/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt"];
+        for parent in usual.iter().map(Path::new).chain([unpacked]) {
             let Ok(entries) = std::fs::read_dir(parent) else { continue };
             places.extend(entries.flatten().map(|entry| entry.path().join("bin")));
         }
@@ -110,16 +114,31 @@ impl Cluster {
     ///
     /// `durable` keeps `fsync` on; without it a power cut may ruin the cluster, and writes are faster.
     pub fn start(binaries: Binaries, directory: &Path, durable: bool) -> Result<Self, Error> {
-        let user = unprivileged_user();
         let data = directory.join("data");
+        // Postgres insists on its own files; who made them may have been chosen otherwise, then.
+        let owner = std::fs::metadata(&data).ok().map(|found| (found.uid(), found.gid()));
+        let user = unprivileged_user().map(|user| owner.filter(|owner| owner.0 != 0).unwrap_or(user));
         make_directory(directory, user)?;
         let mut cluster = Self { binaries, data, port: 0, user, running: false };
         if !cluster.data.join("PG_VERSION").is_file() {
             cluster.initialize(durable)?;
         }
+        cluster.stop_orphan()?;
         cluster.port = free_port(directory)?;
         cluster.launch(directory)?;
         Ok(cluster)
+    }
+
+    /// Deletes the cluster under `directory`, whose server, if one is left, is stopped first.
+    pub fn discard(binaries: Binaries, directory: &Path) -> Result<(), Error> {
+        let user = unprivileged_user();
+        Self { binaries, data: directory.join("data"), port: 0, user, running: false }.stop_orphan()?;
+        remove(directory)
+    }
+
+    /// The major version that made the cluster under `directory`, if there is one.
+    pub fn major(directory: &Path) -> Option<u32> {
+        std::fs::read_to_string(directory.join("data/PG_VERSION")).ok()?.trim().parse().ok()
     }
 
     /// The URL of `database` on this cluster, as the superuser `postgres`.
@@ -186,13 +205,60 @@ impl Cluster {
         append().map_err(|source| Error::Io { action: "write", path: path.clone(), source })
     }
 
+    /// Stops a server that outlived the program that started it.
+    ///
+    /// A process id alone proves nothing: after a crash of the whole machine it may be another program's. Only
+    /// where somebody listens on the port noted beside it is the id that of a server of this cluster.
+    fn stop_orphan(&mut self) -> Result<(), Error> {
+        let Ok(note) = std::fs::read_to_string(self.note()) else { return Ok(()) };
+        let port = note.lines().nth(PORT_LINE).and_then(|port| port.trim().parse::<u16>().ok());
+        let listens = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
+        if port.is_some_and(listens) { self.stop() } else { Ok(()) }
+    }
+
     fn launch(&mut self, directory: &Path) -> Result<(), Error> {
+        let mut result = self.launch_once(directory);
+        for _ in 0..ORPHAN_RETRIES {
+            // After `kill -9` of a server it and its sessions take moments to be gone.
+            match &result {
+                Err(Error::Program { output, .. })
+                    if output.contains("shared memory block") || output.contains("already exists") => {}
+                _ => break,
+            }
+            std::thread::sleep(Duration::from_millis(250));
+            self.bury_orphan();
+            result = self.launch_once(directory);
+        }
+        result
+    }
+
+    /// Tells Postgres that a dead server is dead.
+    ///
+    /// In a container whose first process reaps nobody, a killed server stays in the process table for ever, and
+    /// Postgres takes it for alive. Only the id is replaced, by one that no process can have: the rest of the note
+    /// still keeps a server from starting beside sessions of the old one.
+    fn bury_orphan(&self) {
+        let Ok(note) = std::fs::read_to_string(self.note()) else { return };
+        let Some((pid, rest)) = note.split_once('\n') else { return };
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())) else { return };
+        // The state follows the name, which is in parentheses and may itself hold some.
+        if status.rsplit_once(')').is_some_and(|(_, state)| state.trim_start().starts_with('Z')) {
+            // Without it, the start fails with Postgres's own words.
+            let _ = std::fs::write(self.note(), format!("{}\n{rest}", i32::MAX));
+        }
+    }
+
+    fn note(&self) -> PathBuf {
+        self.data.join("postmaster.pid")
+    }
+
+    fn launch_once(&mut self, directory: &Path) -> Result<(), Error> {
         let log = directory.join("postgres.log");
         let mut start = self.program("pg_ctl");
         start.args(["start", "-w", "-t", "60", "-D"]).arg(&self.data).arg("-l").arg(&log);
         start.arg("-o").arg(format!("-p {}", self.port));
         // The server inherits these, and would keep a pipe open for ever.
-        start.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        start.stdout(Stdio::null()).stderr(Stdio::null());
         let status =
             start.status().map_err(|source| Error::Io { action: "run", path: log.clone(), source })?;
         if !status.success() {
@@ -215,7 +281,8 @@ impl Cluster {
 
     fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.binaries.directory.join(name));
-        command.stdin(Stdio::null()).env("LC_ALL", "C").env("TZ", "UTC");
+        // A group of its own, so that Ctrl-C in the terminal reaches this program alone.
+        command.stdin(Stdio::null()).env("LC_ALL", "C").env("TZ", "UTC").process_group(0);
         if let Some((uid, gid)) = self.user {
             // Dropping from root also clears the supplementary groups.
             command.uid(uid).gid(gid).env("HOME", self.data.parent().unwrap_or(&self.data)).current_dir("/");
@@ -229,6 +296,35 @@ impl Drop for Cluster {
         if self.running {
             let _ = self.stop();
         }
+    }
+}
+
+/// Whether Postgres's user can get to `directory`, which must exist.
+///
+/// Root's own home, for one, is closed to others.
+pub fn reachable(directory: &Path) -> bool {
+    let Some((uid, gid)) = unprivileged_user() else { return true };
+    directory.ancestors().all(|ancestor| {
+        std::fs::metadata(ancestor).is_ok_and(|found| {
+            let search = if found.uid() == uid {
+                0o100
+            } else if found.gid() == gid {
+                0o010
+            } else {
+                0o001
+            };
+            found.mode() & search != 0
+        })
+    })
+}
+
+/// Deletes a stopped cluster and its directory.
+pub fn remove(directory: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(directory) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Io { action: "delete", path: directory.to_owned(), source })
+        }
+        _ => Ok(()),
     }
 }
 

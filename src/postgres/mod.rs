@@ -2,6 +2,9 @@
 
 pub mod catalog;
 pub mod cluster;
+pub mod connect;
+pub mod migrate;
 pub mod rows;
 pub mod sql;
+mod tls;
 pub mod types;

@@ -9,3 +9,15 @@ pub enum Dialect {
     V2,
 }
 pub mod change;
+
+/// A change.
+pub fn changes_frame(
+    _dialect: Dialect,
+    _legacy: bool,
+    _topic: &str,
+    _ids: &[u32],
+    _event: &str,
+    _data: &str,
+) -> bytes::Bytes {
+    bytes::Bytes::new()
+}

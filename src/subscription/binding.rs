@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::change::Event;
+
 use super::filter::{Filter, FilterError};
 use super::inspect::{inspect_map, inspect_str, inspect_strings};
 
@@ -10,28 +12,6 @@ pub const SELECT_COUNT_MAX: usize = 1600;
 
 /// Matches every schema or every table.
 const ANY: &str = "*";
-
-/// What one change did to a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Event {
-    /// The row is new.
-    Insert,
-    /// The row has new values.
-    Update,
-    /// The row is gone.
-    Delete,
-}
-
-impl Event {
-    /// `INSERT`, `UPDATE` or `DELETE`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Insert => "INSERT",
-            Self::Update => "UPDATE",
-            Self::Delete => "DELETE",
-        }
-    }
-}
 
 /// Which events a binding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use crate::change::{Datum, RelationId};
+use crate::change::{Datum, Event, RelationId};
 
-use super::binding::{Event, Events};
+use super::binding::Events;
 use super::predicate::Predicate;
 
 /// Who is subscribed to which relation, under keys of the caller's.

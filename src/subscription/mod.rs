@@ -28,7 +28,8 @@ mod inspect;
 mod pattern;
 pub mod predicate;
 
-pub use binding::{Binding, BindingError, Event, Events};
+pub use crate::change::Event;
+pub use binding::{Binding, BindingError, Events, condition_name};
 pub use filter::{Condition, Filter, FilterError, Operator};
 pub use index::Index;
 pub use predicate::{Cast, Checked, Predicate, SubscribeError, Verdict, check};

@@ -4,4 +4,6 @@
 mod support;
 
 mod cluster;
+mod connect;
+mod migrate;
 mod value_oracle;

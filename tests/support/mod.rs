@@ -1,6 +1,6 @@
 //! What tests share: a Postgres cluster a major version, and a database a test.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -19,10 +19,9 @@ pub fn majors() -> Vec<u32> {
 
 /// The programs of one major version: the system's, or those that `make postgres-18` unpacked.
 pub fn binaries(major: u32) -> Binaries {
-    let unpacked = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!(".rowcast/postgres/{major}/bin"));
-    Binaries::at(&unpacked)
+    let unpacked = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".rowcast/postgres");
+    Binaries::all(&unpacked)
         .into_iter()
-        .chain(Binaries::all())
         .find(|found| found.major == major)
         .unwrap_or_else(|| panic!("PostgreSQL {major} is not here: run `make postgres-{major}`"))
 }

@@ -1,0 +1,286 @@
+//! From text to checked, typed settings; every problem is found before any is reported.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::secret::Secret;
+use super::setting::{Kind, SECRET_BYTES_MIN, Setting};
+use super::source::{Given, Origin, Resolved};
+use super::{Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Settings, Slot, Socket, Wal};
+use crate::postgres::connect::Database;
+
+/// One wrong or unknown setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The setting, or the unknown name.
+    pub name: String,
+    /// Where it was given.
+    pub origin: Origin,
+    /// What is wrong and what is expected.
+    pub message: String,
+}
+
+impl Problem {
+    pub(super) fn new(name: &str, origin: Origin, message: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), origin, message: message.into() }
+    }
+
+    pub(super) fn expected(setting: &Setting, origin: Origin, found: Option<&str>) -> Self {
+        let expectation = setting.kind.expectation();
+        let message = match found.filter(|_| !setting.kind.is_secret()) {
+            Some(found) => format!("expected {expectation}, found {:?}", shorten(found)),
+            None => format!("expected {expectation}"),
+        };
+        Self::new(setting.name, origin, message)
+    }
+
+    pub(super) fn unknown(name: &str, origin: Origin, known: impl Iterator<Item = String>) -> Self {
+        let closest = known.map(|known| (distance(name, &known), known)).min();
+        let message = match closest {
+            // Further away than a third of its length, it is no typing slip.
+            Some((steps, known)) if steps * 3 <= name.len() => {
+                format!("unknown setting; did you mean {known}?")
+            }
+            _ => "unknown setting; `rowcast config` lists them all".to_owned(),
+        };
+        Self::new(name, origin, message)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::Default => write!(f, "{}: {}", self.name, self.message),
+            Origin::Environment(variable) if *variable == self.name => {
+                write!(f, "{}: {}", self.name, self.message)
+            }
+            origin => write!(f, "{} (from {origin}): {}", self.name, self.message),
+        }
+    }
+}
+
+/// All that is wrong with the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl std::error::Error for Problems {}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0[..] {
+            [one] => write!(f, "a setting is wrong: {one}"),
+            all => {
+                write!(f, "{} settings are wrong:", all.len())?;
+                all.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+            }
+        }
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl Resolved {
+    /// All settings, or all problems.
+    pub fn settings(self) -> Result<Settings, Problems> {
+        let mut check = Check::new(self);
+        let settings = check.settings();
+        check.finish(settings)
+    }
+
+    /// The database alone, for commands that serve nobody.
+    pub fn database(self) -> Result<Database, Problems> {
+        let mut check = Check::new(self);
+        let database = check.database();
+        check.finish(database)
+    }
+
+    /// The token key alone, for commands that only sign.
+    pub fn jwt_secret(self) -> Result<Secret, Problems> {
+        let mut check = Check::new(self);
+        let secret = check.secret();
+        check.finish(secret)
+    }
+}
+
+/// What is wrong with one given value, if anything; an empty required one is somebody else's question.
+pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
+    let Given { text, origin } = given;
+    let fits = match setting.kind {
+        Kind::Address => text.parse::<SocketAddr>().is_ok(),
+        Kind::Identifier => {
+            (1..=63).contains(&text.len())
+                && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        }
+        Kind::OneOf(words) => words.contains(&text.as_str()),
+        Kind::Integer(min, max) => number(text).is_some_and(|number| (min..=max).contains(&number)),
+        Kind::DatabaseUrl if text.is_empty() => return None,
+        Kind::DatabaseUrl => match Database::parse(text) {
+            Ok(_) => true,
+            Err(error) => return Some(Problem::new(setting.name, origin.clone(), error.to_string())),
+        },
+        Kind::Secret if text.is_empty() => return None,
+        Kind::Secret if text.len() < SECRET_BYTES_MIN => {
+            let message = format!(
+                "it has {} of the at least {SECRET_BYTES_MIN} bytes that HS256 needs; \
+                 make a key with `openssl rand -hex 32` and sign every token with it",
+                text.len()
+            );
+            return Some(Problem::new(setting.name, origin.clone(), message));
+        }
+        Kind::Secret => true,
+    };
+    (!fits).then(|| Problem::expected(setting, origin.clone(), Some(text)))
+}
+
+struct Check {
+    values: BTreeMap<&'static str, Given>,
+    problems: Vec<Problem>,
+}
+
+impl Check {
+    fn new(resolved: Resolved) -> Self {
+        let Resolved { values, mut problems } = resolved;
+        for (name, given) in &values {
+            problems.extend(Setting::named(name).and_then(|setting| problem(setting, given)));
+        }
+        Self { values, problems }
+    }
+
+    fn finish<T>(mut self, value: Option<T>) -> Result<T, Problems> {
+        match value {
+            Some(value) if self.problems.is_empty() => Ok(value),
+            _ => {
+                self.problems.sort_by(|a, b| a.name.cmp(&b.name));
+                self.problems.dedup();
+                Err(Problems(self.problems))
+            }
+        }
+    }
+
+    /// `None` only where a problem says why.
+    fn settings(&mut self) -> Option<Settings> {
+        // Both are asked for before either may end this: all problems at once.
+        let (database, jwt_secret) = (self.database(), self.secret());
+        Some(Settings {
+            listen: self.text("listen").parse().ok()?,
+            database: database?,
+            auth: Auth { jwt_secret: jwt_secret? },
+            wal: Wal {
+                slot: if self.text("slot") == "durable" { Slot::Durable } else { Slot::Temporary },
+                slot_name: self.text("slot_name").to_owned(),
+                publication: self.text("publication").to_owned(),
+                transaction_memory_bytes_max: self.count("transaction_memory_bytes_max")?,
+            },
+            policy: Policy { catalog_poll: self.time("catalog_poll_ms")? },
+            hub: Hub {
+                shard_count: shard_count(self.count("shard_count")?),
+                backlog_bytes_max: self.count("backlog_bytes_max")?,
+                ask_connections: self.count("ask_connections")?,
+                ask_timeout: self.time("ask_timeout_ms")?,
+            },
+            channel: Channel {
+                channels_per_socket_max: self.count("channels_per_socket_max")?,
+                joins_per_second_max: self.count("joins_per_second_max")?,
+                join_error_delay: self.time("join_error_delay_ms")?,
+                presence_window_events_max: self.count("presence_window_events_max")?,
+                presence_window: self.time("presence_window_ms")?,
+                payload_bytes_max: self.count("payload_bytes_max")?,
+                record_bytes_max: self.count("record_bytes_max")?,
+            },
+            socket: Socket {
+                frame_bytes_max: self.count("frame_bytes_max")?,
+                json_depth_max: self.count("json_depth_max")?,
+                connections_max: self.count("connections_max")?,
+                idle_timeout: self.time("idle_timeout_ms")?,
+                connect_error_delay: self.time("connect_error_delay_ms")?,
+            },
+            log: Log {
+                level: match self.text("log_level") {
+                    "error" => LogLevel::Error,
+                    "warn" => LogLevel::Warn,
+                    "debug" => LogLevel::Debug,
+                    "trace" => LogLevel::Trace,
+                    _ => LogLevel::Info,
+                },
+                format: if self.text("log_format") == "json" { LogFormat::Json } else { LogFormat::Text },
+            },
+        })
+    }
+
+    fn database(&mut self) -> Option<Database> {
+        self.required(
+            "database_url",
+            "not set; give --database-url or DATABASE_URL as postgres://user:password@host:port/database",
+        )?;
+        Database::parse(self.text("database_url")).ok()
+    }
+
+    fn secret(&mut self) -> Option<Secret> {
+        self.required(
+            "jwt_secret",
+            "not set; give --jwt-secret or ROWCAST_JWT_SECRET, the key your tokens are signed with \
+             (a new one: `openssl rand -hex 32`)",
+        )?;
+        Some(Secret::new(self.text("jwt_secret")))
+    }
+
+    fn required(&mut self, name: &'static str, message: &str) -> Option<()> {
+        if self.text(name).is_empty() {
+            self.problems.push(Problem::new(name, Origin::Default, message));
+            return None;
+        }
+        Some(())
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.values.get(name).map_or("", |given| &given.text)
+    }
+
+    fn count<T: TryFrom<u64>>(&self, name: &str) -> Option<T> {
+        T::try_from(number(self.text(name))?).ok()
+    }
+
+    fn time(&self, name: &str) -> Option<Duration> {
+        number(self.text(name)).map(Duration::from_millis)
+    }
+}
+
+/// Digits, in groups if one likes: `5_000_000`.
+fn number(text: &str) -> Option<u64> {
+    text.replace('_', "").parse().ok()
+}
+
+/// Zero means one per core; past eight, one reader of the WAL feeds no more.
+fn shard_count(given: usize) -> usize {
+    match given {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8)),
+        count => count,
+    }
+}
+
+/// Enough of a wrong value to recognise it.
+fn shorten(text: &str) -> String {
+    if text.chars().count() <= 40 { text.to_owned() } else { text.chars().take(40).chain(['…']).collect() }
+}
+
+/// How many letters to change, add or drop to get from one name to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (above, letter) in from.chars().enumerate() {
+        let mut corner = above;
+        row[0] = above + 1;
+        for (column, other) in to.iter().enumerate() {
+            let substituted = corner + usize::from(letter != *other);
+            corner = row[column + 1];
+            row[column + 1] = substituted.min(row[column] + 1).min(corner + 1);
+        }
+    }
+    row[to.len()]
+}

@@ -1,0 +1,26 @@
+//! Log set-up: to standard error, as text or as JSON.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// Starts logging; a second call changes nothing, so tests may call it too.
+///
+/// `level` is for this program; libraries are heard from `warn` on. RUST_LOG, where set, replaces both.
+pub fn install(level: &str, json: bool) {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("warn,{}={level}", env!("CARGO_PKG_NAME"))));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_span_events(FmtSpan::NONE)
+        .with_writer(std::io::stderr);
+    let installed = if json {
+        lines.json().flatten_event(true).try_init()
+    } else {
+        let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        lines.with_ansi(color).with_target(level == "trace").try_init()
+    };
+    // An error means that a subscriber is there already, which is the aim.
+    drop(installed);
+}

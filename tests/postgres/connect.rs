@@ -1,0 +1,1 @@
+//! Sessions: refusals that name cause and remedy, and TLS.
