@@ -1,1 +1,3 @@
-//! Under construction.
+//! Everything between TCP and a decoded WebSocket message.
+
+pub mod frame;
