@@ -1,1 +1,9 @@
-//! Under construction.
+//! HTTP: the listener, the routes, and what is answered without a socket.
+
+pub mod error;
+pub mod healthcheck;
+pub mod listener;
+pub mod router;
+
+pub use listener::{HttpConfig, serve};
+pub use router::router;

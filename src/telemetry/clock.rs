@@ -7,3 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub fn unix_time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
+
+/// Whole seconds since 1970-01-01 UTC, as tokens count.
+pub fn unix_seconds() -> i64 {
+    i64::try_from(unix_time().as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,4 +1,4 @@
-//! What the program says about itself: its log and its clock.
+//! What the program says about itself: its log, its health and its clock.
 
 pub mod clock;
 pub mod health;
