@@ -63,7 +63,9 @@ impl Binaries {
     /// Every usable version in the usual places.
     pub fn all() -> Vec<Self> {
         let mut places: Vec<PathBuf> = Vec::new();
-        for parent in ["/usr/lib/postgresql", "/usr/local/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt"] {
+        for parent in
+            ["/usr/lib/postgresql", "/usr/local/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt"]
+        {
             let Ok(entries) = std::fs::read_dir(parent) else { continue };
             places.extend(entries.flatten().map(|entry| entry.path().join("bin")));
         }
@@ -157,11 +159,16 @@ impl Cluster {
     fn initialize(&self, durable: bool) -> Result<(), Error> {
         // What an interrupted initdb left behind is no cluster; start over.
         if self.data.exists() {
-            std::fs::remove_dir_all(&self.data)
-                .map_err(|source| Error::Io { action: "clear", path: self.data.clone(), source })?;
+            std::fs::remove_dir_all(&self.data).map_err(|source| Error::Io {
+                action: "clear",
+                path: self.data.clone(),
+                source,
+            })?;
         }
         let mut initdb = self.program("initdb");
-        initdb.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync", "-D"]).arg(&self.data);
+        initdb
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync", "-D"])
+            .arg(&self.data);
         check("initdb", initdb.output())?;
         let path = self.data.join("postgresql.conf");
         let mut settings = String::from(
@@ -186,7 +193,8 @@ impl Cluster {
         start.arg("-o").arg(format!("-p {}", self.port));
         // The server inherits these, and would keep a pipe open for ever.
         start.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        let status = start.status().map_err(|source| Error::Io { action: "run", path: log.clone(), source })?;
+        let status =
+            start.status().map_err(|source| Error::Io { action: "run", path: log.clone(), source })?;
         if !status.success() {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
             let tail: Vec<&str> = text.lines().rev().take(8).collect();
@@ -260,6 +268,7 @@ fn check(program: &'static str, output: io::Result<Output>) -> Result<(), Error>
     if output.status.success() {
         return Ok(());
     }
-    let output = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Err(Error::Program { program, output: output.trim().to_owned() })
 }
