@@ -398,8 +398,8 @@ impl Prepared {
             return frame.clone();
         }
         let data = self.data(&key.data);
-        let event = self.change.event;
-        let frame = changes_frame(spec.dialect, spec.legacy, &spec.topic, &key.ids, event.name(), &data);
+        let legacy = spec.legacy.then(|| self.change.event.name());
+        let frame = changes_frame(spec.dialect, legacy, &spec.topic, &key.ids, &data);
         self.frames.borrow_mut().insert(key, frame.clone());
         frame
     }

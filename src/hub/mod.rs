@@ -2,7 +2,22 @@
 //!
 //! Two kinds of thread meet here. *Shards* own sockets: one thread each, no shared state. The *feed* owns the
 //! replication stream and every `postgres_changes` subscription of this server. They talk through the bounded
-//! queues whose messages this module defines: [`FeedCommand`] from shards to the feed, [`FeedEvent`] back.
+//! queues whose messages this module defines: [`FeedCommand`] from shards to the feed, [`FeedEvent`] back, and
+//! [`ShardCommand`] to a shard from anybody.
+//!
+//! A [`Shard`] is synchronous: a message, a command or the time comes in, frames go out through an [`Outbox`].
+//!
+//! **Invariants:** no I/O here, and no clock but the one that is given; a channel gets nothing before its join
+//! reply and nothing after its close; a sender's order is kept to every receiver.
+
+mod config;
+mod limit;
+mod link;
+mod peers;
+mod presence;
+mod rooms;
+mod session;
+mod shard;
 
 pub mod ask;
 mod asker;
@@ -19,8 +34,50 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+pub use config::{Config, JoinRate};
+pub use peers::{Directory, Mailbox, RoomName, SHARDS_MAX};
+pub use presence::{PresenceNews, PresenceUpdate};
+pub use session::Session;
+pub use shard::{Clock, Counters, Links, Shard, TokenRefusal, TokenVerifier};
+
+use crate::channel::Broadcast;
 use crate::policy::Claims;
 use crate::protocol::Dialect;
+
+/// What a shard's sockets do for it.
+///
+/// Neither call fails: a socket that cannot keep up, or is gone, is its owner's business.
+pub trait Outbox {
+    /// Sends a whole WebSocket frame.
+    fn send(&mut self, connection: ConnectionId, frame: Bytes);
+
+    /// Closes a socket after what was sent before.
+    fn close(&mut self, connection: ConnectionId, code: u16, reason: &str);
+}
+
+/// What a shard can be told by other threads.
+#[derive(Debug)]
+pub enum ShardCommand {
+    /// The feed has something for channels of this shard.
+    Feed(FeedEvent),
+    /// Send to all members of a room on this shard.
+    Broadcast(Arc<RoomBroadcast>),
+    /// To the home of a room: what a channel of another shard tracks.
+    Presence(PresenceUpdate),
+    /// From the home of a room.
+    PresenceNews(PresenceNews),
+    /// The server goes down: refuse joins, say so to every channel, close every socket.
+    Drain,
+}
+
+/// A broadcast on its way to a shard.
+#[derive(Debug)]
+pub struct RoomBroadcast {
+    /// The room.
+    pub room: RoomName,
+    /// What to send.
+    pub message: Broadcast<'static>,
+}
 
 /// One connection of one shard. Never reused while the server runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,6 +8,7 @@
 //! handler never waits; every queue has a bound and an answer when it is reached; one connection that cannot
 //! keep up, misbehaves or makes a handler panic harms itself only.
 
+mod bridge;
 pub mod connection;
 pub mod frame;
 pub mod metrics;
@@ -15,8 +16,6 @@ pub mod options;
 pub mod shard;
 pub mod upgrade;
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Instant;
 
 pub use connection::Outbox;
@@ -26,9 +25,9 @@ pub use options::ShardConfig;
 pub use shard::{ShardHandle, spawn};
 pub use upgrade::{Gate, GateConfig};
 
+pub use crate::hub::Session;
+
 use crate::hub::ConnectionId;
-use crate::policy::Claims;
-use crate::protocol::Dialect;
 
 /// What runs on a shard.
 ///
@@ -59,29 +58,4 @@ pub trait Handler: 'static {
 
     /// Time has passed. Called every [`ShardConfig::tick`] or a little later while there are connections.
     fn tick(&mut self, out: &mut Outbox, now: Instant);
-}
-
-/// Who a connection belongs to, as the upgrade found it.
-#[derive(Clone)]
-pub struct Session {
-    /// How its frames are written.
-    pub dialect: Dialect,
-    /// The verified claims of its token.
-    pub claims: Arc<Claims>,
-    /// The token as sent: the default for its joins.
-    pub token: Arc<str>,
-    /// The `x-*` request headers, names in lower case: what policies may read as `request.headers`.
-    pub headers: Vec<(String, String)>,
-}
-
-/// Tokens and header values never reach a log.
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("dialect", &self.dialect)
-            .field("claims", &self.claims)
-            .field("token", &"[redacted]")
-            .field("header_count", &self.headers.len())
-            .finish()
-    }
 }

@@ -1,0 +1,69 @@
+//! The hub's limits and delays.
+
+use std::time::Duration;
+
+use crate::channel;
+
+/// Settings of a shard's channels and rooms. The defaults are those of the reference server where it has them.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What one channel may do.
+    pub channel: channel::Limits,
+    /// Bounds on a join's payload.
+    pub join: channel::JoinLimits,
+    /// The longest topic that may be joined, in bytes, prefix included.
+    ///
+    /// Topics over 255 bytes do not fit in version 2's binary frames; broadcasts on them go as text, and those
+    /// of bytes go nowhere.
+    pub topic_bytes_max: usize,
+    /// How deep a client's JSON may be nested. At most 120.
+    pub json_depth_max: usize,
+    /// How many channels one socket may have.
+    pub channels_per_socket_max: usize,
+    /// How many joins one socket may try. One that tries more is closed.
+    pub joins_per_socket: JoinRate,
+    /// How many joins all sockets of the server may try together. A join over it is refused.
+    pub joins_per_server: JoinRate,
+    /// How long the reply to a refused join is held back, because clients join again at once.
+    pub refusal_delay: Duration,
+    /// How many such replies a shard holds back. Beyond that they go out without delay.
+    pub refusals_pending_max: usize,
+    /// How many commands a shard keeps for a feed whose queue is full. Beyond that, joins with bindings are
+    /// refused, and channels that want to change their token end with `phx_error`, so that they join again.
+    pub feed_pending_max: usize,
+    /// How many presence updates a shard keeps for other shards whose queues are full. Beyond that, presence
+    /// messages of clients are answered with an error.
+    pub presence_unsent_max: usize,
+    /// Whether every channel gets the state of its topic's presence, asked for or not. Clients too old to ask
+    /// need it.
+    pub presence_for_all: bool,
+}
+
+/// A rate of joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoinRate {
+    /// Joins a second in the long run; 0 means no limit.
+    pub per_second: u32,
+    /// Joins at once after a pause; at least 1.
+    pub burst: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            channel: channel::Limits::default(),
+            join: channel::JoinLimits::default(),
+            topic_bytes_max: 4_096,
+            json_depth_max: 100,
+            channels_per_socket_max: 100,
+            joins_per_socket: JoinRate { per_second: 100, burst: 200 },
+            // The reference allows 100 a second on average over a minute.
+            joins_per_server: JoinRate { per_second: 1_000, burst: 10_000 },
+            refusal_delay: Duration::from_millis(5_000),
+            refusals_pending_max: 10_000,
+            feed_pending_max: 10_000,
+            presence_unsent_max: 65_536,
+            presence_for_all: false,
+        }
+    }
+}

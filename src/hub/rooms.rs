@@ -1,0 +1,138 @@
+//! The rooms of one shard: which of its channels are in which, and sending to all of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::peers::{Directory, Occupancy, RoomName};
+use super::{ConnectionId, Outbox};
+use crate::channel::{Broadcast, MessageRef};
+use crate::protocol::Dialect;
+
+/// A room's place in its shard, valid while it has members.
+pub(super) type RoomId = usize;
+
+/// One channel in a room: what sending to it takes, and no more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
+    pub(super) connection: ConnectionId,
+    pub(super) join: u32,
+    pub(super) dialect: Dialect,
+    pub(super) watch: Watch,
+}
+
+/// How a channel takes part in its topic's presence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    /// It did not ask for presence. It gets diffs all the same, as clients that start to track late need them.
+    DiffsOnly,
+    /// It has asked for the state. The diffs until then are in that state.
+    AwaitsState,
+    /// It has its state and gets every diff since.
+    Live,
+}
+
+struct Room {
+    name: RoomName,
+    members: Vec<Member>,
+}
+
+/// All rooms that have members on this shard.
+pub(super) struct Rooms {
+    ids: HashMap<RoomName, RoomId>,
+    rooms: Slab<Room>,
+    occupancy: Occupancy,
+}
+
+impl Rooms {
+    pub(super) fn new(me: u16, directory: Arc<Directory>) -> Self {
+        Self { ids: HashMap::new(), rooms: Slab::new(), occupancy: Occupancy::new(me, directory) }
+    }
+
+    pub(super) fn find(&self, name: &RoomName) -> Option<RoomId> {
+        self.ids.get(name).copied()
+    }
+
+    pub(super) fn name(&self, room: RoomId) -> &RoomName {
+        &self.rooms[room].name
+    }
+
+    pub(super) fn members(&self, room: RoomId) -> &[Member] {
+        &self.rooms[room].members
+    }
+
+    /// Adds a member. Answers the room and the member's place in it.
+    pub(super) fn enter(&mut self, name: RoomName, member: Member) -> (RoomId, usize) {
+        let id = match self.ids.get(&name) {
+            Some(id) => *id,
+            None => {
+                self.occupancy.opened(&name);
+                let id = self.rooms.insert(Room { name: name.clone(), members: Vec::new() });
+                self.ids.insert(name, id);
+                id
+            }
+        };
+        let members = &mut self.rooms[id].members;
+        members.push(member);
+        (id, members.len() - 1)
+    }
+
+    /// Removes the member in `place`. Answers the member who has that place now, if another moved there.
+    pub(super) fn leave(&mut self, room: RoomId, place: usize) -> Option<Member> {
+        let members = &mut self.rooms[room].members;
+        members.swap_remove(place);
+        let moved = members.get(place).copied();
+        if members.is_empty() {
+            let Room { name, .. } = self.rooms.remove(room);
+            self.occupancy.emptied(&name);
+            self.ids.remove(&name);
+        }
+        moved
+    }
+
+    pub(super) fn set_watch(&mut self, room: RoomId, place: usize, watch: Watch) {
+        self.rooms[room].members[place].watch = watch;
+    }
+
+    /// Sends a broadcast to all members but one.
+    pub(super) fn broadcast(
+        &self,
+        out: &mut dyn Outbox,
+        room: RoomId,
+        message: &Broadcast<'_>,
+        except: Option<(ConnectionId, u32)>,
+    ) {
+        let Room { name, members } = &self.rooms[room];
+        let receivers = members.iter().filter(|member| Some((member.connection, member.join)) != except);
+        send_to_all(out, receivers, |dialect| dialect.broadcast(name.topic(), message));
+    }
+
+    /// Sends a presence diff to all who can make sense of it.
+    pub(super) fn presence_diff(&self, out: &mut dyn Outbox, room: RoomId, payload: &str) {
+        let Room { name, members } = &self.rooms[room];
+        let receivers = members.iter().filter(|member| member.watch != Watch::AwaitsState);
+        send_to_all(out, receivers, |dialect| {
+            Some(dialect.push(name.topic(), &MessageRef::NULL, "presence_diff", payload))
+        });
+    }
+}
+
+/// Encodes once for each dialect that somebody has, and sends.
+fn send_to_all<'a>(
+    out: &mut dyn Outbox,
+    receivers: impl Iterator<Item = &'a Member>,
+    encode: impl Fn(Dialect) -> Option<Bytes>,
+) {
+    let (mut v1, mut v2) = (None, None);
+    for member in receivers {
+        let frame = match member.dialect {
+            Dialect::V1 => &mut v1,
+            Dialect::V2 => &mut v2,
+        };
+        if let Some(frame) = frame.get_or_insert_with(|| encode(member.dialect)) {
+            out.send(member.connection, frame.clone());
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Every error and close code a client can see, with what it should do about it: the closed list.
+//!
+//! `docs/errors.md` lists the same; a test compares them.
+
+use std::borrow::Cow;
+
+use crate::channel::{Closing, Refusal};
+
+/// What a client should do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Try again after a pause: the cause passes.
+    Reconnect,
+    /// Do not try again before something has changed: a token, a topic, a policy or the client's own code.
+    Terminal,
+}
+
+impl Advice {
+    /// The word for it in the documentation.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reconnect => "reconnect",
+            Self::Terminal => "terminal",
+        }
+    }
+}
+
+/// An error, as it stands in `docs/errors.md`. `…` in its text stands for what changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorCode {
+    /// Its stable name. A join's `reason` starts with it; `system` messages show the text alone.
+    pub code: &'static str,
+    /// What to do.
+    pub advice: Advice,
+    /// The words after the code.
+    pub text: &'static str,
+}
+
+const fn reconnect(code: &'static str, text: &'static str) -> ErrorCode {
+    ErrorCode { code, advice: Advice::Reconnect, text }
+}
+
+const fn terminal(code: &'static str, text: &'static str) -> ErrorCode {
+    ErrorCode { code, advice: Advice::Terminal, text }
+}
+
+/// The reasons of refused joins: `code: text`.
+pub const JOIN_ERRORS: &[ErrorCode] = &[
+    terminal("TopicNameRequired", "You must provide a topic name"),
+    terminal("TopicNameTooLong", "Topic name must not exceed … bytes"),
+    reconnect("RealtimeRestarting", "Realtime is restarting, please standby"),
+    reconnect("ClientJoinRateLimitReached", "Too many joins per second"),
+    terminal("ChannelRateLimitReached", "Too many channels"),
+    terminal("MalformedJWT", "The token provided is not a valid JWT"),
+    terminal("JwtSignatureError", "Failed to validate JWT signature"),
+    terminal("JwtSignerError", "Failed to generate JWT signer, check your JWT secret or JWKS configuration"),
+    terminal("InvalidJWTToken", "Token has expired … seconds ago"),
+    terminal("InvalidJWTToken", "Fields `role` and `exp` are required in JWT"),
+    terminal("InvalidJWTToken", "Token expiration time is invalid"),
+    terminal("Unauthorized", "You do not have permissions to read from this Channel topic: …"),
+    reconnect("InitializingProjectConnection", "Realtime is initializing the project connection"),
+    terminal("UnknownErrorOnChannel", "…"),
+];
+
+/// The texts of `system` messages with status `error`, which come before `phx_close`.
+pub const SYSTEM_ERRORS: &[ErrorCode] = &[
+    reconnect("ClientPresenceRateLimitReached", "Client presence rate limit exceeded"),
+    terminal("PayloadTooLarge", "Track message size exceeded"),
+    terminal("InvalidJWTToken", "Token has expired … seconds ago"),
+    terminal("InvalidJWTToken", "Fields `role` and `exp` are required in JWT"),
+    terminal("MalformedJWT", "The token provided is not a valid JWT"),
+    terminal("JwtSignerError", "Failed to generate JWT signer, check your JWT secret or JWKS configuration"),
+];
+
+/// The responses of error replies to other messages than joins, as JSON; the channel lives on.
+pub const REPLY_ERRORS: &[ErrorCode] = &[
+    terminal("UnmatchedTopic", "{\"reason\":\"unmatched topic\"}"),
+    terminal("PayloadTooLarge", "\"payload_size_exceeded\""),
+    terminal("InvalidBroadcastPayload", "{\"reason\":\"Broadcast payload must be a map\"}"),
+    terminal("InvalidPresencePayload", "{\"reason\":\"Presence track payload must be a map\"}"),
+    terminal("UnknownPresenceEvent", "{}"),
+    reconnect("UnableToTrackPresence", "{}"),
+];
+
+/// Why the server closes a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloseCode {
+    /// The WebSocket close code.
+    pub code: u16,
+    /// What to do.
+    pub advice: Advice,
+    /// The reason in the close frame.
+    pub reason: &'static str,
+}
+
+/// The socket was silent for too long; also the answer to a client's own close.
+pub const CLOSE_IDLE: CloseCode = CloseCode { code: 1000, advice: Advice::Terminal, reason: "idle timeout" };
+/// The socket joins too often.
+pub const CLOSE_JOIN_RATE: CloseCode =
+    CloseCode { code: 1001, advice: Advice::Reconnect, reason: "too many joins per second" };
+/// The client broke the WebSocket protocol.
+pub const CLOSE_PROTOCOL: CloseCode =
+    CloseCode { code: 1002, advice: Advice::Terminal, reason: "protocol error" };
+/// A text message was not UTF-8.
+pub const CLOSE_NOT_TEXT: CloseCode =
+    CloseCode { code: 1007, advice: Advice::Terminal, reason: "text is not UTF-8" };
+/// The client does not read fast enough.
+pub const CLOSE_SLOW: CloseCode =
+    CloseCode { code: 1008, advice: Advice::Reconnect, reason: "slow consumer" };
+/// A message was over the size limit.
+pub const CLOSE_TOO_LARGE: CloseCode =
+    CloseCode { code: 1009, advice: Advice::Terminal, reason: "message too large" };
+/// A fault of the server's.
+pub const CLOSE_INTERNAL: CloseCode =
+    CloseCode { code: 1011, advice: Advice::Reconnect, reason: "internal error" };
+/// The server goes down.
+pub const CLOSE_RESTART: CloseCode =
+    CloseCode { code: 1012, advice: Advice::Reconnect, reason: "service restart" };
+
+/// All of them.
+pub const CLOSE_CODES: &[CloseCode] = &[
+    CLOSE_IDLE,
+    CLOSE_JOIN_RATE,
+    CLOSE_PROTOCOL,
+    CLOSE_NOT_TEXT,
+    CLOSE_SLOW,
+    CLOSE_TOO_LARGE,
+    CLOSE_INTERNAL,
+    CLOSE_RESTART,
+];
+
+/// The reason of a reply to a message for a topic that the socket has not joined.
+pub const UNMATCHED_TOPIC: &str = "unmatched topic";
+
+/// The `reason` of a refused join.
+pub fn join_reason(refusal: &Refusal) -> Cow<'static, str> {
+    match refusal {
+        Refusal::TopicNameRequired => "TopicNameRequired: You must provide a topic name".into(),
+        Refusal::TopicTooLong(max) => {
+            format!("TopicNameTooLong: Topic name must not exceed {max} bytes").into()
+        }
+        Refusal::Restarting => "RealtimeRestarting: Realtime is restarting, please standby".into(),
+        Refusal::TooManyJoins => "ClientJoinRateLimitReached: Too many joins per second".into(),
+        Refusal::TooManyChannels => "ChannelRateLimitReached: Too many channels".into(),
+        Refusal::Token(reason) => reason.clone().into(),
+        Refusal::Unauthorized(sub) => {
+            format!("Unauthorized: You do not have permissions to read from this Channel topic: {sub}").into()
+        }
+        Refusal::FeedBusy => {
+            "InitializingProjectConnection: Realtime is initializing the project connection".into()
+        }
+        Refusal::Malformed(what) => format!("UnknownErrorOnChannel: {what}").into(),
+    }
+}
+
+/// The words of the `system` message before a channel closes.
+pub fn closing_message(closing: &Closing) -> Cow<'_, str> {
+    match closing {
+        Closing::PresenceWindow => "Client presence rate limit exceeded".into(),
+        Closing::PresenceTooLarge => "Track message size exceeded".into(),
+        Closing::Token(message) => message.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows of the table under a heading of the page: its cells, without code marks.
+    fn rows(heading: &str) -> Vec<Vec<String>> {
+        let page = include_str!("../../docs/errors.md");
+        let (_, section) = page.split_once(&format!("## {heading}\n")).expect(heading);
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let cells = |line: &str| {
+            let cells = line.trim_matches('|').split(" | ");
+            cells.map(|cell| cell.trim().trim_matches('`').to_owned()).collect::<Vec<_>>()
+        };
+        section.lines().filter(|line| line.starts_with("| ")).skip(2).map(cells).collect()
+    }
+
+    #[test]
+    fn the_page_lists_the_same_errors() {
+        for (heading, errors) in [
+            ("Refused joins", JOIN_ERRORS),
+            ("Channels closed by the server", SYSTEM_ERRORS),
+            ("Error replies", REPLY_ERRORS),
+        ] {
+            let documented: Vec<_> = rows(heading).into_iter().map(|row| row[..3].to_vec()).collect();
+            let real: Vec<_> = errors
+                .iter()
+                .map(|error| vec![error.code.to_owned(), error.advice.as_str().to_owned(), plain(error.text)])
+                .collect();
+            assert_eq!(documented, real, "{heading}");
+        }
+    }
+
+    #[test]
+    fn the_page_lists_the_same_close_codes() {
+        let documented: Vec<_> = rows("Closed sockets").into_iter().map(|row| row[..3].to_vec()).collect();
+        let real: Vec<_> = CLOSE_CODES
+            .iter()
+            .map(|close| {
+                vec![close.code.to_string(), close.advice.as_str().to_owned(), close.reason.to_owned()]
+            })
+            .collect();
+        assert_eq!(documented, real);
+    }
+
+    /// Markdown needs no escape for what we write, but code marks inside code marks are dropped on the page.
+    fn plain(text: &str) -> String {
+        text.trim_matches('`').to_owned()
+    }
+
+    #[test]
+    fn every_refusal_is_on_the_list() {
+        for refusal in [
+            Refusal::TopicNameRequired,
+            Refusal::TopicTooLong(9),
+            Refusal::Restarting,
+            Refusal::TooManyJoins,
+            Refusal::TooManyChannels,
+            Refusal::Token("MalformedJWT: The token provided is not a valid JWT".to_owned()),
+            Refusal::Unauthorized("room".into()),
+            Refusal::FeedBusy,
+            Refusal::Malformed("config is not a map"),
+        ] {
+            let reason = join_reason(&refusal);
+            let listed = JOIN_ERRORS.iter().any(|error| {
+                let pattern = format!("{}: {}", error.code, error.text);
+                match pattern.split_once('…') {
+                    Some((before, after)) => reason.starts_with(before) && reason.ends_with(after),
+                    None => reason == pattern,
+                }
+            });
+            assert!(listed, "{reason}");
+        }
+    }
+
+    #[test]
+    fn every_closing_is_on_the_list() {
+        for closing in [
+            Closing::PresenceWindow,
+            Closing::PresenceTooLarge,
+            Closing::Token("The token provided is not a valid JWT".to_owned()),
+        ] {
+            let message = closing_message(&closing);
+            assert!(SYSTEM_ERRORS.iter().any(|error| error.text == message), "{message}");
+        }
+    }
+}
