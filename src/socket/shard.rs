@@ -43,10 +43,16 @@ const HANDOVERS_MAX: usize = 1024;
 /// How long a new stream may take to become writable, which it is at once unless something is broken.
 const FIRST_READINESS_MAX: Duration = Duration::from_secs(5);
 
-/// There is no room in the shard's inbox now, or the shard has ended. The command is dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the shard takes no command now")]
-pub struct Full;
+/// A shard does not take a command now. The command comes back.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused<C> {
+    /// There is no room in the shard's inbox.
+    #[error("the shard takes no command now")]
+    Full(C),
+    /// The shard has ended.
+    #[error("the shard has ended")]
+    Gone(C),
+}
 
 /// The shard has ended. What was sent is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,12 +123,13 @@ impl<H: Handler> ShardHandle<H> {
     }
 
     /// Gives a command to the handler unless the inbox is full, which is counted.
-    pub fn try_send(&self, command: H::Command) -> Result<(), Full> {
-        self.inbox.try_send(command).map_err(|error| {
-            if let TrySendError::Full(_) = error {
+    pub fn try_send(&self, command: H::Command) -> Result<(), Refused<H::Command>> {
+        self.inbox.try_send(command).map_err(|error| match error {
+            TrySendError::Full(command) => {
                 self.metrics.commands_refused.add(1);
+                Refused::Full(command)
             }
-            Full
+            TrySendError::Closed(command) => Refused::Gone(command),
         })
     }
 
