@@ -7,4 +7,5 @@ mod support;
 
 mod cluster;
 mod connect;
+mod dev;
 mod migrate;
