@@ -40,7 +40,8 @@ pub enum Verification {
     Prefer,
     /// TLS, unverified.
     Require,
-    /// TLS with a certificate from a trusted authority, whatever its name.
+    /// TLS with a certificate from a trusted authority, whatever its name. The replication stream, whose library
+    /// does its own TLS, asks for the name here, too.
     VerifyCa,
     /// TLS with a trusted certificate for this host.
     VerifyFull,

@@ -132,13 +132,10 @@ fn settings(address: SocketAddr, url: &str, secret: &Secret) -> Result<Settings,
 
 /// Asks for the port before a database is started for nothing.
 fn check_free(address: SocketAddr) -> Result<(), Error> {
-    match TcpListener::bind(address) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error::failed(&server::Error::Listen { address, source: error }).help(format!(
-            "stop what listens there, or choose another: `rowcast dev --port {}`",
-            next(address)
-        ))),
-    }
+    let Err(error) = TcpListener::bind(address) else { return Ok(()) };
+    let failed = std::io::Error::new(error.kind(), format!("could not listen on {address}: {error}"));
+    let help = format!("stop what listens there, or choose another: `rowcast dev --port {}`", next(address));
+    Err(Error::failed(&failed).help(help))
 }
 
 fn next(address: SocketAddr) -> u16 {
