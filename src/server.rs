@@ -175,7 +175,8 @@ fn start_feed(
     health: Health,
 ) -> Result<JoinHandle<()>, Error> {
     // One thread for reading, deciding and encoding: a change is never handed from core to core on its way.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
     let shards: Vec<ShardSink> = shards.iter().cloned().map(ShardSink).collect();
     std::thread::Builder::new()
         .name("feed".to_owned())
