@@ -81,7 +81,8 @@ pub async fn run<S: Sink>(
     commands: mpsc::Receiver<FeedCommand>,
     health: Health,
 ) {
-    LocalSet::new().run_until(Feed::new(config, shards, commands, health).run()).await;
+    let feed = async { Feed::new(config, shards, commands, health).run().await };
+    LocalSet::new().run_until(feed).await;
 }
 
 /// What the feed's background tasks report.
