@@ -23,6 +23,9 @@ const BATCH: usize = 40;
 /// How many lists are drawn for `in`, a column.
 const LIST_COUNT: usize = 30;
 
+/// How many values are drawn for a column, and patterns for one of text.
+const GENERATED_COUNT: usize = 12;
+
 /// What must be decided in memory, in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Memory {
@@ -45,7 +48,7 @@ struct Subject {
     /// Whether it has pattern operators.
     patterns: bool,
     /// Values, besides NULL, each an operand as well.
-    values: &'static [&'static str],
+    values: Vec<String>,
     /// Operands that are written in another way, or that are no values.
     operands: &'static [&'static str],
 }
@@ -59,12 +62,13 @@ const MOMENT_OPERANDS: &[&str] = &["epoch", "2024-02-30", "x", "", "infinity ", 
 
 fn all_subjects() -> Vec<Subject> {
     use Memory::{Equality, Nothing, Order};
-    let subject = |definition, cast, memory, values, operands| Subject {
+    let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+    let subject = |definition, cast, memory, values: &[&str], operands| Subject {
         definition,
         cast,
         memory,
         patterns: false,
-        values,
+        values: owned(values),
         operands,
     };
     let text = |definition, cast, memory| Subject {
@@ -72,7 +76,7 @@ fn all_subjects() -> Vec<Subject> {
         cast,
         memory,
         patterns: true,
-        values: TEXTS,
+        values: owned(TEXTS),
         operands: &[],
     };
     const INTEGERS: &[&str] = &["-32768", "-10", "-9", "-1", "0", "1", "9", "10", "99", "100", "32767"];
@@ -378,13 +382,13 @@ async fn filters_agree_with_the_server() {
     for major in majors() {
         let database = TestDatabase::create(major).await;
         let client = &database.client;
-        let subjects = create(client).await;
+        let mut random = StdRng::seed_from_u64(20_240_229);
+        let subjects = create(client, &mut random).await;
         let types = types(client).await;
         let table = table(client).await;
         let rows = rows(client, &table).await;
         let mut oracle =
             Oracle { client, table: &table, types: &types, rows: &rows, compared: 0, decided: 0, refused: 0 };
-        let mut random = StdRng::seed_from_u64(20_240_229);
         for (index, subject) in subjects.iter().enumerate() {
             for filters in filters(index, subject, &mut random).chunks(BATCH) {
                 oracle.compare(subject, filters).await;
@@ -402,8 +406,67 @@ async fn filters_agree_with_the_server() {
     }
 }
 
+/// A value at random, of the types that have many.
+fn generated(cast: &str, random: &mut StdRng) -> Option<String> {
+    let digits = |count: usize, random: &mut StdRng| -> String {
+        (0..count).map(|_| char::from(b'0' + random.random_range(0..10))).collect()
+    };
+    let sign = if random.random() { "-" } else { "" };
+    Some(match cast {
+        "int2" => random.random::<i16>().to_string(),
+        "int4" => random.random::<i32>().to_string(),
+        "int8" => random.random::<i64>().to_string(),
+        "oid" => random.random::<u32>().to_string(),
+        "float4" => f32::from_bits(random.random()).to_string(),
+        "float8" => f64::from_bits(random.random()).to_string(),
+        // Few digits, so that many share their beginnings.
+        "numeric" => format!(
+            "{sign}{}.{}",
+            digits(random.random_range(1..4), random),
+            digits(random.random_range(1..3), random)
+        ),
+        "date" => format!(
+            "{:04}-{:02}-{:02}{}",
+            random.random_range(1..3000),
+            random.random_range(1..13),
+            random.random_range(1..29),
+            if random.random_ratio(1, 4) { " BC" } else { "" }
+        ),
+        "timestamp" | "timestamptz" => {
+            format!("{} {}", generated("date", random)?.replace(" BC", ""), generated("time", random)?)
+        }
+        "time" => format!(
+            "{:02}:{:02}:{:02}.{}",
+            random.random_range(0..24),
+            random.random_range(0..60),
+            random.random_range(0..60),
+            digits(random.random_range(1..7), random)
+        ),
+        "timetz" => format!(
+            "{}{}{:02}:{:02}",
+            generated("time", random)?,
+            if sign.is_empty() { "+" } else { sign },
+            random.random_range(0..15),
+            random.random_range(0..60)
+        ),
+        "uuid" => format!("{:032x}", random.random::<u128>()),
+        "bytea" => format!("\\x{:x}", random.random::<u16>() | 0x1000),
+        "varbit" => format!("{:b}", random.random::<u8>()),
+        "text" | "varchar" | "bpchar" | "name" | "public.short" | "public.citext" => {
+            written(&['a', 'A', 'b', ' ', '%', '_', '\\', 'é'], 5, random)
+        }
+        _ => return None,
+    })
+}
+
+/// Up to so many of these characters.
+fn written(alphabet: &[char], length_max: usize, random: &mut StdRng) -> String {
+    let length = random.random_range(0..=length_max);
+    (0..length).filter_map(|_| alphabet.choose(random)).collect()
+}
+
 /// The table with a column a subject, and a row a value. What this server lacks is left out.
-async fn create(client: &Client) -> Vec<Subject> {
+async fn create(client: &Client, random: &mut StdRng) -> Vec<Subject> {
     client
         .batch_execute(
             "set datestyle = 'ISO'; set intervalstyle = 'postgres'; set timezone = 'UTC'; set bytea_output = 'hex';
@@ -413,21 +476,23 @@ async fn create(client: &Client) -> Vec<Subject> {
              create type public.pair as (x int4, y text);",
         )
         .await
-        .unwrap();
+        .expect("settings and types");
     for optional in [
         "create extension citext",
         "create collation public.insensitive (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
     ] {
         let _ = client.batch_execute(optional).await;
     }
-    client.batch_execute("create table public.subject (id int4 primary key)").await.unwrap();
+    client.batch_execute("create table public.subject (id int4 primary key)").await.expect("a table");
     let mut subjects = Vec::new();
-    for subject in all_subjects() {
+    for mut subject in all_subjects() {
+        let generated = (0..GENERATED_COUNT).filter_map(|_| generated(subject.cast, random));
+        subject.values.extend(generated);
         let column = format!(
             "alter table public.subject add column c{} {}; select {}::{}",
             subjects.len(),
             subject.definition,
-            literal(subject.values[0]),
+            literal(&subject.values[0]),
             subject.cast
         );
         match client.batch_execute(&column).await {
@@ -442,13 +507,13 @@ async fn create(client: &Client) -> Vec<Subject> {
             ),
         }
     }
-    let row_count = subjects.iter().map(|subject| subject.values.len()).max().unwrap() + 1;
+    let row_count = subjects.iter().map(|subject| subject.values.len()).max().expect("a subject") + 1;
     for row in 0..row_count {
         let values: Vec<_> = subjects
             .iter()
             .map(|subject| {
                 // The last row is NULL throughout.
-                let value = subject.values[row % subject.values.len()];
+                let value = &subject.values[row % subject.values.len()];
                 if row + 1 == row_count {
                     "null".to_owned()
                 } else {
@@ -468,7 +533,7 @@ async fn types(client: &Client) -> Types {
             t.typdelim::text, coalesce((select array_agg(e.enumlabel::text order by e.enumsortorder)
               from pg_enum e where e.enumtypid = t.oid), '{}')
         from pg_type t join pg_namespace n on n.oid = t.typnamespace";
-    let rows = client.query(sql, &[]).await.unwrap();
+    let rows = client.query(sql, &[]).await.expect("the types");
     rows.iter()
         .map(|row| {
             let name: String = row.get(2);
@@ -506,7 +571,7 @@ async fn table(client: &Client) -> Table {
     let columns = client
         .query(sql, &[])
         .await
-        .unwrap()
+        .expect("the columns")
         .iter()
         .map(|row| TableColumn {
             name: row.get::<_, String>(0).into(),
@@ -548,7 +613,7 @@ fn texts(table: &Table) -> String {
 }
 
 async fn rows(client: &Client, table: &Table) -> Vec<Vec<Datum>> {
-    let rows = client.query(&format!("{} order by id", texts(table)), &[]).await.unwrap();
+    let rows = client.query(&format!("{} order by id", texts(table)), &[]).await.expect("the rows");
     rows.iter()
         .map(|row| {
             (1..row.len())
@@ -586,7 +651,8 @@ fn filters(index: usize, subject: &Subject, random: &mut StdRng) -> Vec<Case> {
             });
         }
     };
-    let operands: Vec<_> = subject.values.iter().chain(subject.operands).copied().collect();
+    let operands: Vec<_> =
+        subject.values.iter().map(String::as_str).chain(subject.operands.iter().copied()).collect();
     for operand in &operands {
         let (quoted, literal) = (quoted(operand), literal(operand));
         for (operator, symbol) in [
@@ -610,7 +676,7 @@ fn filters(index: usize, subject: &Subject, random: &mut StdRng) -> Vec<Case> {
                 written.push("null".to_owned());
                 literals.push(format!("null::{cast}"));
             } else {
-                let operand = operands.choose(random).unwrap();
+                let operand = operands.choose(random).expect("an operand");
                 written.push(quoted(operand));
                 literals.push(format!("{}::{cast}", literal(operand)));
             }
@@ -636,7 +702,9 @@ fn filters(index: usize, subject: &Subject, random: &mut StdRng) -> Vec<Case> {
         } else {
             typed.clone()
         };
-        for pattern in PATTERNS {
+        let generated: Vec<_> =
+            (0..GENERATED_COUNT).map(|_| written(&['a', 'b', '%', '_', 'é'], 6, random)).collect();
+        for pattern in PATTERNS.iter().copied().chain(generated.iter().map(String::as_str)) {
             push("like", &quoted(pattern), format!("{typed} like {}", literal(pattern)));
             push("ilike", &quoted(pattern), format!("{typed} ilike {}", literal(pattern)));
         }
@@ -708,7 +776,7 @@ impl Oracle<'_> {
                 let question: bool = answer.get(2 * at + 1);
                 let verdict = predicate.test(|index| &row[index]);
                 let shown = || {
-                    let index = predicate.columns().next().unwrap();
+                    let index = predicate.columns().next().expect("a condition");
                     format!("{}: {} on {:?}", subject.definition, case.filter, row[index].text())
                 };
                 assert_eq!(question, expected, "the question, {}", shown());
@@ -743,11 +811,11 @@ impl Oracle<'_> {
     async fn compile(&self, filter: &str) -> Option<rowcast::subscription::Predicate> {
         let mut element: Map<String, Value> = Binding::legacy("public:subject");
         element.insert("filter".to_owned(), filter.into());
-        let binding = Binding::parse(&element).unwrap();
+        let binding = Binding::parse(&element).expect("a binding");
         let checked = check(&binding, self.table, self.types, &|_| true).ok()?;
         let mut canonical = Vec::new();
         for cast in checked.casts() {
-            let query = cast.query(self.types).unwrap();
+            let query = cast.query(self.types).expect("a known type");
             canonical.push(self.client.query_one(&query, &[&cast.text]).await.ok()?.get(0));
         }
         Some(checked.compile(canonical))
