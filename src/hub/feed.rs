@@ -415,8 +415,7 @@ impl<S: Sink> Feed<S> {
         }
         let mut done = None;
         while let Some(first) = self.in_flight.front() {
-            let is_open = first.end_lsn.is_none() && first.sequence == self.sequence && self.source.is_some();
-            if first.waiting_count > 0 || is_open {
+            if first.waiting_count > 0 || first.is_open {
                 break;
             }
             done = first.end_lsn.or(done);
