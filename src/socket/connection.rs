@@ -147,7 +147,6 @@ impl Outbox {
         } else {
             self.push(slot, frame);
         }
-        self.shed();
     }
 
     /// Ends a connection: what is queued is written, then a close frame with this code and reason. At once it
@@ -350,6 +349,7 @@ impl Outbox {
         entry.queue.push_back(Queued { frame, since: self.now });
         if entry.blocked {
             self.set_backlog(self.backlog_bytes + bytes);
+            self.shed();
         } else if !entry.dirty {
             entry.dirty = true;
             self.dirty.push_back(slot);
@@ -416,6 +416,7 @@ impl Outbox {
             let queue_bytes = entry.queue_bytes;
             self.blocked.push(id);
             self.set_backlog(self.backlog_bytes + queue_bytes);
+            self.shed();
         }
     }
 

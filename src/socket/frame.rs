@@ -734,6 +734,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn any_bytes_decode_the_same_in_any_pieces(
             bytes in prop::collection::vec(any::<u8>(), 0..400), piece in 1_usize..40,

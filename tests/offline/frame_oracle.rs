@@ -100,6 +100,18 @@ pub(crate) fn theirs(bytes: &[u8]) -> Vec<Seen> {
     }
 }
 
+/// Whether both say the same. We refuse a frame by its header alone, they once all of it is there; and they
+/// report a close with a forbidden code as the close they answer it with.
+pub(crate) fn agree(ours: &[Seen], theirs: &[Seen]) -> bool {
+    match ours {
+        [before @ .., Seen::Protocol | Seen::TooLarge] => {
+            let answered = theirs.strip_suffix(&[Seen::Close(Some(1002))]);
+            ours == theirs || before == theirs || Some(before) == answered
+        }
+        _ => ours == theirs,
+    }
+}
+
 /// A frame that is well-formed more often than not.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
@@ -136,7 +148,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn both_codecs_read_the_same(
@@ -146,6 +158,6 @@ proptest! {
         bytes.truncate(bytes.len().saturating_sub(cut));
         let seen = ours(&bytes, bytes.len());
         prop_assert_eq!(&seen, &ours(&bytes, piece));
-        prop_assert_eq!(seen, theirs(&bytes));
+        prop_assert!(agree(&seen, &theirs(&bytes)), "{:?} {:?}", seen, theirs(&bytes));
     }
 }
