@@ -100,15 +100,16 @@ pub(crate) fn theirs(bytes: &[u8]) -> Vec<Seen> {
     }
 }
 
-/// Whether both say the same. We refuse a frame by its header alone, they once all of it is there; and they
-/// report a close with a forbidden code as the close they answer it with.
+/// Whether both say the same, but for three habits: we refuse a frame by its header alone, they once all of it
+/// is there; of two reasons to refuse we may name another; and they report a close with a forbidden code as
+/// the close they answer it with.
 pub(crate) fn agree(ours: &[Seen], theirs: &[Seen]) -> bool {
-    match ours {
-        [before @ .., Seen::Protocol | Seen::TooLarge] => {
-            let answered = theirs.strip_suffix(&[Seen::Close(Some(1002))]);
-            ours == theirs || before == theirs || Some(before) == answered
+    let [before @ .., Seen::Protocol | Seen::TooLarge] = ours else { return ours == theirs };
+    match theirs {
+        [start @ .., Seen::Protocol | Seen::TooLarge | Seen::InvalidUtf8 | Seen::Close(Some(1002))] => {
+            before == start
         }
-        _ => ours == theirs,
+        _ => before == theirs,
     }
 }
 

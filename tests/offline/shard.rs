@@ -105,18 +105,10 @@ async fn all_backlogs_together_are_bounded() {
     server.until("some are closed", |server| server.metrics().closed(CloseReason::Overload) >= 3).await;
     let mut served = 0;
     for client in &mut clients {
-        // A frame that was begun is finished in any case.
-        let mut message = next(client).await;
-        if message.is_text() {
-            let _ = client.send(Message::text("?")).await;
-            message = next(client).await;
-        }
-        match message {
-            Message::Close(Some(frame)) => assert_eq!(u16::from(frame.code), 1008),
-            message => {
-                assert_eq!(message, Message::text("?"));
-                served += 1;
-            }
+        // Those in the middle of the frame are cut off; there is no way to say why.
+        if let Some(Ok(Message::Text(_))) = client.next().await {
+            assert_echo(client, "still here").await;
+            served += 1;
         }
     }
     let closed = server.metrics().closed(CloseReason::Overload);
