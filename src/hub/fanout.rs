@@ -36,6 +36,17 @@ pub struct Commit {
     pub time_micros: i64,
 }
 
+/// The changes of one transaction, laid out by their tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Aligned<'a> {
+    /// The transaction.
+    pub commit: Commit,
+    /// Its changes, in write order.
+    pub changes: &'a [Arc<RowChange>],
+    /// Whether these are all of them.
+    pub whole: bool,
+}
+
 /// A change on its way, with what has been made of it.
 #[derive(Debug)]
 pub struct Prepared {
@@ -44,7 +55,7 @@ pub struct Prepared {
     catalog: Arc<Catalog>,
     text: Arc<TableText>,
     record_bytes_max: usize,
-    data: RefCell<HashMap<(Shown, Option<ColumnSet>), Arc<str>>>,
+    data: RefCell<HashMap<DataKey, Arc<str>>>,
     frames: RefCell<HashMap<FrameKey, Bytes>>,
 }
 
@@ -55,12 +66,15 @@ enum Shown {
     Refused(Refusal),
 }
 
+/// What is shown, and the columns that the subscriber selected from it.
+type DataKey = (Shown, Option<ColumnSet>);
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct FrameKey {
     /// Topic, dialect and naming of events.
     spec: (Arc<str>, crate::protocol::Dialect, bool),
     ids: SmallVec<[u32; 4]>,
-    data: (Shown, Option<ColumnSet>),
+    data: DataKey,
 }
 
 /// What waits in a lane: one change for one profile.
@@ -74,6 +88,9 @@ pub struct Waiting {
     maybe: SmallVec<[usize; 2]>,
     pending: Pending,
 }
+
+/// What policy says of one change to a role, and by which rights.
+type RoleDecision = (Arc<str>, Option<Arc<Access>>, Decision);
 
 #[derive(Debug)]
 enum Pending {
@@ -157,17 +174,16 @@ impl Fanout {
         Self { record_bytes_max, texts: HashMap::new(), texts_version: 0, matched: Vec::new() }
     }
 
-    /// Fans out the changes of one transaction, in write order. `whole` says whether these are all of them.
+    /// Fans out the changes of one transaction, in write order.
     pub fn fan_out(
         &mut self,
         catalog: &Arc<Catalog>,
         profiles: &Profiles,
         lanes: &mut Lanes<Waiting>,
         out: &mut Outbox,
-        commit: Commit,
-        changes: &[Arc<RowChange>],
-        whole: bool,
+        transaction: Aligned<'_>,
     ) {
+        let Aligned { commit, changes, whole } = transaction;
         let history = History::of(changes, whole);
         for (position, change) in changes.iter().enumerate() {
             self.find_targets(profiles, change);
@@ -226,7 +242,7 @@ impl Fanout {
     ) {
         let catalog = &prepared.catalog;
         let change = &prepared.change;
-        let mut decisions: SmallVec<[(Arc<str>, Option<Arc<Access>>, Decision); 2]> = SmallVec::new();
+        let mut decisions: SmallVec<[RoleDecision; 2]> = SmallVec::new();
         let mut frames = Frames::default();
         for group in self.matched.chunk_by(|left, right| left.0.profile == right.0.profile) {
             let Some((key, _)) = group.first() else { continue };
@@ -404,7 +420,7 @@ impl Prepared {
         frame
     }
 
-    fn data(&self, shown: &(Shown, Option<ColumnSet>)) -> Arc<str> {
+    fn data(&self, shown: &DataKey) -> Arc<str> {
         if let Some(data) = self.data.borrow().get(shown) {
             return Arc::clone(data);
         }

@@ -35,7 +35,7 @@ use crate::wal::{Lsn, PgWireSource, StreamConfig, WalSource, pgoutput};
 use super::ask::{Batch, Outcome};
 use super::asker::ask_on_demand;
 use super::catalogs::{CATALOG_WITHIN, Catalogs, chain};
-use super::fanout::{Commit, Fanout, Outbox, Waiting};
+use super::fanout::{Aligned, Commit, Fanout, Outbox, Waiting};
 use super::lane::Lanes;
 use super::profile::{Profiles, Spec};
 use super::resolve::{Operands, Target, Unresolved, resolve};
@@ -359,9 +359,7 @@ impl<S: Sink> Feed<S> {
             &self.profiles,
             &mut self.lanes,
             &mut self.out,
-            commit,
-            &changes,
-            whole,
+            Aligned { commit, changes: &changes, whole },
         );
         if let Some(last) = self.in_flight.back_mut() {
             last.waiting_count += self.lanes.entry_count() - waiting_before;
