@@ -146,7 +146,8 @@ async fn frames_of_one_batch_leave_in_one_write() {
     for expected in 0..40 {
         assert_eq!(next_number(&mut client).await, expected);
     }
-    assert_eq!(server.metrics().writes.get(), before + 1);
+    server.until("it is counted", |server| server.metrics().frames_out.get() == 40).await;
+    server.until("the write is counted", |server| server.metrics().writes.get() == before + 1).await;
     server.stop().await;
 }
 
