@@ -129,6 +129,14 @@ fn held_refusals_are_bounded() {
 }
 
 #[test]
+fn a_large_answer_is_not_held() {
+    let mut server = Server::start(1);
+    let client = server.connect(0, 0, V1);
+    server.push(client, "1", "1", &format!("realtime:{}", "x".repeat(20_000)), "phx_join", json!({}));
+    assert_eq!(server.frames(client).len(), 1);
+}
+
+#[test]
 fn a_socket_that_joins_too_often_is_closed_and_others_are_not() {
     let config = Config { joins_per_socket: JoinRate { per_second: 1, burst: 2 }, ..Config::default() };
     let mut server = Server::with(1, config, 8, 8);
@@ -276,7 +284,7 @@ fn tokens_that_change_nothing_are_ignored_and_bad_ones_end_the_channel() {
         (json!("sb_publishable_x"), None),
         (json!("<token:b>"), None),
         (json!(""), Some("The token provided is not a valid JWT")),
-        (json!("<token:wrong>"), Some(":signature_error")),
+        (json!("<token:wrong>"), Some("Failed to validate JWT signature")),
         (json!("<token:expired>"), Some("Token has expired 1000 seconds ago")),
         (json!("<token:norole>"), Some("Fields `role` and `exp` are required in JWT")),
     ] {

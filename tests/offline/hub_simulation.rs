@@ -78,6 +78,7 @@ struct Actor {
 #[derive(Default)]
 struct Joined {
     tracked: Option<u64>,
+    has_state: bool,
     view: View,
     /// The last number from each sender.
     latest: BTreeMap<u64, u64>,
@@ -248,6 +249,11 @@ impl Simulation {
                 let topic = frame[2].as_str().unwrap();
                 let joined = actor.channels.get_mut(topic);
                 let joined = joined.unwrap_or_else(|| panic!("not a member of {topic}: {frame}"));
+                match event {
+                    "presence_state" => joined.has_state = true,
+                    "presence_diff" => assert!(joined.has_state, "a diff before the state: {frame}"),
+                    _ => {}
+                }
                 joined.view.see(&frame);
                 if event == "broadcast" {
                     let field = |name: &str| frame[4][name].as_u64().unwrap();

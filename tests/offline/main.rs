@@ -1,5 +1,7 @@
 //! Tests that need nothing but this checkout.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod channel_script;
 mod golden_frames;
 mod hub_simulation;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rowcast::hub::{
-    Clock, Config, ConnectionId, Directory, FeedCommand, Links, Mailbox, Outbox, Session, Shard,
-    ShardCommand, TokenRefusal, TokenVerifier,
+    Clock, Config, ConnectionId, Directory, FeedCommand, Links, Outbox, Session, Shard, ShardCommand,
+    TokenRefusal, TokenVerifier,
 };
 use rowcast::policy::Claims;
 use rowcast::protocol::{Dialect, Message};
@@ -87,7 +87,7 @@ impl TokenVerifier for Tokens {
             Some("expired") => ("anon", START_UNIX - 1_000),
             Some("wrong") => {
                 let words = "Failed to validate JWT signature";
-                return refused("JwtSignatureError", words, ":signature_error");
+                return refused("JwtSignatureError", words, words);
             }
             Some("norole" | "noexp") => {
                 let words = "Fields `role` and `exp` are required in JWT";
@@ -134,13 +134,11 @@ impl Server {
         let shard = |me| {
             let unix = Arc::clone(&unix);
             let clock: Clock = Box::new(move || unix.load(Ordering::Relaxed));
-            let mailbox =
-                |sender: &mpsc::Sender<ShardCommand>| -> Box<dyn Mailbox> { Box::new(sender.clone()) };
             let links = Links {
                 verifier: Arc::new(Tokens),
                 clock,
                 feed: feed_sender.clone(),
-                peers: senders.iter().map(mailbox).collect(),
+                peers: Box::new(senders.clone()),
             };
             Shard::new(me, config.clone(), Arc::clone(&directory), links)
         };
