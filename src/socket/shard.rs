@@ -460,15 +460,13 @@ impl<H: Handler> Pump<H> {
 
     /// Waits until there is something to do.
     async fn wait(&mut self) {
-        let connected = self.shard.core.borrow().out.connection_count() > 0;
-        let timed = connected || self.drain.is_some();
         let until = self.tick_next.min(self.sweep_next);
         tokio::select! {
             biased;
             control = self.controls.recv(), if self.handles_left => self.control(control),
             _ = self.commands.recv_many(&mut self.batch, BATCH_COMMANDS_MAX), if self.handles_left => {}
             () = self.shard.wake.notified() => {}
-            () = sleep_until(until.into()), if timed => {}
+            () = sleep_until(until.into()) => {}
         }
     }
 
@@ -533,9 +531,6 @@ impl<H: Handler> Pump<H> {
         if now >= self.tick_next {
             self.tick_next = now + self.shard.tick;
             self.shard.turn(|handler, out| {
-                if out.connection_count() == 0 {
-                    return;
-                }
                 if let Err(Panicked) = guard(out, |out| handler.tick(out, now)) {
                     out.close_all_as(1011, "", CloseReason::Panic);
                 }
