@@ -14,10 +14,10 @@ use tokio_postgres::error::SqlState;
 
 use crate::change::{Event, RelationId, RowChange};
 use crate::policy::{self, Access, Answer, Catalog, ColumnSet, Decision, Permit, Question, Refusal};
-use crate::postgres::sql::literal;
 use crate::protocol::change::{Context, TableText, data, refused};
 use crate::protocol::changes_frame;
 use crate::subscription::Verdict;
+use crate::wal::sql::literal;
 
 use super::ask::{Item, Later};
 use super::lane::{Lanes, Ready};
