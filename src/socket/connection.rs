@@ -31,10 +31,10 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::frame::close_frame;
 use super::metrics::{CloseReason, ShardMetrics};
 use super::options::ShardConfig;
 use crate::hub::ConnectionId;
+use crate::protocol::frame::close_frame;
 
 /// Frames are joined into one write up to this size. Larger frames are written alone.
 const JOINED_BYTES_MAX: usize = 64 * 1024;
@@ -133,7 +133,7 @@ impl Outbox {
         }
     }
 
-    /// Queues a finished frame, as [`frame`](super::frame) makes them. Without effect once the connection is
+    /// Queues a finished frame, as [`crate::protocol::frame`] makes them. Without effect once the connection is
     /// not open any more. A client that does not read is closed instead, see [`ShardConfig`].
     pub fn send(&mut self, connection: ConnectionId, frame: Bytes) {
         let Some((slot, entry)) = self.open_entry(connection) else { return };

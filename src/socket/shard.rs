@@ -27,10 +27,11 @@ use tokio::time::{sleep_until, timeout};
 
 use super::Handler;
 use super::connection::{Outbox, Place};
-use super::frame::{Decoder, Event, Violation, pong_frame};
+use super::frame::{Decoder, Event, Violation};
 use super::metrics::{CloseReason, ShardMetrics};
 use super::options::{ShardConfig, set_stream_options};
 use crate::hub::ConnectionId;
+use crate::protocol::frame::pong_frame;
 
 /// How many writes are made before the shard looks at its streams and streams-to-be again.
 pub const SLICE_WRITES_MAX: usize = 512;
