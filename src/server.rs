@@ -23,6 +23,7 @@ use crate::hub::{
     TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
+use crate::protocol::code::{CLOSE_RESTART, CloseCode};
 use crate::rest::{self, HttpConfig};
 use crate::socket::shard::Refused;
 use crate::socket::{self, Gate, GateConfig, ShardConfig, ShardHandle};
@@ -41,9 +42,6 @@ const OWN_PUBLICATION: &str = "rowcast";
 
 /// How long sockets get to take their close frames at shutdown.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
-
-/// What clients read in the close frame at shutdown. The code makes them connect again.
-const DRAIN_CODE: u16 = 1012;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +104,8 @@ pub async fn run(
         // A shard that has ended has no sockets left.
         let _ = shard.send(ShardCommand::Drain).await;
     }
-    let drains = shards.iter().map(|shard| shard.drain(DRAIN_CODE, "server is shutting down", DRAIN_WITHIN));
+    let CloseCode { code, reason, .. } = CLOSE_RESTART;
+    let drains = shards.iter().map(|shard| shard.drain(code, reason, DRAIN_WITHIN));
     let cut_off: u64 = futures_util::future::join_all(drains).await.into_iter().sum();
     if cut_off > 0 {
         tracing::info!(cut_off, "sockets did not close in time");

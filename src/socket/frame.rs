@@ -13,6 +13,7 @@
 use std::fmt;
 
 use crate::protocol::Message;
+use crate::protocol::code::{CLOSE_NOT_TEXT, CLOSE_PROTOCOL, CLOSE_TOO_LARGE, CloseCode};
 use crate::protocol::frame::{CONTROL_BYTES_MAX, Opcode};
 
 /// What a client sent.
@@ -43,12 +44,12 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// The close code that tells the client.
-    pub fn close_code(self) -> u16 {
+    /// What tells the client.
+    pub fn close(self) -> CloseCode {
         match self {
-            Self::Protocol(_) => 1002,
-            Self::InvalidUtf8 => 1007,
-            Self::TooLarge => 1009,
+            Self::Protocol(_) => CLOSE_PROTOCOL,
+            Self::InvalidUtf8 => CLOSE_NOT_TEXT,
+            Self::TooLarge => CLOSE_TOO_LARGE,
         }
     }
 }
