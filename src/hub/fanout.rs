@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,15 +37,17 @@ pub struct Commit {
     pub time_micros: i64,
 }
 
-/// The changes of one transaction, laid out by their tables.
-#[derive(Clone, Copy, Debug)]
+/// A run of a transaction's changes, laid out by the catalog.
+#[derive(Debug)]
 pub struct Aligned<'a> {
     /// The transaction.
     pub commit: Commit,
-    /// Its changes, in write order.
+    /// All its changes that are known, in write order.
     pub changes: &'a [Arc<RowChange>],
-    /// Whether these are all of them.
-    pub whole: bool,
+    /// What is made of them.
+    pub history: &'a History,
+    /// Which of them to fan out.
+    pub run: Range<usize>,
 }
 
 /// A change on its way, with what has been made of it.
@@ -174,7 +177,7 @@ impl Fanout {
         Self { record_bytes_max, texts: HashMap::new(), texts_version: 0, matched: Vec::new() }
     }
 
-    /// Fans out the changes of one transaction, in write order.
+    /// Fans out a run of a transaction's changes, in write order.
     pub fn fan_out(
         &mut self,
         catalog: &Arc<Catalog>,
@@ -183,9 +186,8 @@ impl Fanout {
         out: &mut Outbox,
         transaction: Aligned<'_>,
     ) {
-        let Aligned { commit, changes, whole } = transaction;
-        let history = History::of(changes, whole);
-        for (position, change) in changes.iter().enumerate() {
+        let Aligned { commit, changes, history, run } = transaction;
+        for (position, change) in changes.iter().enumerate().skip(run.start).take(run.len()) {
             self.find_targets(profiles, change);
             if self.matched.is_empty() {
                 continue;
@@ -441,7 +443,8 @@ impl Prepared {
 }
 
 /// What became of each row version later in its own transaction.
-struct History {
+#[derive(Debug)]
+pub struct History {
     fates: Vec<Fate>,
 }
 
@@ -454,7 +457,8 @@ enum Fate {
 }
 
 impl History {
-    fn of(changes: &[Arc<RowChange>], whole: bool) -> Self {
+    /// The history of a transaction's changes; `whole` says whether these are all of them.
+    pub fn of(changes: &[Arc<RowChange>], whole: bool) -> Self {
         if !whole {
             return Self { fates: vec![Fate::Unknown; changes.len()] };
         }

@@ -48,7 +48,8 @@ async fn read_to_close(client: &mut Client) -> (u32, u16, String) {
 
 #[tokio::test]
 async fn a_slow_client_is_closed_while_a_fast_one_gets_everything_in_order() {
-    let server = TestServer::start(Options::default()).await;
+    let shard = ShardConfig { backlog_bytes_max: 1_000_000, ..ShardConfig::default() };
+    let server = TestServer::start(Options { shard, ..Options::default() }).await;
     let mut clients = connect(&server, 2).await;
     let (mut slow, mut fast) = (clients.remove(0), clients.remove(0));
     for start in (0..4000).step_by(10) {
