@@ -15,6 +15,8 @@ use crate::wal::stream::{Backoff, SESSION_SETTINGS};
 
 use super::feed::Config;
 
+pub(super) use crate::telemetry::log::chain;
+
 /// How many roles' rights are kept; tokens with further role names are refused.
 const ROLES_MAX: usize = 1_000;
 
@@ -158,16 +160,4 @@ pub(super) enum SessionError {
     Connect(#[from] connect::Error),
     #[error("could not set up a session")]
     Settings(#[from] tokio_postgres::Error),
-}
-
-/// The error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
