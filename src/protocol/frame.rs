@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::channel::json;
+use crate::change::json;
 
 /// The longest header of an unmasked frame: two bytes and a 64-bit length.
 const HEADER_BYTES_MAX: usize = 10;
@@ -46,7 +46,7 @@ impl FrameWriter {
 
     /// Appends text as a JSON string.
     pub(super) fn put_string(&mut self, text: &str) {
-        json::put_string(&mut self.buffer, text);
+        json::put_string(text, &mut self.buffer);
     }
 
     /// The whole frame.

@@ -9,6 +9,7 @@
 mod binary;
 pub mod change;
 pub mod code;
+mod depth;
 mod encode;
 mod frame;
 mod v1;

@@ -12,6 +12,7 @@
 use std::cmp::Ordering;
 
 use crate::change::{Datum, Oid, Table, TableColumn, Type, TypeKind, Types};
+use crate::wal::sql::{identifier, literal};
 
 use super::array::Array;
 use super::binding::{Binding, condition_name};
@@ -119,11 +120,11 @@ impl Cast {
         Some(match self.form {
             Form::Value => format!(
                 "select pg_catalog.format('%s', x), x {symbol} x from (select $1::text::{} as x) as v",
-                name(declared)
+                declared.sql_name()
             ),
             Form::List => format!(
                 "select pg_catalog.format('%s', x), null::{} {symbol} any (x) from (select $1::text::{} as x) as v",
-                name(base),
+                base.sql_name(),
                 list_name(declared)
             ),
             Form::Text => "select $1::text".to_owned(),
@@ -606,19 +607,19 @@ impl CompiledCondition {
 
     fn sql(&self, column: &dyn Fn(usize) -> String, types: &Types) -> Option<String> {
         let base = types.get(self.base)?;
-        let value = format!("{}::text::{}", column(self.column), name(base));
+        let value = format!("{}::text::{}", column(self.column), base.sql_name());
         let value = match &self.collated {
             None => value,
             // The collation of a column reference outranks the default one of the value.
             Some(path) => format!(
                 "coalesce((null::{}.{}).{}, {value})",
-                quote_name(&path.schema),
-                quote_name(&path.table),
-                quote_name(&path.column)
+                identifier(&path.schema),
+                identifier(&path.table),
+                identifier(&path.column)
             ),
         };
         let symbol = symbol(self.operator, base);
-        let operand = quote_text(&self.operand);
+        let operand = literal(&self.operand);
         let comparison = match self.operator {
             // `is not null` is more than the negation of `is null`, where there are composites.
             Operator::Is => {
@@ -633,13 +634,13 @@ impl CompiledCondition {
             }
             Operator::In => format!("{value} {symbol} any ({operand}::{})", list_name(base)),
             Operator::Like if is_builtin(base, &["bytea"]) => {
-                format!("{value} {symbol} {operand}::{}", name(base))
+                format!("{value} {symbol} {operand}::{}", base.sql_name())
             }
             Operator::Like | Operator::Ilike | Operator::Match | Operator::Imatch => {
                 format!("{value} {symbol} {operand}::text")
             }
-            Operator::IsDistinct => format!("({value} {symbol} {operand}::{}) is not true", name(base)),
-            _ => format!("{value} {symbol} {operand}::{}", name(base)),
+            Operator::IsDistinct => format!("({value} {symbol} {operand}::{}) is not true", base.sql_name()),
+            _ => format!("{value} {symbol} {operand}::{}", base.sql_name()),
         };
         let not = if self.negated { "not " } else { "" };
         Some(format!("coalesce({not}({comparison}), false)"))
@@ -748,33 +749,14 @@ fn symbol(operator: Operator, base: &Type) -> String {
         Operator::Match => "~",
         Operator::Imatch => "~*",
     };
-    format!("operator({}.{symbol})", quote_name(schema))
-}
-
-/// A type's name in SQL. Quoted names have no modifiers, so that `bpchar` and `bit` mean any length.
-fn name(r#type: &Type) -> String {
-    format!("{}.{}", quote_name(&r#type.schema), quote_name(&r#type.name))
+    format!("operator({}.{symbol})", identifier(schema))
 }
 
 /// The type of lists of values. A list of arrays is an array itself.
 fn list_name(element: &Type) -> String {
     match element.kind {
-        TypeKind::Array { .. } => name(element),
-        _ => format!("{}[]", name(element)),
-    }
-}
-
-fn quote_name(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A literal that means the same under every `standard_conforming_strings`.
-fn quote_text(text: &str) -> String {
-    let doubled = text.replace('\'', "''");
-    if doubled.contains('\\') {
-        format!(" E'{}'", doubled.replace('\\', "\\\\"))
-    } else {
-        format!("'{doubled}'")
+        TypeKind::Array { .. } => element.sql_name(),
+        _ => format!("{}[]", element.sql_name()),
     }
 }
 
@@ -805,7 +787,7 @@ fn printed_name(r#type: &Type, types: &Types) -> String {
                 let plain = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
                     && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
                     && name != "char";
-                if plain { name.to_owned() } else { quote_name(name) }
+                if plain { name.to_owned() } else { identifier(name) }
             };
             match &*r#type.schema {
                 "pg_catalog" | "public" => quoted(name),

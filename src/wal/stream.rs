@@ -13,6 +13,7 @@ use pgwire_replication::error::PgWireError;
 use super::Lsn;
 use super::pgoutput::{self, Message, unix_micros};
 use super::slot::{self, Continuity, Slot};
+use super::sql::identifier;
 
 /// How long each step of opening a stream may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(20);
@@ -176,7 +177,7 @@ impl PgWireSource {
 
 /// The stream's option is a list of identifiers inside a string, so each is quoted for both.
 fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\"").replace('\'', "''"))
+    identifier(name).replace('\'', "''")
 }
 
 impl WalSource for PgWireSource {
