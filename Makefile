@@ -25,6 +25,7 @@ check: require-cargo ## Format, lints and documentation, with warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 
 test: require-cargo require-node require-python $(MAJORS:%=test-postgres-%) ## All tests; needs Node 20 and python3
+	@sh tests/tools/fetch-clients.sh
 	ROWCAST_TEST_MAJORS=$$(echo $(MAJORS) | tr ' ' ,) cargo test --all-features --locked --no-fail-fast
 
 bench: require-cargo ## Measure
