@@ -56,6 +56,10 @@ const CHANGES_PER_RUN: usize = 1_000;
 /// given up, with a word to its subscribers.
 const NEEDED_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long a transaction waits for those who joined before it. Beyond it, a join that asks much of Postgres misses
+/// what commits until its `system` message says that it is subscribed.
+const ADMIT_WITHIN: Duration = Duration::from_millis(250);
+
 /// How long a new stream waits for those to be subscribed who were here before it.
 const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -180,6 +184,8 @@ struct Feed<S> {
     assembler: Assembler,
     progress: Progress,
     channels: HashMap<ChannelRef, Channel>,
+    /// Channels that have joined and are not subscribed yet.
+    joining: HashSet<ChannelRef>,
     /// Channels whose new claims take effect once their lane is empty.
     switching: Vec<(ChannelRef, Instant)>,
     attempts: u64,
@@ -214,6 +220,7 @@ impl<S: Sink> Feed<S> {
             assembler: Assembler::new(config.transaction_bytes_max),
             progress: Progress::new(),
             channels: HashMap::new(),
+            joining: HashSet::new(),
             switching: Vec::new(),
             attempts: 0,
             profiles: Profiles::default(),
@@ -350,6 +357,7 @@ impl<S: Sink> Feed<S> {
     fn interrupted(&mut self, error: &Interruption) {
         self.source = None;
         self.awaited.clear();
+        self.joining.clear();
         self.switching.clear();
         self.progress.interrupted();
         match error {
@@ -438,7 +446,26 @@ impl<S: Sink> Feed<S> {
         }
     }
 
+    /// Subscribes those whose join was answered before the transaction in hand committed.
+    ///
+    /// A client that has read its join reply may write at once and expect to see it. Its command was in the queue
+    /// before that reply left, so it is there now; what resolving it takes is waited for, up to a bound.
+    async fn admit(&mut self) -> Result<(), Interruption> {
+        while let Ok(command) = self.commands.try_recv() {
+            self.command(command);
+        }
+        let deadline = Instant::now() + ADMIT_WITHIN;
+        while !self.joining.is_empty() {
+            match tokio::time::timeout_at(deadline, self.reports.recv()).await {
+                Ok(Some(report)) => self.report(report).await?,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
     async fn transaction(&mut self, transaction: Transaction) -> Result<(), Interruption> {
+        self.admit().await?;
         let change_count = transaction.changes.len();
         // A durable slot sends again what was not acknowledged in time.
         let Some(known_count) = self.progress.known_count(transaction.commit_lsn, change_count) else {
@@ -550,6 +577,7 @@ impl<S: Sink> Feed<S> {
             FeedCommand::Unsubscribe { channel } => {
                 self.channels.remove(&channel);
                 self.awaited.remove(&channel);
+                self.joining.remove(&channel);
                 self.profiles.leave(channel);
             }
         }
@@ -587,6 +615,9 @@ impl<S: Sink> Feed<S> {
         let (attempt, spec, claims) = (state.attempt, Arc::clone(spec), Arc::clone(&state.claims));
         let (catalogs, operands) = (Rc::clone(&self.catalogs), Rc::clone(&self.operands));
         let (report, mut catalog) = (self.report.clone(), Arc::clone(&self.catalog));
+        if self.profiles.of(channel).is_none() {
+            self.joining.insert(channel);
+        }
         let task = self.tasks.spawn_local(async move {
             // A role or table that is not known may be new.
             let covered = |binding: &Binding| {
@@ -623,6 +654,7 @@ impl<S: Sink> Feed<S> {
             return Ok(());
         }
         self.awaited.remove(&channel);
+        self.joining.remove(&channel);
         // What waits for the old claims leaves first, so that order holds across a new token.
         let old = self.profiles.of(channel).and_then(|id| self.profiles.get(id));
         let is_behind =

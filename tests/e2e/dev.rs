@@ -45,7 +45,7 @@ impl Dev {
         std::fs::read_to_string(self.directory.join("database-url")).unwrap()
     }
 
-    /// Waits for the line, printed by the greeting, that a reader is to copy: from its first import to its last brace.
+    /// The part of the greeting that a reader is to copy.
     fn snippet(&self) -> &str {
         let start = self.greeting.find("// Prints each new message").expect("a snippet");
         let end = self.greeting.find("Run it in a second terminal").expect("what to do with it");

@@ -27,8 +27,7 @@ async fn table_added_and_dropped_at_run_time_starts_and_ends_its_changes() {
         }
     }
     stage
-        .database
-        .execute("insert into late values (1); alter publication supabase_realtime add table late")
+        .commit(&["insert into late values (1)", "alter publication supabase_realtime add table late"])
         .await;
     for client in &stage.clients {
         client.expect(json!({ "topic": "late", "kind": "system", "status": "ok" })).await;
@@ -39,8 +38,11 @@ async fn table_added_and_dropped_at_run_time_starts_and_ends_its_changes() {
         assert_eq!(client.ids_up_to("ann", "all", 3).await, [2, 3], "{:?}", client.stock);
     }
     stage
-        .database
-        .execute("alter publication supabase_realtime drop table late; insert into late values (4); insert into always values (5)")
+        .commit(&[
+            "alter publication supabase_realtime drop table late",
+            "insert into late values (4)",
+            "insert into always values (5)",
+        ])
         .await;
     for client in &stage.clients {
         assert_eq!(client.ids_up_to("ann", "all", 5).await, [2, 3, 5], "{:?}", client.stock);

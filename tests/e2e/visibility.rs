@@ -43,11 +43,8 @@ async fn row_of_ann_is_not_bobs_and_the_reverse() {
 
 #[tokio::test]
 async fn update_and_delete_are_seen_by_those_who_may() {
-    let stage = Stage::set(NOTES).await;
-    stage
-        .database
-        .execute(&format!("insert into notes values (1, '{ANN}', false, 'x'), (2, '{BOB}', false, 'x')"))
-        .await;
+    let rows = format!("insert into notes values (1, '{ANN}', false, 'x'), (2, '{BOB}', false, 'x')");
+    let stage = Stage::set(&format!("{NOTES}{rows}")).await;
     ann_and_bob(&stage, "notes", "notes").await;
     stage
         .commit(&[
@@ -68,8 +65,8 @@ async fn update_and_delete_are_seen_by_those_who_may() {
 
 #[tokio::test]
 async fn row_given_away_is_seen_by_its_new_owner_without_its_past() {
-    let stage = Stage::set(NOTES).await;
-    stage.database.execute(&format!("insert into notes values (1, '{ANN}', false, 'ann''s secret')")).await;
+    let row = format!("insert into notes values (1, '{ANN}', false, 'ann''s secret')");
+    let stage = Stage::set(&format!("{NOTES}{row}")).await;
     ann_and_bob(&stage, "notes", "notes").await;
     stage
         .database

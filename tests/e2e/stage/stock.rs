@@ -218,10 +218,11 @@ async fn read(output: impl AsyncRead + Unpin, mut take: impl FnMut(String)) {
     }
 }
 
-/// Whether every key of `pattern` is in `value` with the same content; further keys do not matter.
+/// Whether every key of `pattern` is in `value` with the same content; further keys do not matter, except that an
+/// empty object is meant as one.
 fn holds(value: &Value, pattern: &Value) -> bool {
     match (value, pattern) {
-        (Value::Object(value), Value::Object(pattern)) => {
+        (Value::Object(value), Value::Object(pattern)) if !pattern.is_empty() => {
             pattern.iter().all(|(key, inner)| value.get(key).is_some_and(|found| holds(found, inner)))
         }
         _ => value == pattern,
