@@ -63,6 +63,11 @@ impl Image {
         let columns = table.columns.iter().zip(&self.values).filter(|(column, _)| column.primary_key);
         columns.map(|(_, value)| value.text()).collect()
     }
+
+    /// How many bytes its values have as text.
+    pub fn text_bytes(&self) -> usize {
+        self.values.iter().filter_map(Datum::text).map(str::len).sum()
+    }
 }
 
 impl RowChange {

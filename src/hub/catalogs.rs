@@ -67,6 +67,12 @@ impl Catalogs {
         client
     }
 
+    /// Takes a session that does not answer out of use.
+    pub(super) async fn give_up(&self, client: &Rc<Client>) {
+        let mut state = self.state.lock().await;
+        state.client.take_if(|current| Rc::ptr_eq(current, client));
+    }
+
     async fn connect(&self, application_name: &str) -> Client {
         let mut backoff = Backoff::new();
         loop {

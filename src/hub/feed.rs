@@ -354,7 +354,7 @@ impl<S: Sink> Feed<S> {
                 RowChange::align(change, table)
             })
             .collect();
-        self.complete(&mut changes).await;
+        self.complete(transaction.xid, whole, &mut changes).await;
         let changes: Vec<Arc<RowChange>> = changes.into_iter().map(Arc::new).collect();
         let history = History::of(&changes, whole);
         let waiting_before = self.lanes.entry_count();
@@ -382,29 +382,19 @@ impl<S: Sink> Feed<S> {
         self.dispatch_questions();
     }
 
-    /// Has Postgres compute what the log lacks, however long it takes: nothing is delivered without it.
-    async fn complete(&self, changes: &mut [RowChange]) {
+    /// Has Postgres compute what the log lacks of the changes of the transaction `xid`.
+    async fn complete(&self, xid: u32, whole: bool, changes: &mut [RowChange]) {
         let types = &self.catalog.types;
         if !changes.iter().any(|change| compute::is_needed(&change.table, types)) {
             return;
         }
-        for changes in changes.chunk_by_mut(|left, right| Arc::ptr_eq(&left.table, &right.table)) {
-            if !changes.first().is_some_and(|change| compute::is_needed(&change.table, types)) {
-                continue;
+        for attempt in 1..=COMPUTE_ATTEMPTS_MAX {
+            let client = self.catalogs.client().await;
+            match compute::complete(&client, types, xid, whole, changes).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(attempt, error = %error, "columns are computed again"),
             }
-            let mut backoff = Backoff::new();
-            for attempt in 1..=COMPUTE_ATTEMPTS_MAX {
-                let client = self.catalogs.client().await;
-                let completed = compute::complete(&client, types, changes);
-                match tokio::time::timeout(CATALOG_WITHIN, completed).await {
-                    Ok(Ok(())) => break,
-                    Ok(Err(error)) => {
-                        tracing::warn!(attempt, error = %code_of(&error), "columns could not be computed")
-                    }
-                    Err(_) => tracing::warn!(attempt, "columns could not be computed in time"),
-                }
-                tokio::time::sleep(backoff.pause(rand::random())).await;
-            }
+            self.catalogs.give_up(&client).await;
         }
     }
 
@@ -696,8 +686,8 @@ const INTERRUPTED: &str =
 /// How long a new token waits for deliveries under the old one.
 const SWITCH_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often the computation of columns is tried.
-const COMPUTE_ATTEMPTS_MAX: u32 = 20;
+/// On how many sessions the computation of columns is tried. A row that breaks the session would break them all.
+const COMPUTE_ATTEMPTS_MAX: u32 = 3;
 
 fn spec_of(subscribe: Subscribe) -> Result<Spec, Arc<str>> {
     let mut ids = Vec::with_capacity(subscribe.bindings.len());
@@ -734,11 +724,6 @@ impl Interruption {
             Self::Inconsistent(_) => None,
         }
     }
-}
-
-/// An error of an SQL statement without its message, which may hold row values.
-fn code_of(error: &tokio_postgres::Error) -> String {
-    error.code().map_or_else(|| "session lost".to_owned(), |code| code.code().to_owned())
 }
 
 async fn watch_catalog(catalogs: Rc<Catalogs>, config: Rc<Config>, report: mpsc::Sender<Report>) {
