@@ -23,7 +23,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
-use crate::change::{Assembler, RowChange, Transaction, assemble};
+use crate::change::{Assembler, RelationId, RowChange, Transaction, assemble};
 use crate::policy::{Catalog, Claims};
 use crate::postgres::connect::Database;
 use crate::subscription::Binding;
@@ -313,11 +313,18 @@ impl<S: Sink> Feed<S> {
 
     async fn message(&mut self, message: pgoutput::Message, bytes: usize) -> Result<(), Interruption> {
         // A table is described again after anything that concerns it has changed, rights included.
-        let described = matches!(message, pgoutput::Message::Relation(_));
+        let described = match &message {
+            pgoutput::Message::Relation(relation) => Some(RelationId(relation.id)),
+            _ => None,
+        };
         let transaction = self.assembler.push(message, bytes)?;
-        if described {
+        if let Some(id) = described {
+            let before = self.catalog.tables.get(&id).cloned();
             let catalog = self.catalogs.read(None).await;
             self.adopt(catalog).await;
+            if let Some(table) = self.catalog.tables.get(&id) {
+                self.assembler.identify(id, table, before.as_deref());
+            }
         }
         if let Some(transaction) = transaction {
             self.transaction(transaction).await;
