@@ -40,10 +40,10 @@ use crate::wal::tuple::Datum;
 const VISIBLE_WITHIN: Duration = Duration::from_secs(10);
 
 /// How many questions of a trip that failed are put again at a time.
-const SINGLES_AT_ONCE: usize = 50;
+const SINGLES_AT_ONCE: usize = 16;
 
 /// How many of them may run out of time before the rest is not put any more.
-const CANCELED_MAX: usize = 2;
+pub(super) const CANCELED_MAX: u32 = 2;
 
 /// Questions to be answered together.
 #[derive(Debug)]
@@ -135,8 +135,7 @@ pub async fn answer(client: &Client, batch: &Batch) -> Result<Vec<Outcome>, Sess
 
 async fn ask(client: &Client, batch: &Batch) -> Result<Vec<Outcome>, SessionLost> {
     if !begin(client, batch).await? {
-        let code = SqlState::T_R_SERIALIZATION_FAILURE;
-        return Ok(batch.groups.iter().flat_map(|group| failed(group.lane, &group.items, &code)).collect());
+        return Ok(unanswered(batch, &SqlState::T_R_SERIALIZATION_FAILURE));
     }
     let stored = Stored::read(client, batch).await?;
     let plans: Vec<Plan<'_>> =
@@ -164,8 +163,8 @@ async fn ask_one_by_one(
         return Ok(failed(group.lane, failed_plan.items, &code).collect());
     }
     // Time that runs out is not spent in parallel, and not again and again.
-    let (at_once, mut patience) =
-        if code == SqlState::QUERY_CANCELED { (1, CANCELED_MAX) } else { (SINGLES_AT_ONCE, CANCELED_MAX) };
+    let at_once = if code == SqlState::QUERY_CANCELED { 1 } else { SINGLES_AT_ONCE };
+    let mut patience = CANCELED_MAX;
     let mut outcomes = Vec::new();
     for items in failed_plan.items.chunks(at_once) {
         if patience == 0 {
@@ -209,6 +208,11 @@ async fn put(client: &Client, plans: &[Plan<'_>]) -> Result<Vec<Reply>, SessionL
 
 fn failed<'a>(lane: usize, items: &'a [Item], code: &'a SqlState) -> impl Iterator<Item = Outcome> + 'a {
     items.iter().map(move |item| Outcome { lane, entry: item.entry, result: Err(code.clone()) })
+}
+
+/// The outcomes of a batch to which there will be no answers.
+pub(super) fn unanswered(batch: &Batch, code: &SqlState) -> Vec<Outcome> {
+    batch.groups.iter().flat_map(|group| failed(group.lane, &group.items, code)).collect()
 }
 
 /// Opens the transaction on a snapshot that sees every change asked about; `false` if there is none in time.

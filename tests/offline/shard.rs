@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use rowcast::socket::frame::text_frame;
+use rowcast::protocol::frame::text_frame;
 use rowcast::socket::{CloseReason, ShardConfig};
 use tokio_tungstenite::tungstenite::Message;
 

@@ -57,7 +57,7 @@ async fn frames_pipelined_behind_the_handshake_are_answered_in_order() {
     for number in 0..500 {
         let text = format!("message {number}");
         bytes.extend(masked(0x81, text.as_bytes()));
-        expected.extend_from_slice(&rowcast::socket::frame::text_frame(text.as_bytes()));
+        expected.extend_from_slice(&rowcast::protocol::frame::text_frame(text.as_bytes()));
     }
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&bytes).await.unwrap();

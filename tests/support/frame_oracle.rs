@@ -3,7 +3,8 @@
 
 use std::io::{self, Read, Write};
 
-use rowcast::socket::frame::{Decoder, Event, Message, Violation};
+use rowcast::protocol::Message;
+use rowcast::socket::frame::{Decoder, Event, Violation};
 use tungstenite::WebSocket;
 use tungstenite::error::{CapacityError, Error, ProtocolError};
 use tungstenite::protocol::{Role, WebSocketConfig};
