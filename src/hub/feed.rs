@@ -27,7 +27,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet, LocalSet};
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
-use crate::change::{Assembler, RowChange, Transaction, Types, assemble};
+use crate::change::{Assembler, RelationId, RowChange, Transaction, assemble};
 use crate::policy::{Catalog, Claims};
 use crate::postgres::connect::Database;
 use crate::subscription::Binding;
@@ -434,11 +434,18 @@ impl<S: Sink> Feed<S> {
 
     async fn message(&mut self, message: pgoutput::Message, bytes: usize) -> Result<(), Interruption> {
         // A table is described again after anything that concerns it has changed, rights included.
-        let described = matches!(message, pgoutput::Message::Relation(_));
+        let described = match &message {
+            pgoutput::Message::Relation(relation) => Some(RelationId(relation.id)),
+            _ => None,
+        };
         let transaction = self.assembler.push(message, bytes)?;
-        if described {
+        if let Some(id) = described {
+            let before = self.catalog.tables.get(&id).cloned();
             let catalog = self.needed(self.catalogs.read(None)).await?;
             self.adopt(catalog).await?;
+            if let Some(table) = self.catalog.tables.get(&id) {
+                self.assembler.identify(id, table, before.as_deref());
+            }
         }
         match transaction {
             Some(transaction) => self.transaction(transaction).await,
@@ -483,7 +490,7 @@ impl<S: Sink> Feed<S> {
                 RowChange::align(change, table)
             })
             .collect();
-        self.complete(&mut changes).await?;
+        self.complete(transaction.xid, whole, &mut changes).await?;
         let commit = Commit {
             sequence: self.progress.begin(),
             xid: transaction.xid,
@@ -511,37 +518,23 @@ impl<S: Sink> Feed<S> {
         Ok(())
     }
 
-    /// Has Postgres compute what the log lacks: nothing is delivered without it.
-    async fn complete(&self, changes: &mut [RowChange]) -> Result<(), Interruption> {
+    /// Has Postgres compute what the log lacks of the changes of the transaction `xid`.
+    async fn complete(&self, xid: u32, whole: bool, changes: &mut [RowChange]) -> Result<(), Interruption> {
         let types = &self.catalog.types;
-        for changes in changes.chunk_by_mut(|left, right| Arc::ptr_eq(&left.table, &right.table)) {
-            if changes.first().is_some_and(|change| compute::is_needed(&change.table, types)) {
-                self.needed(self.complete_table(types, changes)).await?;
-            }
+        if !changes.iter().any(|change| compute::is_needed(&change.table, types)) {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    async fn complete_table(&self, types: &Types, changes: &mut [RowChange]) {
-        let mut backoff = Backoff::new();
-        let mut refusals = 0;
-        while refusals < COMPUTE_ATTEMPTS_MAX {
-            let client = self.catalogs.client().await;
-            let completed = compute::complete(&client, types, changes);
-            match tokio::time::timeout(CATALOG_WITHIN, completed).await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => {
-                    tracing::warn!(error = %code_of(&error), "columns could not be computed");
-                    // A session that was ended has not refused.
-                    refusals += u32::from(error.code().is_some() && !client.is_closed());
+        self.needed(async {
+            for attempt in 1..=COMPUTE_SESSIONS_MAX {
+                let client = self.catalogs.client().await;
+                match compute::complete(&client, types, xid, whole, changes).await {
+                    Ok(()) => return,
+                    Err(error) => tracing::warn!(attempt, error = %error, "columns are computed again"),
                 }
-                Err(_) => {
-                    tracing::warn!("columns could not be computed in time");
-                    self.catalogs.give_up(&client).await;
-                }
+                self.catalogs.give_up(&client).await;
             }
-            tokio::time::sleep(backoff.pause(rand::random())).await;
-        }
+        })
+        .await
     }
 
     /// Hands everything collected to the shards.
@@ -839,8 +832,8 @@ const INTERRUPTED: &str =
 /// How long a new token waits for deliveries under the old one.
 const SWITCH_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often Postgres may refuse to compute columns before their table's changes go without them.
-const COMPUTE_ATTEMPTS_MAX: u32 = 5;
+/// On how many sessions the computation of columns is tried. A row that breaks the session would break them all.
+const COMPUTE_SESSIONS_MAX: u32 = 3;
 
 fn spec_of(subscribe: Subscribe) -> Result<Spec, Arc<str>> {
     let mut ids = Vec::with_capacity(subscribe.bindings.len());
@@ -919,11 +912,6 @@ impl Interruption {
             Self::Inconsistent(_) | Self::Unanswered => self.to_string(),
         }
     }
-}
-
-/// An error of an SQL statement without its message, which may hold row values.
-fn code_of(error: &tokio_postgres::Error) -> String {
-    error.code().map_or_else(|| "session lost".to_owned(), |code| code.code().to_owned())
 }
 
 /// Reads the catalog when it has changed. One that has not been compared for [`NEEDED_WITHIN`] may let somebody see
