@@ -1,7 +1,7 @@
 //! What these tests share: a server that may be stopped, a feed on a thread of its own, and ears for its subscribers.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,52 +20,50 @@ use tokio_postgres::Client;
 use crate::support::{self, binaries, scratch};
 
 /// How long anything may take before its test fails.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The publication of every test.
-pub const PUBLICATION: &str = "supabase_realtime";
+pub(super) const PUBLICATION: &str = "supabase_realtime";
 
 /// A cluster of one test, with a table `messages` that everybody may read.
-pub struct Server {
+pub(super) struct Server {
     /// The cluster, to be stopped and started.
-    pub cluster: Cluster,
+    pub(super) cluster: Cluster,
     directory: PathBuf,
 }
 
 impl Server {
     /// Starts one with further lines in its `postgresql.conf`.
-    pub async fn start(major: u32, settings: &str) -> Self {
+    pub(super) async fn start(major: u32, settings: &str) -> Self {
         let directory = scratch("failures");
         let mut cluster = Cluster::start(binaries(major), &directory, false).unwrap();
-        // A commit that was answered survives a crash of the server.
-        let settings = format!("{settings}\nsynchronous_commit = on\n");
-        append(&cluster.data().join("postgresql.conf"), &settings);
-        cluster.restart().unwrap();
+        if !settings.is_empty() {
+            let path = cluster.data().join("postgresql.conf");
+            let text = std::fs::read_to_string(&path).unwrap();
+            write_file(&path, &format!("{text}\n{settings}\n"));
+            cluster.restart().unwrap();
+        }
         let server = Self { cluster, directory };
         let client = server.client().await;
-        client.batch_execute("create role anon nologin").await.unwrap();
-        Self::create_messages(&client).await;
-        server
-    }
-
-    /// Makes the table and publishes it; the publication must not be there.
-    pub async fn create_messages(client: &Client) {
         client
             .batch_execute(&format!(
-                "create table messages (id int primary key); grant select on messages to anon;
-                 create publication {PUBLICATION} for table messages"
+                "create role anon nologin; create table messages (id int primary key);
+                 grant select on messages to anon; create publication {PUBLICATION} for table messages"
             ))
             .await
             .unwrap();
+        server
     }
 
-    /// A session of a superuser.
-    pub async fn client(&self) -> Client {
-        support::connect(&self.cluster.url("postgres")).await
+    /// A session of a superuser, whose commits outlive a crash of the server.
+    pub(super) async fn client(&self) -> Client {
+        let client = support::connect(&self.cluster.url("postgres")).await;
+        client.batch_execute("set synchronous_commit = on").await.unwrap();
+        client
     }
 
     /// Writes rows, each in a transaction of its own.
-    pub async fn write(&self, ids: impl IntoIterator<Item = i32>) {
+    pub(super) async fn write(&self, ids: impl IntoIterator<Item = i32>) {
         let client = self.client().await;
         for id in ids {
             client.batch_execute(&format!("insert into messages values ({id})")).await.unwrap();
@@ -73,24 +71,24 @@ impl Server {
     }
 
     /// The one value of a query, as text.
-    pub async fn value(&self, query: &str) -> Option<String> {
+    pub(super) async fn value(&self, query: &str) -> Option<String> {
         let row = self.client().await.query_opt(&format!("select ({query})::text"), &[]).await.unwrap();
         row.and_then(|row| row.get(0))
     }
 
     /// The end of the log.
-    pub async fn end(&self) -> Lsn {
+    pub(super) async fn end(&self) -> Lsn {
         self.value("pg_current_wal_insert_lsn()").await.unwrap().parse().unwrap()
     }
 
     /// What the durable slot of the tests has been acknowledged.
-    pub async fn acknowledged(&self) -> Lsn {
+    pub(super) async fn acknowledged(&self) -> Lsn {
         let query = "select confirmed_flush_lsn from pg_replication_slots where slot_name = 'rowcast'";
         self.value(query).await.map_or(Lsn::ZERO, |lsn| lsn.parse().unwrap())
     }
 
     /// Waits until a condition holds.
-    pub async fn until(&self, condition: &str) {
+    pub(super) async fn until(&self, condition: &str) {
         let client = self.client().await;
         let started = Instant::now();
         while !client.query_one(&format!("select ({condition})"), &[]).await.unwrap().get::<_, bool>(0) {
@@ -100,20 +98,20 @@ impl Server {
     }
 
     /// Ends every session of that name; says how many there were.
-    pub async fn terminate(&self, application_name: &str) -> i64 {
-        let query = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = $1";
+    pub(super) async fn terminate(&self, application_name: &str) -> i64 {
+        let query =
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = $1";
         self.client().await.query_one(query, &[&application_name]).await.unwrap().get(0)
     }
 
     /// The process of the only session of that name.
-    pub async fn process(&self, application_name: &str) -> nix::unistd::Pid {
-        let query =
-            format!("select pid from pg_stat_activity where application_name = '{application_name}'");
+    pub(super) async fn process(&self, application_name: &str) -> nix::unistd::Pid {
+        let query = format!("select pid from pg_stat_activity where application_name = '{application_name}'");
         nix::unistd::Pid::from_raw(self.value(&query).await.unwrap().parse().unwrap())
     }
 
     /// Stops the server; it must not be held up.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         let started = Instant::now();
         self.cluster.stop().unwrap();
         let took = started.elapsed();
@@ -129,20 +127,19 @@ impl Drop for Server {
     }
 }
 
-/// Adds text to a file of the cluster, in the name of its owner.
-pub fn append(path: &std::path::Path, text: &str) {
-    use std::io::Write;
-    std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+/// Replaces a file of the cluster; its owner stays.
+pub(super) fn write_file(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
 }
 
 /// The slot of tests that have a durable one.
-pub fn durable() -> Slot {
+pub(super) fn durable() -> Slot {
     Slot::Durable(SlotName::new("rowcast").unwrap())
 }
 
 /// What a subscriber hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub(super) enum Heard {
     /// A `system` message with status `ok`.
     Subscribed,
     /// The `system` message of an interruption.
@@ -163,28 +160,28 @@ impl Sink for Inbox {
 }
 
 /// How a feed is to be.
-pub struct Options {
+pub(super) struct Options {
     /// Its slot.
-    pub slot: Slot,
+    pub(super) slot: Slot,
     /// How many events its only shard takes while the test does not listen.
-    pub inbox: usize,
+    pub(super) inbox: usize,
     /// For how long Postgres may be silent.
-    pub silence: Duration,
+    pub(super) silence: Duration,
     /// How many bytes of a transaction are held at once.
-    pub transaction_bytes_max: usize,
+    pub(super) transaction_bytes_max: usize,
 }
 
 impl Options {
     /// The usual, on this slot.
-    pub fn on(slot: Slot) -> Self {
+    pub(super) fn on(slot: Slot) -> Self {
         Self { slot, inbox: 1024, silence: Duration::from_secs(30), transaction_bytes_max: 1 << 20 }
     }
 }
 
 /// A feed on its own thread, and what its subscribers have heard.
-pub struct Feed {
+pub(super) struct Feed {
     /// What it says of itself.
-    pub health: Health,
+    pub(super) health: Health,
     commands: mpsc::Sender<FeedCommand>,
     events: mpsc::Receiver<FeedEvent>,
     heard: HashMap<ChannelRef, VecDeque<Heard>>,
@@ -195,15 +192,17 @@ pub struct Feed {
 
 impl Feed {
     /// Starts one on the cluster's own database.
-    pub fn start(server: &Server, slot: Slot) -> Self {
+    pub(super) fn start(server: &Server, slot: Slot) -> Self {
         Self::start_on(&server.cluster.url("postgres"), Options::on(slot))
     }
 
     /// Starts one.
-    pub fn start_on(url: &str, options: Options) -> Self {
+    pub(super) fn start_on(url: &str, options: Options) -> Self {
+        if std::env::var_os("RUST_LOG").is_some() {
+            rowcast::telemetry::log::install("info", false);
+        }
         let database = Database::parse(url).unwrap();
-        let connection =
-            database.replication("rowcast", PUBLICATION).with_wakeup_interval(options.silence);
+        let connection = database.replication("rowcast", PUBLICATION).with_wakeup_interval(options.silence);
         let config = feed::Config {
             stream: StreamConfig {
                 connection,
@@ -236,12 +235,12 @@ impl Feed {
     }
 
     /// Waits until changes flow.
-    pub async fn live(&self) {
+    pub(super) async fn live(&self) {
         tokio::time::timeout(PATIENCE, self.health.live()).await.expect("a live stream");
     }
 
     /// Waits until `/healthcheck` would say something with these words.
-    pub async fn down(&self, words: &str) {
+    pub(super) async fn down(&self, words: &str) {
         let started = Instant::now();
         loop {
             let liveness = self.health.get();
@@ -259,12 +258,12 @@ impl Feed {
     }
 
     /// Subscribes a new channel of `sub` to everything in a table, or in all with `*`.
-    pub async fn subscribe(&mut self, sub: &str, table: &str) -> ChannelRef {
+    pub(super) async fn subscribe(&mut self, sub: &str, table: &str) -> ChannelRef {
         self.subscribe_to(sub, json!({ "event": "*", "schema": "public", "table": table })).await
     }
 
     /// Subscribes a new channel of `sub` to this binding.
-    pub async fn subscribe_to(&mut self, sub: &str, binding: Value) -> ChannelRef {
+    pub(super) async fn subscribe_to(&mut self, sub: &str, binding: Value) -> ChannelRef {
         self.joins += 1;
         let connection = ConnectionId { slot: 0, generation: 0 };
         let channel = ChannelRef { shard: 0, connection, join: self.joins };
@@ -281,13 +280,13 @@ impl Feed {
     }
 
     /// Gives a channel a new token.
-    pub async fn refresh(&self, channel: ChannelRef, sub: &str) {
+    pub(super) async fn refresh(&self, channel: ChannelRef, sub: &str) {
         let claims = Self::claims(sub);
         self.commands.send(FeedCommand::Refresh { channel, claims }).await.unwrap();
     }
 
     /// The next thing a channel hears.
-    pub async fn next(&mut self, channel: ChannelRef) -> Heard {
+    pub(super) async fn next(&mut self, channel: ChannelRef) -> Heard {
         loop {
             if let Some(heard) = self.heard.entry(channel).or_default().pop_front() {
                 return heard;
@@ -298,7 +297,7 @@ impl Feed {
     }
 
     /// Asserts what a channel hears next, in order.
-    pub async fn hears(&mut self, channel: ChannelRef, expected: impl IntoIterator<Item = Heard>) {
+    pub(super) async fn hears(&mut self, channel: ChannelRef, expected: impl IntoIterator<Item = Heard>) {
         for (place, expected) in expected.into_iter().enumerate() {
             assert_eq!(self.next(channel).await, expected, "at place {place}");
         }
@@ -306,7 +305,7 @@ impl Feed {
 
     /// Asserts that a channel hears these changes, in order and each once, and these words, in order, whatever
     /// stands where; the last change comes last.
-    pub async fn hears_mixed(
+    pub(super) async fn hears_mixed(
         &mut self,
         channel: ChannelRef,
         changes: impl IntoIterator<Item = i64>,
@@ -325,7 +324,7 @@ impl Feed {
     }
 
     /// Whether a channel has heard nothing that was not asserted, of all that the feed has said so far.
-    pub fn has_heard_nothing(&mut self, channel: ChannelRef) -> bool {
+    pub(super) fn has_heard_nothing(&mut self, channel: ChannelRef) -> bool {
         while let Ok(event) = self.events.try_recv() {
             self.hear(event);
         }
@@ -354,7 +353,7 @@ impl Feed {
     }
 
     /// Ends the feed in order and waits for that.
-    pub async fn stop(mut self) {
+    pub(super) async fn stop(mut self) {
         drop(self.stop.take());
         let thread = self.thread.take().unwrap();
         let started = Instant::now();

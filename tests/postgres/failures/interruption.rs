@@ -79,17 +79,25 @@ async fn durable_slot_loses_and_repeats_nothing() {
 #[tokio::test]
 async fn transaction_in_parts_comes_once_across_an_interruption() {
     let server = Server::start(18, "").await;
-    // Parts of some thirty rows, and a shard that takes two of them.
-    let options = Options { inbox: 1, transaction_bytes_max: 4_000, ..Options::on(durable()) };
+    let client = server.client().await;
+    client
+        .batch_execute(
+            "alter table messages add body text; alter table messages alter body set storage plain",
+        )
+        .await
+        .unwrap();
+    // Much more than a connection holds, in parts of some twenty rows, and a shard that takes one of them.
+    let options = Options { inbox: 1, transaction_bytes_max: 100_000, ..Options::on(durable()) };
     let mut feed = Feed::start_on(&server.cluster.url("postgres"), options);
     let ann = feed.subscribe("ann", "messages").await;
     feed.hears(ann, [Subscribed]).await;
-    server.client().await.batch_execute("insert into messages select generate_series(1, 5000)").await.unwrap();
-    feed.hears(ann, (1..=10).map(Change)).await;
+    let sql = "insert into messages select id, repeat('x', 5000) from generate_series(1, 6000) id";
+    client.batch_execute(sql).await.unwrap();
+    feed.hears(ann, (1..=1000).map(Change)).await;
     assert_eq!(server.terminate("rowcast_stream").await, 1);
-    feed.hears_mixed(ann, 11..=5000, &[Interrupted, Subscribed]).await;
-    server.write([6000]).await;
-    feed.hears(ann, [Change(6000)]).await;
+    feed.hears_mixed(ann, 1001..=6000, &[Interrupted, Subscribed]).await;
+    server.write([7000]).await;
+    feed.hears(ann, [Change(7000)]).await;
     feed.stop().await;
 }
 
@@ -158,8 +166,11 @@ async fn ended_sessions_are_made_anew_without_a_word() {
         // Whoever is asked for the first time has a session from then on.
         write(10).await;
         feed.hears(ann, [Change(10)]).await;
-        feed.subscribe_to("ann", json!({ "event": "*", "schema": "public", "table": "notes", "filter": "id=eq.1" }))
-            .await;
+        feed.subscribe_to(
+            "ann",
+            json!({ "event": "*", "schema": "public", "table": "notes", "filter": "id=eq.1" }),
+        )
+        .await;
         server.until("exists (select from pg_stat_activity where application_name = 'rowcast_check')").await;
 
         assert_eq!(server.terminate("rowcast_ask").await, 1);
@@ -196,6 +207,33 @@ async fn ended_sessions_are_made_anew_without_a_word() {
 }
 
 #[tokio::test]
+async fn shutdown_is_not_held_up_by_questions() {
+    for major in majors() {
+        let mut server = Server::start(major, "").await;
+        let client = server.client().await;
+        client
+            .batch_execute(
+                "create function slow() returns boolean language sql security definer
+                   as 'select pg_sleep(1.2) is not null';
+                 alter table messages enable row level security;
+                 create policy slow on messages to anon using (slow())",
+            )
+            .await
+            .unwrap();
+        let mut feed = Feed::start(&server, durable());
+        let ann = feed.subscribe("ann", "messages").await;
+        feed.hears(ann, [Subscribed]).await;
+        server.write([1]).await;
+        server.until("exists (select from pg_stat_activity where wait_event = 'PgSleep')").await;
+        server.stop();
+        feed.hears(ann, [Interrupted]).await;
+        server.cluster.restart().unwrap();
+        feed.hears(ann, [Subscribed, Change(1)]).await;
+        feed.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn dropped_publication_is_told_and_a_new_one_goes_on() {
     for major in majors() {
         for slot in [Slot::Temporary, durable()] {
@@ -214,7 +252,8 @@ async fn dropped_publication_is_told_and_a_new_one_goes_on() {
             if major < 18 {
                 feed.down("create the publication").await;
             }
-            let gone = server.value("select count(*) from pg_publication where pubname = 'supabase_realtime'");
+            let gone =
+                server.value("select count(*) from pg_publication where pubname = 'supabase_realtime'");
             assert_eq!(gone.await.as_deref(), Some("0"), "what was dropped on purpose stays dropped");
             client.batch_execute("create publication supabase_realtime for table messages").await.unwrap();
             feed.hears(ann, [Subscribed]).await;

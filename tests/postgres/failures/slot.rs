@@ -36,14 +36,20 @@ async fn invalidated_slot_is_made_anew() {
         server.write(1..=5).await;
         let client = server.client().await;
         for _ in 0..5 {
-            client.batch_execute("select pg_switch_wal(); create table flood (); drop table flood").await.unwrap();
+            client
+                .batch_execute("select pg_switch_wal(); create table flood (); drop table flood")
+                .await
+                .unwrap();
         }
         client.batch_execute("checkpoint").await.unwrap();
         server.until("select wal_status = 'lost' from pg_replication_slots").await;
         // What had been received before is still delivered.
         feed.hears_mixed(ann, 1..=5, &[]).await;
         feed.hears(ann, [Interrupted, Subscribed]).await;
-        assert_ne!(server.value("select wal_status from pg_replication_slots").await.as_deref(), Some("lost"));
+        assert_ne!(
+            server.value("select wal_status from pg_replication_slots").await.as_deref(),
+            Some("lost")
+        );
         server.write([6]).await;
         feed.hears(ann, [Change(6)]).await;
         feed.stop().await;
