@@ -26,6 +26,7 @@ use crate::hub::{
     TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
+use crate::protocol::code::{CLOSE_RESTART, CloseCode};
 use crate::rest::{self, HttpConfig};
 use crate::socket::shard::Refused;
 use crate::socket::{self, Gate, GateConfig, ShardConfig, ShardHandle};
@@ -47,9 +48,6 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the feed gets to hand over and acknowledge what it has read. It may wait for a Postgres that is gone.
 const FEED_END_WITHIN: Duration = Duration::from_secs(2);
-
-/// What clients read in the close frame at shutdown. The code makes them connect again.
-const DRAIN_CODE: u16 = 1012;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +116,8 @@ pub async fn run(
         // A shard that has ended has no sockets left.
         let _ = shard.send(ShardCommand::Drain).await;
     }
-    let drains = shards.iter().map(|shard| shard.drain(DRAIN_CODE, "server is shutting down", DRAIN_WITHIN));
+    let CloseCode { code, reason, .. } = CLOSE_RESTART;
+    let drains = shards.iter().map(|shard| shard.drain(code, reason, DRAIN_WITHIN));
     let cut_off: u64 = futures_util::future::join_all(drains).await.into_iter().sum();
     if cut_off > 0 {
         tracing::info!(cut_off, "sockets did not close in time");

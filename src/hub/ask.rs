@@ -26,7 +26,7 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 use crate::change::{Image, RelationId, RowChange, Types};
 use crate::policy::{Answer, Claims};
 use crate::postgres::rows;
-use crate::postgres::sql::literal;
+use crate::wal::sql::literal;
 
 /// How long a batch waits until its transactions are visible; they usually are at once. Commits that wait for a
 /// synchronous standby become visible only when it answers.

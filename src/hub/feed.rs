@@ -39,7 +39,7 @@ use crate::wal::{PgWireSource, StreamConfig, WalSource, pgoutput};
 use super::ask::{Batch, Outcome};
 use super::asker::ask_on_demand;
 use super::catalogs::{CATALOG_WITHIN, Catalogs, chain};
-use super::fanout::{Commit, Fanout, Outbox, Waiting};
+use super::fanout::{Aligned, Commit, Fanout, History, Outbox, Waiting};
 use super::lane::Lanes;
 use super::profile::{Profiles, Spec};
 use super::progress::Progress;
@@ -48,6 +48,9 @@ use super::{ChannelRef, FeedCommand, FeedEvent, Subscribe, compute};
 
 /// How many messages are taken from the stream before commands and answers get their turn.
 const MESSAGES_PER_TURN: usize = 512;
+
+/// How many changes of one transaction are encoded before the frames go to the shards, which write meanwhile.
+const CHANGES_PER_RUN: usize = 1_000;
 
 /// How long what the stream needs of Postgres (a catalog, a computed column) is waited for before the stream is
 /// given up, with a word to its subscribers.
@@ -463,16 +466,21 @@ impl<S: Sink> Feed<S> {
             time_micros: transaction.commit_time_micros,
         };
         let changes: Vec<Arc<RowChange>> = changes.into_iter().map(Arc::new).collect();
+        let history = History::of(&changes, whole);
         let waiting_before = self.lanes.entry_count();
-        self.fanout.fan_out(
-            &self.catalog,
-            &self.profiles,
-            &mut self.lanes,
-            &mut self.out,
-            commit,
-            &changes,
-            whole,
-        );
+        for start in (0..changes.len()).step_by(CHANGES_PER_RUN) {
+            let run = start..changes.len().min(start + CHANGES_PER_RUN);
+            self.fanout.fan_out(
+                &self.catalog,
+                &self.profiles,
+                &mut self.lanes,
+                &mut self.out,
+                Aligned { commit, changes: &changes, history: &history, run },
+            );
+            if changes.len() > CHANGES_PER_RUN {
+                self.hand_over().await;
+            }
+        }
         let waiting_count = self.lanes.entry_count() - waiting_before;
         self.progress.fanned_out(transaction.commit_lsn, change_count, waiting_count, transaction.end_lsn);
         self.dispatch_questions();
@@ -512,13 +520,18 @@ impl<S: Sink> Feed<S> {
         }
     }
 
-    /// Hands everything collected to the shards, then lets Postgres forget what is complete.
-    async fn flush(&mut self) {
+    /// Hands everything collected to the shards.
+    async fn hand_over(&mut self) {
         for (shard, event) in self.out.take() {
             if let Some(shard) = self.shards.get(usize::from(shard)) {
                 shard.send(event).await;
             }
         }
+    }
+
+    /// Hands everything collected to the shards, then lets Postgres forget what is complete.
+    async fn flush(&mut self) {
+        self.hand_over().await;
         if let Some(lsn) = self.progress.take_done()
             && let Some(source) = &self.source
         {

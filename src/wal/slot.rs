@@ -3,6 +3,7 @@
 use pgwire_replication::client::ReplicationClient;
 
 use super::Lsn;
+use super::sql::{identifier, literal};
 use super::stream::Error;
 
 /// Which slot to stream from.
@@ -61,15 +62,14 @@ pub(super) async fn prepare_publications(
     make: bool,
 ) -> Result<(), Error> {
     for name in names {
-        let literal = name.replace('\'', "''");
-        let exists = format!("select from pg_catalog.pg_publication where pubname = '{literal}'");
+        let exists = format!("select from pg_catalog.pg_publication where pubname = {}", literal(name));
         if !client.simple_query(&exists).await?.is_empty() {
             continue;
         }
         if !make {
             return Err(Error::PublicationMissing { name: name.as_str().into() });
         }
-        let create = format!("create publication \"{}\"", name.replace('"', "\"\""));
+        let create = format!("create publication {}", identifier(name));
         match client.simple_query(&create).await {
             // Somebody else was faster.
             Err(error) if error.to_string().contains("SQLSTATE 42710") => {}

@@ -21,6 +21,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::Lsn;
 use super::pgoutput::{self, Message, unix_micros};
 use super::slot::{self, Continuity, Slot};
+use super::sql::identifier;
 
 /// How long each step of opening a stream may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(20);
@@ -368,7 +369,7 @@ fn switch_point(file: &str, timeline: u32) -> Lsn {
 
 /// The stream's option is a list of identifiers inside a string, so each is quoted for both.
 fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\"").replace('\'', "''"))
+    identifier(name).replace('\'', "''")
 }
 
 impl WalSource for PgWireSource {
