@@ -1,6 +1,6 @@
 //! A change as its table's catalog entry sees it: one value a catalog column, whatever the stream left out.
 //!
-//! The stream knows columns by name and omits generated ones; everything downstream (filters, policy, frames)
+//! The stream has its own list of columns and omits generated ones; everything downstream (filters, policy, frames)
 //! counts columns as [`Table::columns`] does. This is the one place where the two meet.
 
 use std::sync::Arc;
@@ -63,6 +63,11 @@ impl Image {
         let columns = table.columns.iter().zip(&self.values).filter(|(column, _)| column.primary_key);
         columns.map(|(_, value)| value.text()).collect()
     }
+
+    /// How many bytes its values have as text.
+    pub fn text_bytes(&self) -> usize {
+        self.values.iter().filter_map(Datum::text).map(str::len).sum()
+    }
 }
 
 impl RowChange {
@@ -103,13 +108,12 @@ fn identity(relation: &Relation, new: &Tuple) -> Tuple {
 
 /// Where each catalog column stands in the stream's tuple; `None` if both orders are the same.
 fn places(relation: &Relation, table: &Table) -> Option<Vec<Option<usize>>> {
-    let same = relation.columns.len() == table.columns.len()
-        && relation.columns.iter().zip(&table.columns).all(|(streamed, column)| streamed.name == column.name);
-    if same {
+    let streamed = || relation.columns.iter().map(|column| column.number);
+    if streamed().eq(table.columns.iter().map(|column| column.number)) {
         return None;
     }
-    let place = |name: &str| relation.columns.iter().position(|streamed| &*streamed.name == name);
-    Some(table.columns.iter().map(|column| place(&column.name)).collect())
+    let place = |number| streamed().position(|streamed| streamed == number);
+    Some(table.columns.iter().map(|column| place(column.number)).collect())
 }
 
 fn lay_out(tuple: Tuple, places: Option<&[Option<usize>]>) -> Image {

@@ -13,6 +13,7 @@ use crate::wal::pgoutput::{self, Message};
 use crate::wal::tuple::{Datum, Tuple};
 
 use super::relation::{Column, Relation, RelationId, ReplicaIdentity};
+use super::table::Table;
 
 /// What committed together, in write order: a whole transaction or, beyond the memory bound, a part of one.
 #[derive(Debug)]
@@ -150,7 +151,13 @@ impl Assembler {
                 Ok(Some(done))
             }
             Message::Relation(relation) => {
-                let relation = Relation::from(relation);
+                let mut relation = Relation::from(relation);
+                if let Some(known) = self.relations.get(&relation.id) {
+                    for column in &mut relation.columns {
+                        let same = known.columns.iter().find(|known| known.name == column.name);
+                        column.number = same.map_or(0, |same| same.number);
+                    }
+                }
                 self.relations.insert(relation.id, Arc::new(relation));
                 Ok(None)
             }
@@ -184,6 +191,14 @@ impl Assembler {
                 Ok(None)
             }
             Message::Origin | Message::Type | Message::Logical { .. } => Ok(None),
+        }
+    }
+
+    /// Finds out which columns of the catalog a table's are that was described last; see
+    /// [`Relation::identify`]. What was written before keeps the description it had.
+    pub fn identify(&mut self, id: RelationId, newest: &Table, before: Option<&Table>) {
+        if let Some(relation) = self.relations.get_mut(&id) {
+            Arc::make_mut(relation).identify(newest, before);
         }
     }
 
@@ -225,6 +240,7 @@ impl From<pgoutput::Relation> for Relation {
             type_id: column.type_id,
             type_modifier: column.type_modifier,
             identity: column.identity,
+            number: 0,
         });
         Self {
             id: RelationId(relation.id),

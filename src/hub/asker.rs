@@ -33,8 +33,10 @@ pub(super) async fn ask_on_demand(
     while let Some(batch) = queue.recv().await {
         let mut backoff = Backoff::new();
         let mut silent_attempts = 0;
-        // A statement that runs into its timeout ends its group; two more statements come before the groups.
-        let timeouts = u32::try_from(batch.groups.len()).unwrap_or(u32::MAX).saturating_add(2);
+        // How often statements may run into their timeout: once for each group, then for few of its questions by
+        // themselves, and in the two statements that come before the groups.
+        let groups = u32::try_from(batch.groups.len()).unwrap_or(u32::MAX);
+        let timeouts = groups.saturating_mul(1 + ask::CANCELED_MAX).saturating_add(2);
         let within = ANSWER_WITHIN.saturating_add(config.ask_timeout.saturating_mul(timeouts));
         let outcomes = loop {
             let client = match session.take().filter(|client| !client.is_closed()) {

@@ -17,8 +17,13 @@ use crate::wal::stream::{Backoff, SESSION_SETTINGS};
 
 use super::feed::Config;
 
+pub(super) use crate::telemetry::log::chain;
+
 /// How many roles' rights are kept; tokens with further role names are refused.
 const ROLES_MAX: usize = 1_000;
+
+/// The roles that nearly every token names.
+const STOCK_ROLES: [&str; 3] = ["anon", "authenticated", "service_role"];
 
 /// The longest name that a role can have.
 const ROLE_BYTES_MAX: usize = 63;
@@ -30,13 +35,14 @@ pub(super) const CATALOG_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct Catalogs {
     config: Rc<Config>,
     state: tokio::sync::Mutex<CatalogState>,
+    /// Apart from the rest, so that a check does not wait for a reading.
+    client: tokio::sync::Mutex<Option<Rc<Client>>>,
     current: RefCell<Arc<Catalog>>,
     refused: Notify,
 }
 
 struct CatalogState {
     reader: Option<CatalogReader>,
-    client: Option<Rc<Client>>,
     roles: BTreeSet<Arc<str>>,
     fingerprint: String,
     version: u64,
@@ -46,13 +52,14 @@ impl Catalogs {
     pub(super) fn new(config: Rc<Config>) -> Self {
         let state = CatalogState {
             reader: None,
-            client: None,
-            roles: BTreeSet::new(),
+            // Known from the start, so that the first join of each need not wait for a reading.
+            roles: STOCK_ROLES.into_iter().map(Arc::from).collect(),
             fingerprint: String::new(),
             version: 0,
         };
         let state = tokio::sync::Mutex::new(state);
-        Self { config, state, current: RefCell::default(), refused: Notify::new() }
+        let client = tokio::sync::Mutex::default();
+        Self { config, state, client, current: RefCell::default(), refused: Notify::new() }
     }
 
     /// Resolves when Postgres refuses a session because it shuts down.
@@ -78,8 +85,8 @@ impl Catalogs {
 
     /// A session for single statements, shared by all who have any. Waits until Postgres can be reached.
     pub(super) async fn client(&self) -> Rc<Client> {
-        let mut state = self.state.lock().await;
-        if let Some(client) = state.client.as_ref().filter(|client| !client.is_closed()) {
+        let mut current = self.client.lock().await;
+        if let Some(client) = current.as_ref().filter(|client| !client.is_closed()) {
             return Rc::clone(client);
         }
         let mut backoff = Backoff::new();
@@ -87,7 +94,7 @@ impl Catalogs {
             match self.open_session("rowcast_check").await {
                 Ok(client) => {
                     let client = Rc::new(client);
-                    state.client = Some(Rc::clone(&client));
+                    *current = Some(Rc::clone(&client));
                     return client;
                 }
                 Err(error) => {
@@ -104,9 +111,9 @@ impl Catalogs {
 
     /// Gives up a session that does not answer: the next who needs one gets another.
     pub(super) async fn give_up(&self, client: &Rc<Client>) {
-        let mut state = self.state.lock().await;
-        if state.client.as_ref().is_some_and(|current| Rc::ptr_eq(current, client)) {
-            state.client = None;
+        let mut current = self.client.lock().await;
+        if current.as_ref().is_some_and(|current| Rc::ptr_eq(current, client)) {
+            *current = None;
         }
     }
 
@@ -243,16 +250,4 @@ impl SessionError {
             Self::Settings(_) | Self::Timeout => None,
         }
     }
-}
-
-/// The error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

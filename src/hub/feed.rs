@@ -27,7 +27,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet, LocalSet};
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
-use crate::change::{Assembler, RowChange, Transaction, Types, assemble};
+use crate::change::{Assembler, RelationId, RowChange, Transaction, assemble};
 use crate::policy::{Catalog, Claims};
 use crate::postgres::connect::Database;
 use crate::subscription::Binding;
@@ -55,6 +55,10 @@ const CHANGES_PER_RUN: usize = 1_000;
 /// How long what the stream needs of Postgres (a catalog, a computed column) is waited for before the stream is
 /// given up, with a word to its subscribers.
 const NEEDED_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a transaction waits for those who joined before it. Beyond it, a join that asks much of Postgres misses
+/// what commits until its `system` message says that it is subscribed.
+const ADMIT_WITHIN: Duration = Duration::from_millis(250);
 
 /// How long a new stream waits for those to be subscribed who were here before it.
 const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(5);
@@ -182,6 +186,8 @@ struct Feed<S> {
     assembler: Assembler,
     progress: Progress,
     channels: HashMap<ChannelRef, Channel>,
+    /// Channels that have joined and are not subscribed yet.
+    joining: HashSet<ChannelRef>,
     /// Channels whose new claims take effect once their lane is empty.
     switching: Vec<(ChannelRef, Instant)>,
     attempts: u64,
@@ -216,6 +222,7 @@ impl<S: Sink> Feed<S> {
             assembler: Assembler::new(config.transaction_bytes_max),
             progress: Progress::new(),
             channels: HashMap::new(),
+            joining: HashSet::new(),
             switching: Vec::new(),
             attempts: 0,
             profiles: Profiles::default(),
@@ -352,6 +359,7 @@ impl<S: Sink> Feed<S> {
     fn interrupted(&mut self, error: &Interruption) {
         self.source = None;
         self.awaited.clear();
+        self.joining.clear();
         self.switching.clear();
         self.progress.interrupted();
         match error {
@@ -429,11 +437,18 @@ impl<S: Sink> Feed<S> {
 
     async fn message(&mut self, message: pgoutput::Message, bytes: usize) -> Result<(), Interruption> {
         // A table is described again after anything that concerns it has changed, rights included.
-        let described = matches!(message, pgoutput::Message::Relation(_));
+        let described = match &message {
+            pgoutput::Message::Relation(relation) => Some(RelationId(relation.id)),
+            _ => None,
+        };
         let transaction = self.assembler.push(message, bytes)?;
-        if described {
+        if let Some(id) = described {
+            let before = self.catalog.tables.get(&id).cloned();
             let catalog = self.needed(self.catalogs.read(None)).await?;
             self.adopt(catalog).await?;
+            if let Some(table) = self.catalog.tables.get(&id) {
+                self.assembler.identify(id, table, before.as_deref());
+            }
         }
         match transaction {
             Some(transaction) => self.transaction(transaction).await,
@@ -441,7 +456,26 @@ impl<S: Sink> Feed<S> {
         }
     }
 
+    /// Subscribes those whose join was answered before the transaction in hand committed.
+    ///
+    /// A client that has read its join reply may write at once and expect to see it. Its command was in the queue
+    /// before that reply left, so it is there now; what resolving it takes is waited for, up to a bound.
+    async fn admit(&mut self) -> Result<(), Interruption> {
+        while let Ok(command) = self.commands.try_recv() {
+            self.command(command);
+        }
+        let deadline = Instant::now() + ADMIT_WITHIN;
+        while !self.joining.is_empty() {
+            match tokio::time::timeout_at(deadline, self.reports.recv()).await {
+                Ok(Some(report)) => self.report(report).await?,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
     async fn transaction(&mut self, transaction: Transaction) -> Result<(), Interruption> {
+        self.admit().await?;
         let change_count = transaction.changes.len();
         // A durable slot sends again what was not acknowledged in time.
         let Some(known_count) = self.progress.known_count(transaction.commit_lsn, change_count) else {
@@ -459,7 +493,7 @@ impl<S: Sink> Feed<S> {
                 RowChange::align(change, table)
             })
             .collect();
-        self.complete(&mut changes).await?;
+        self.complete(transaction.xid, whole, &mut changes).await?;
         let commit = Commit {
             sequence: self.progress.begin(),
             xid: transaction.xid,
@@ -487,37 +521,23 @@ impl<S: Sink> Feed<S> {
         Ok(())
     }
 
-    /// Has Postgres compute what the log lacks: nothing is delivered without it.
-    async fn complete(&self, changes: &mut [RowChange]) -> Result<(), Interruption> {
+    /// Has Postgres compute what the log lacks of the changes of the transaction `xid`.
+    async fn complete(&self, xid: u32, whole: bool, changes: &mut [RowChange]) -> Result<(), Interruption> {
         let types = &self.catalog.types;
-        for changes in changes.chunk_by_mut(|left, right| Arc::ptr_eq(&left.table, &right.table)) {
-            if changes.first().is_some_and(|change| compute::is_needed(&change.table, types)) {
-                self.needed(self.complete_table(types, changes)).await?;
-            }
+        if !changes.iter().any(|change| compute::is_needed(&change.table, types)) {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    async fn complete_table(&self, types: &Types, changes: &mut [RowChange]) {
-        let mut backoff = Backoff::new();
-        let mut refusals = 0;
-        while refusals < COMPUTE_ATTEMPTS_MAX {
-            let client = self.catalogs.client().await;
-            let completed = compute::complete(&client, types, changes);
-            match tokio::time::timeout(CATALOG_WITHIN, completed).await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => {
-                    tracing::warn!(error = %code_of(&error), "columns could not be computed");
-                    // A session that was ended has not refused.
-                    refusals += u32::from(error.code().is_some() && !client.is_closed());
+        self.needed(async {
+            for attempt in 1..=COMPUTE_SESSIONS_MAX {
+                let client = self.catalogs.client().await;
+                match compute::complete(&client, types, xid, whole, changes).await {
+                    Ok(()) => return,
+                    Err(error) => tracing::warn!(attempt, error = %error, "columns are computed again"),
                 }
-                Err(_) => {
-                    tracing::warn!("columns could not be computed in time");
-                    self.catalogs.give_up(&client).await;
-                }
+                self.catalogs.give_up(&client).await;
             }
-            tokio::time::sleep(backoff.pause(rand::random())).await;
-        }
+        })
+        .await
     }
 
     /// Hands everything collected to the shards.
@@ -553,6 +573,7 @@ impl<S: Sink> Feed<S> {
             FeedCommand::Unsubscribe { channel } => {
                 self.channels.remove(&channel);
                 self.awaited.remove(&channel);
+                self.joining.remove(&channel);
                 self.profiles.leave(channel);
             }
         }
@@ -590,6 +611,9 @@ impl<S: Sink> Feed<S> {
         let (attempt, spec, claims) = (state.attempt, Arc::clone(spec), Arc::clone(&state.claims));
         let (catalogs, operands) = (Rc::clone(&self.catalogs), Rc::clone(&self.operands));
         let (report, mut catalog) = (self.report.clone(), Arc::clone(&self.catalog));
+        if self.profiles.of(channel).is_none() {
+            self.joining.insert(channel);
+        }
         let task = self.tasks.spawn_local(async move {
             // A role or table that is not known may be new.
             let covered = |binding: &Binding| {
@@ -626,6 +650,7 @@ impl<S: Sink> Feed<S> {
             return Ok(());
         }
         self.awaited.remove(&channel);
+        self.joining.remove(&channel);
         // What waits for the old claims leaves first, so that order holds across a new token.
         let old = self.profiles.of(channel).and_then(|id| self.profiles.get(id));
         let is_behind =
@@ -812,8 +837,8 @@ const INTERRUPTED: &str =
 /// How long a new token waits for deliveries under the old one.
 const SWITCH_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often Postgres may refuse to compute columns before their table's changes go without them.
-const COMPUTE_ATTEMPTS_MAX: u32 = 5;
+/// On how many sessions the computation of columns is tried. A row that breaks the session would break them all.
+const COMPUTE_SESSIONS_MAX: u32 = 3;
 
 fn spec_of(subscribe: Subscribe) -> Result<Spec, Arc<str>> {
     let mut ids = Vec::with_capacity(subscribe.bindings.len());
@@ -895,11 +920,6 @@ impl Interruption {
             Self::Inconsistent(_) | Self::Unanswered | Self::ShuttingDown => self.to_string(),
         }
     }
-}
-
-/// An error of an SQL statement without its message, which may hold row values.
-fn code_of(error: &tokio_postgres::Error) -> String {
-    error.code().map_or_else(|| "session lost".to_owned(), |code| code.code().to_owned())
 }
 
 /// Reads the catalog when it has changed. One that has not been compared for [`NEEDED_WITHIN`] may let somebody see

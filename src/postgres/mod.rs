@@ -5,5 +5,6 @@ pub mod cluster;
 pub mod connect;
 pub mod migrate;
 pub mod rows;
+pub mod snapshot;
 mod tls;
 pub mod types;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::change::{Image, Oid, Table, Type, Types};
+use crate::change::{Image, Oid, Table, TableColumn, Type, Types};
 use crate::wal::sql::{identifier, literal};
 use crate::wal::tuple::Datum;
 
@@ -14,55 +14,91 @@ fn type_name(types: &Types, type_id: Oid) -> Option<String> {
     types.get(type_id).map(Type::sql_name)
 }
 
-/// A FROM item with the rows of `images` under the table's own name, so that conditions written for the table
-/// apply to it. Absent values read as NULL: see [`knows`].
+/// A FROM item with the rows of `images` under the table's own name, so that `expression`, written for the table,
+/// applies to it. It has the columns that the expression may read; absent values are NULL: see [`knows`].
 ///
-/// `None` if a column's type is unknown.
+/// `None` if there are no rows, or if a column's type is unknown.
 pub fn from_images<'a>(
     table: &Table,
     types: &Types,
+    expression: &str,
     images: impl IntoIterator<Item = (usize, &'a Image)>,
 ) -> Option<String> {
-    let names: Vec<String> =
-        table.columns.iter().map(|column| type_name(types, column.type_id)).collect::<Option<_>>()?;
-    let mut sql = String::from("(");
-    for (position, (ordinal, image)) in images.into_iter().enumerate() {
-        if position > 0 {
-            sql.push_str(" union all ");
+    let read = table.columns.iter().enumerate().filter(|(_, column)| may_read(expression, column));
+    let read: Vec<(usize, &TableColumn, String)> = read
+        .map(|(place, column)| Some((place, column, type_name(types, column.type_id)?)))
+        .collect::<Option<_>>()?;
+    let mut sql = String::from("(values ");
+    let mut is_empty = true;
+    for (ordinal, image) in images {
+        let separator = if is_empty { "" } else { ", " };
+        is_empty = false;
+        let _ = write!(sql, "{separator}({ordinal}");
+        for (place, _, r#type) in &read {
+            let value = image.values.get(*place).and_then(Datum::text).map(literal);
+            let _ = write!(sql, ", {}::{type}", value.as_deref().unwrap_or("null"));
         }
-        let _ = write!(sql, "select {ordinal} as {ORDINAL}");
-        for ((column, value), r#type) in table.columns.iter().zip(&image.values).zip(&names) {
-            match value.text() {
-                Some(text) => sql.push_str(&format!(", {}::{type}", literal(text))),
-                None => sql.push_str(&format!(", null::{type}")),
-            }
-            sql.push_str(&format!(" as {}", identifier(&column.name)));
-        }
+        sql.push(')');
     }
-    let _ = write!(sql, ") as {}", identifier(&table.name));
-    Some(sql)
+    let _ = write!(sql, ") as {}({ORDINAL}", identifier(&table.name));
+    for (_, column, _) in &read {
+        let _ = write!(sql, ", {}", identifier(&column.name));
+    }
+    sql.push(')');
+    (!is_empty).then_some(sql)
+}
+
+/// Whether `expression`, as Postgres prints it, may read the column.
+///
+/// An expression that mentions a column prints its name, so a name that does not occur is not read.
+fn may_read(expression: &str, column: &TableColumn) -> bool {
+    expression.contains(".*") || expression.contains(&column.name.replace('"', "\"\""))
+}
+
+/// The columns, by place, that `expression` may read and `image` does not have.
+pub fn unknown<'a>(
+    table: &'a Table,
+    image: &'a Image,
+    expression: &'a str,
+) -> impl Iterator<Item = usize> + 'a {
+    let absent = image.values.iter().enumerate().filter(|(_, value)| **value == Datum::Absent);
+    absent
+        .map(|(place, _)| place)
+        .filter(move |place| table.columns.get(*place).is_some_and(|column| may_read(expression, column)))
 }
 
 /// Whether `image` has every value that `expression`, as Postgres prints it, may read.
-///
-/// An expression that mentions a column prints its name, so a name that does not occur is not read.
 pub fn knows(table: &Table, image: &Image, expression: &str) -> bool {
-    let absent = || table.columns.iter().zip(&image.values).filter(|(_, value)| **value == Datum::Absent);
-    if expression.contains(".*") {
-        return absent().next().is_none();
-    }
-    absent().all(|(column, _)| !expression.contains(&column.name.replace('"', "\"\"")))
+    unknown(table, image, expression).next().is_none()
 }
 
-/// A condition that holds for the rows with these keys; `None` if a type is unknown or a key is incomplete.
+/// The text of a value as the log has it; NULL for NULL.
+///
+/// That is what the type's output function writes. A cast to text is something else for some types: `true` for
+/// the boolean `t`, and `char(n)` without its blanks.
+pub fn text_of(expression: &str) -> String {
+    // This is the one test that takes a row of NULLs for a value.
+    format!("case when ({expression}) is distinct from null then pg_catalog.format('%s', {expression}) end")
+}
+
+/// A condition that holds for rows that have all the values of `image` that were logged.
+pub fn equals(table: &Table, image: &Image) -> String {
+    let known = table.columns.iter().zip(&image.values).filter(|(_, value)| **value != Datum::Absent);
+    let mut sql = String::from("true");
+    for (column, value) in known {
+        let text = text_of(&identifier(&column.name));
+        let _ = match value.text() {
+            Some(value) => write!(sql, " and {text} = {}", literal(value)),
+            None => write!(sql, " and ({text}) is null"),
+        };
+    }
+    sql
+}
+
+/// A condition that holds for the rows with these keys; `None` if a type is unknown, a key is incomplete, or the
+/// table has none.
 pub fn key_condition(table: &Table, types: &Types, keys: &[Vec<&str>]) -> Option<String> {
     let columns: Vec<_> = table.columns.iter().filter(|column| column.primary_key).collect();
-    if let [column] = columns[..] {
-        let r#type = type_name(types, column.type_id)?;
-        let values: Option<Vec<String>> =
-            keys.iter().map(|key| Some(format!("{}::{type}", literal(key.first()?)))).collect();
-        return Some(format!("{} = any (array[{}])", identifier(&column.name), values?.join(", ")));
-    }
     let names: Vec<String> = columns.iter().map(|column| identifier(&column.name)).collect();
     let rows = keys.iter().map(|key| {
         let values: Option<Vec<String>> = key
@@ -73,13 +109,16 @@ pub fn key_condition(table: &Table, types: &Types, keys: &[Vec<&str>]) -> Option
         values.filter(|values| values.len() == names.len()).map(|values| format!("({})", values.join(", ")))
     });
     let rows: Option<Vec<String>> = rows.collect();
+    if columns.is_empty() || keys.is_empty() {
+        return None;
+    }
     Some(format!("({}) in ({})", names.join(", "), rows?.join(", ")))
 }
 
-/// The key columns as a select list of texts.
+/// The key columns as a select list of texts, as the log has them.
 pub fn key_list(table: &Table) -> String {
     let columns = table.columns.iter().filter(|column| column.primary_key);
-    columns.map(|column| format!("{}::text", identifier(&column.name))).collect::<Vec<_>>().join(", ")
+    columns.map(|column| text_of(&identifier(&column.name))).collect::<Vec<_>>().join(", ")
 }
 
 /// The table's qualified name.

@@ -111,3 +111,33 @@ async fn wrong_key_is_refused_before_the_socket_opens() {
         }
     }
 }
+
+#[tokio::test]
+async fn commit_right_after_the_join_reply_arrives() {
+    let (database, server) = stage().await;
+    database
+        .execute(
+            "create role reader; grant select on notes to reader; grant usage on schema public to reader",
+        )
+        .await;
+    let tokens = ["authenticated", "reader"].map(|role| server::token(role, Some(ANN)));
+    for round in 1..=40 {
+        let token = &tokens[round % 2];
+        let mut raw = Raw::connect(&server, "/socket/websocket", token).await.unwrap();
+        // A new operand each time, which Postgres has to check.
+        let filter = format!("body=like.%{round}");
+        let binding = json!({ "event": "INSERT", "schema": "public", "table": "notes", "filter": filter });
+        raw.send("realtime:now", "phx_join", json!({ "config": { "postgres_changes": [binding] } }), "1")
+            .await;
+        assert_eq!(raw.next().await["payload"]["status"], "ok");
+        database.execute(&format!("insert into notes values ({round}, 'note {round}')")).await;
+        let record = loop {
+            let frame = raw.next().await;
+            if frame["event"] == "postgres_changes" {
+                break frame["payload"]["data"]["record"].clone();
+            }
+            assert_eq!(frame["payload"]["message"], "Subscribed to PostgreSQL", "{frame}");
+        };
+        assert_eq!(record["id"], round);
+    }
+}

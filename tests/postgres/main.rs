@@ -1,6 +1,7 @@
 //! Tests against live servers of several major versions.
 
 #![allow(clippy::unwrap_used, reason = "helpers fail a test as tests do, by a panic")]
+#![allow(clippy::print_stderr, reason = "what a failed test says besides its panic")]
 
 #[path = "../support/mod.rs"]
 mod support;

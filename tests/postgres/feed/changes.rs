@@ -34,7 +34,7 @@ async fn each_event_has_its_rows() {
             })
         );
         assert_eq!(insert.ids, json!([1]));
-        let seen = feed.after(&mut ann, "update t set body = 'b'; delete from t").await;
+        let seen = feed.after(&mut ann, &["update t set body = 'b'", "delete from t"]).await;
         assert_eq!(seen, json!([["UPDATE", {"id": 1, "body": "b"}, {"id": 1}], ["DELETE", {"id": 1}]]));
     })
     .await;
@@ -45,8 +45,12 @@ async fn a_truncation_is_no_event_and_ends_nothing() {
     on_each_major(async |major| {
         let feed = TestFeed::start(major, "create table t (id int primary key); select publish('t')").await;
         let mut ann = feed.watch(&anon(), "t").await;
-        let seen =
-            feed.after(&mut ann, "insert into t values (1); truncate t; insert into t values (1)").await;
+        let seen = feed
+            .after(
+                &mut ann,
+                &["insert into t values (1)", "truncate t", "insert into t values (1); truncate t"],
+            )
+            .await;
         assert_eq!(seen, json!([["INSERT", {"id": 1}], ["INSERT", {"id": 1}]]));
     })
     .await;
@@ -62,7 +66,7 @@ async fn only_wanted_events_are_sent() {
         for event in ["INSERT", "UPDATE", "DELETE"] {
             wanted.push((event, feed.subscribe(&anon(), binding(event)).await));
         }
-        feed.execute("insert into t values (1); update t set n = 1; delete from t").await;
+        feed.run(&["insert into t values (1)", "update t set n = 1", "delete from t"]).await;
         let mark = feed.mark().await;
         for (event, subscriber) in &mut wanted {
             let seen: Vec<Change> = subscriber.until(mark).await;
@@ -102,9 +106,11 @@ async fn old_rows_follow_the_replica_identity() {
             let seen = feed
                 .after(
                     &mut ann,
-                    &format!(
-                        "update {table} set code = 'd', body = 'b'; update {table} set id = 2; delete from {table}"
-                    ),
+                    &[
+                        &format!("update {table} set code = 'd', body = 'b'"),
+                        &format!("update {table} set id = 2"),
+                        &format!("delete from {table}"),
+                    ],
                 )
                 .await;
             assert_eq!(
@@ -138,7 +144,8 @@ async fn unchanged_toast_is_omitted_unless_the_old_row_has_it() {
         let body = "x".repeat(10_000);
         for table in ["keyed", "whole"] {
             feed.execute(&format!("insert into {table} values (1, 1, repeat('x', 10000))")).await;
-            feed.execute(&format!("update {table} set n = 2; update {table} set body = 'short'")).await;
+            feed.execute(&format!("update {table} set n = 2")).await;
+            feed.execute(&format!("update {table} set body = 'short'")).await;
         }
         let seen = brief(&ann.until(feed.mark().await).await);
         assert_eq!(
@@ -163,7 +170,7 @@ async fn without_a_primary_key_inserts_are_errors() {
         )
         .await;
         let mut ann = feed.watch(&anon(), "t").await;
-        feed.execute("insert into t values (1); update t set n = 2; delete from t").await;
+        feed.run(&["insert into t values (1)", "update t set n = 2", "delete from t"]).await;
         let seen = ann.until(feed.mark().await).await;
         let error = "Error 400: Bad Request, no primary key";
         assert_eq!(
@@ -190,8 +197,10 @@ async fn a_record_over_the_bound_keeps_its_short_values() {
         let seen = feed
             .after(
                 &mut ann,
-                "insert into t values (1, repeat('e', 62), repeat('l', 63), repeat('b', 900));
-                 update t set body = 'small'",
+                &[
+                    "insert into t values (1, repeat('e', 62), repeat('l', 63), repeat('b', 900))",
+                    "update t set body = 'small'",
+                ],
             )
             .await;
         assert_eq!(
@@ -373,10 +382,10 @@ async fn a_new_token_takes_the_place_of_the_old_one() {
         let rows = |id: i32| {
             format!("insert into t values ({id}, '{}'), ({}, '{}')", super::uuid(1), id + 1, super::uuid(2))
         };
-        assert_eq!(feed.after(&mut ann, &rows(1)).await[0][1]["id"], 1);
+        assert_eq!(feed.after(&mut ann, &[&rows(1)]).await[0][1]["id"], 1);
         feed.command(FeedCommand::Refresh { channel: ann.channel, claims: user(2) }).await;
         ann.subscribed().await;
-        let seen = feed.after(&mut ann, &rows(3)).await;
+        let seen = feed.after(&mut ann, &[&rows(3)]).await;
         assert_eq!(seen, json!([["INSERT", {"id": 4, "owner": super::uuid(2)}]]));
         let nobody = claims("no_such_role", json!({}));
         feed.command(FeedCommand::Refresh { channel: ann.channel, claims: nobody }).await;

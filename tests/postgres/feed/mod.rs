@@ -202,8 +202,16 @@ impl TestFeed {
         Self { database, commands, routes, joins: AtomicU32::new(1), marks: AtomicU64::new(1) }
     }
 
+    /// Runs statements in one transaction, unless they say otherwise.
     async fn execute(&self, sql: &str) {
         self.database.execute(sql).await;
+    }
+
+    /// Runs transactions, one after another.
+    async fn run(&self, transactions: &[&str]) {
+        for transaction in transactions {
+            self.execute(transaction).await;
+        }
     }
 
     /// Another session of a superuser.
@@ -243,7 +251,7 @@ impl TestFeed {
             bindings,
         };
         self.command(FeedCommand::Subscribe(subscribe)).await;
-        Subscriber { channel, events, told: Vec::new() }
+        Subscriber { channel, events, told: Vec::new(), skipped: Vec::new() }
     }
 
     /// Joins, and waits until the subscription works.
@@ -269,9 +277,9 @@ impl TestFeed {
         mark
     }
 
-    /// Runs `sql`, and gives what the subscriber gets of it, in short.
-    async fn after(&self, subscriber: &mut Subscriber, sql: &str) -> Value {
-        self.execute(sql).await;
+    /// Runs transactions, one after another, and gives what the subscriber gets of them, in short.
+    async fn after(&self, subscriber: &mut Subscriber, transactions: &[&str]) -> Value {
+        self.run(transactions).await;
         brief(&subscriber.until(self.mark().await).await)
     }
 }
@@ -282,6 +290,8 @@ struct Subscriber {
     events: mpsc::Receiver<Event>,
     /// The system messages that came in between changes.
     told: Vec<(bool, String)>,
+    /// The changes that came in between system messages.
+    skipped: Vec<Change>,
 }
 
 impl Subscriber {
@@ -289,14 +299,15 @@ impl Subscriber {
         within(self.events.recv(), "an event").await.expect("a running feed")
     }
 
-    /// The next system message. Changes before it are skipped.
+    /// The next system message. Changes before it are kept apart.
     async fn system(&mut self) -> (bool, String) {
         if !self.told.is_empty() {
             return self.told.remove(0);
         }
         loop {
-            if let Event::System { ok, message } = self.event().await {
-                return (ok, message.to_string());
+            match self.event().await {
+                Event::System { ok, message } => return (ok, message.to_string()),
+                Event::Change(change) => self.skipped.push(change),
             }
         }
     }

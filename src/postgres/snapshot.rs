@@ -1,0 +1,61 @@
+//! What a session sees: which transactions were over when its snapshot was taken.
+//!
+//! The stream can deliver a commit before the commit is visible to new snapshots, so whoever looks at stored rows
+//! asks for the snapshot first.
+
+/// Which transactions a session sees.
+#[derive(Debug)]
+pub struct Snapshot {
+    xmax: u64,
+    in_progress: Vec<u64>,
+}
+
+impl Snapshot {
+    /// Reads what `pg_current_snapshot()` prints: `xmin:xmax:xip,…`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let _xmin = parts.next()?;
+        let xmax = parts.next()?.parse().ok()?;
+        let in_progress = parts.next()?.split(',').filter(|part| !part.is_empty());
+        Some(Self { xmax, in_progress: in_progress.map(|part| part.parse().ok()).collect::<Option<_>>()? })
+    }
+
+    /// Whether the transaction is over; `xid` lacks the epoch, and lies within 2³¹ of the snapshot.
+    pub fn sees(&self, xid: u32) -> bool {
+        const EPOCH: u64 = 1 << 32;
+        let guess = (self.xmax & !(EPOCH - 1)) | u64::from(xid);
+        let full = if guess >= self.xmax.saturating_add(EPOCH / 2) {
+            guess.saturating_sub(EPOCH)
+        } else if guess.saturating_add(EPOCH / 2) < self.xmax {
+            guess + EPOCH
+        } else {
+            guess
+        };
+        full < self.xmax && !self.in_progress.contains(&full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_knows_which_transactions_are_over() {
+        let snapshot = Snapshot::parse("100:105:101,103").unwrap();
+        let seen: Vec<u32> = (99..107).filter(|xid| snapshot.sees(*xid)).collect();
+        assert_eq!(seen, [99, 100, 102, 104]);
+        assert!(Snapshot::parse("1:2:").unwrap().sees(1));
+        assert!(Snapshot::parse("1:x:").is_none());
+    }
+
+    #[test]
+    fn a_snapshot_widens_transactions_across_an_epoch() {
+        let epoch = 1_u64 << 32;
+        let snapshot = Snapshot::parse(&format!("{}:{}:", epoch + 5, epoch + 10)).unwrap();
+        assert!(snapshot.sees(u32::MAX), "committed before the wrap");
+        assert!(snapshot.sees(9));
+        assert!(!snapshot.sees(10));
+        let snapshot = Snapshot::parse(&format!("{}:{}:", epoch - 5, epoch - 2)).unwrap();
+        assert!(!snapshot.sees(3), "begun after the wrap, later than the snapshot");
+    }
+}
