@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! wal ─▶ change ─▶ policy ─▶ subscription ─▶ channel ─▶ protocol ─▶ hub ─▶ socket
-//! bytes  Transaction  Permit    Candidates      Push       Frame      fan-out  client
+//! Message  Transaction  Permit     Verdict      Effect      frame    Delivery   writes
 //! ```
 //!
 //! The modules below stand in that order, which is also the reading order. `wal`, `postgres`, `socket` and

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::push::{Payload, Refusal, Token};
 use super::topic::Topic;
+use crate::subscription::Binding;
 
 /// Ids lie in `1..ID_LIMIT`, which every client's integers can hold.
 const ID_LIMIT: u32 = 1 << 27;
@@ -65,7 +66,7 @@ impl JoinRequest {
         match payload.get("config") {
             None => {
                 request.legacy = true;
-                request.bindings = with_ids(vec![binding_of_topic(topic)]);
+                request.bindings = with_ids(vec![Binding::legacy(topic.sub())]);
             }
             Some(Value::Null) => {}
             Some(Value::Object(config)) => request.configure(config, limits)?,
@@ -140,13 +141,6 @@ fn presence_key(value: &Value) -> Option<String> {
         Value::Bool(key) => Some(key.to_string()),
         _ => None,
     }
-}
-
-/// The one binding of a legacy join: `schema[:table[:filter]]`.
-fn binding_of_topic(topic: &Topic) -> Map<String, Value> {
-    let names = ["schema", "table", "filter"];
-    let parts = topic.sub().splitn(names.len(), ':');
-    names.iter().zip(parts).map(|(name, part)| ((*name).to_owned(), Value::from(part))).collect()
 }
 
 /// Gives each binding its id: a hash of its contents, so that equal bindings have equal ids on every socket.

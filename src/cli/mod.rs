@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::telemetry::log::chain;
+
 mod config;
 mod dev;
 mod flags;
@@ -143,21 +145,6 @@ impl From<crate::server::Error> for Error {
     }
 }
 
-/// An error and its causes as one sentence; a cause that its effect repeats is said once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        next = cause.source();
-    }
-    text
-}
-
 /// Runs a subcommand's future on a runtime of its own.
 fn block_on<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -183,17 +170,5 @@ mod tests {
     #[test]
     fn arguments_are_consistent() {
         super::Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn causes_are_told_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("could not read: gone")]
-        struct Outer(#[source] Inner);
-        #[derive(Debug, thiserror::Error)]
-        #[error("gone")]
-        struct Inner(#[source] std::fmt::Error);
-        let text = super::chain(&Outer(Inner(std::fmt::Error)));
-        assert_eq!(text, format!("could not read: gone: {}", std::fmt::Error));
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::auth;
 use crate::config::Secret;
 use crate::telemetry::clock;
 
@@ -74,9 +75,8 @@ pub(super) fn claims(role: &str, sub: Option<&str>, now: Duration, ttl: Duration
 
 /// The claims as a JWT, signed with HS256.
 pub(super) fn sign(secret: &Secret, claims: &Map<String, Value>) -> Result<String, Error> {
-    let key = jsonwebtoken::EncodingKey::from_secret(secret.expose().as_bytes());
-    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
-    jsonwebtoken::encode(&header, claims, &key).map_err(|error| Error::failed(&error))
+    let secret = auth::Secret::new(secret.expose()).map_err(|error| Error::failed(&error))?;
+    Ok(auth::sign(&secret, claims))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

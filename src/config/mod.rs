@@ -63,7 +63,7 @@ pub struct Wal {
     pub slot_name: String,
     /// `[a-z0-9_]{1,63}`, safe without quotes.
     pub publication: String,
-    /// Bytes held for one transaction before its commit.
+    /// Bytes held of one transaction at a time.
     pub transaction_memory_bytes_max: usize,
 }
 

@@ -6,8 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::policy::Catalog;
 use crate::postgres::catalog::CatalogReader;
@@ -15,6 +17,8 @@ use crate::postgres::connect;
 use crate::wal::stream::{Backoff, SESSION_SETTINGS};
 
 use super::feed::Config;
+
+pub(super) use crate::telemetry::log::chain;
 
 /// How many roles' rights are kept; tokens with further role names are refused.
 const ROLES_MAX: usize = 1_000;
@@ -35,6 +39,7 @@ pub(super) struct Catalogs {
     /// Apart from the rest, so that a check does not wait for a reading.
     client: tokio::sync::Mutex<Option<Rc<Client>>>,
     current: RefCell<Arc<Catalog>>,
+    refused: Notify,
 }
 
 struct CatalogState {
@@ -56,12 +61,25 @@ impl Catalogs {
             compared_at: None,
             version: 0,
         };
-        Self {
-            config,
-            state: tokio::sync::Mutex::new(state),
-            client: tokio::sync::Mutex::default(),
-            current: RefCell::default(),
+        let state = tokio::sync::Mutex::new(state);
+        let client = tokio::sync::Mutex::default();
+        Self { config, state, client, current: RefCell::default(), refused: Notify::new() }
+    }
+
+    /// Resolves when Postgres refuses a session because it shuts down.
+    ///
+    /// It ends its walsenders last, once they have been told that all was received. Whoever needs a session to say so
+    /// waits in vain, and holds up the shutdown.
+    pub(super) async fn shutting_down(&self) {
+        self.refused.notified().await;
+    }
+
+    async fn open_session(&self, application_name: &str) -> Result<Client, SessionError> {
+        let session = open_session(&self.config, application_name).await;
+        if session.as_ref().is_err_and(SessionError::is_shutting_down) {
+            self.refused.notify_waiters();
         }
+        session
     }
 
     /// The last reading.
@@ -77,7 +95,7 @@ impl Catalogs {
         }
         let mut backoff = Backoff::new();
         loop {
-            match open_session(&self.config, "rowcast_check").await {
+            match self.open_session("rowcast_check").await {
                 Ok(client) => {
                     let client = Rc::new(client);
                     *current = Some(Rc::clone(&client));
@@ -176,7 +194,7 @@ impl Catalogs {
         if let Some(reader) = state.reader.take().filter(|reader| !reader.is_closed()) {
             return Ok(reader);
         }
-        let client = open_session(&self.config, "rowcast_catalog").await?;
+        let client = self.open_session("rowcast_catalog").await?;
         // Names come out qualified, whatever the role's own path, so that texts change when what they name does.
         in_time(client.batch_execute("set search_path = ''")).await?;
         Ok(CatalogReader::new(client, self.config.stream.publications.clone()))
@@ -199,6 +217,11 @@ pub(super) enum Unreadable {
 }
 
 impl Unreadable {
+    /// Whether Postgres lets nobody in since it stops or starts.
+    pub(super) fn is_shutting_down(&self) -> bool {
+        matches!(self, Self::Session(error) if error.is_shutting_down())
+    }
+
     /// What an operator can do about it; `None` where waiting is the remedy.
     pub(super) fn remedy(&self) -> Option<&'static str> {
         match self {
@@ -230,6 +253,12 @@ pub(super) enum SessionError {
 }
 
 impl SessionError {
+    /// Whether Postgres lets nobody in since it stops or starts.
+    fn is_shutting_down(&self) -> bool {
+        let Self::Connect(connect::Error::Connect { source, .. }) = self else { return false };
+        source.code() == Some(&SqlState::CANNOT_CONNECT_NOW)
+    }
+
     /// What an operator can do about it; `None` where waiting is the remedy.
     pub(super) fn remedy(&self) -> Option<&'static str> {
         match self {
@@ -237,16 +266,4 @@ impl SessionError {
             Self::Settings(_) | Self::Timeout => None,
         }
     }
-}
-
-/// The error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

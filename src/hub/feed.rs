@@ -131,6 +131,8 @@ pub(super) enum Report {
     CatalogChanged(Arc<Catalog>),
     /// It is not known any more whether the catalog has changed.
     CatalogLost,
+    /// Postgres lets nobody in: it shuts down.
+    ShuttingDown,
 }
 
 pub(super) struct Resolved {
@@ -397,6 +399,7 @@ impl<S: Sink> Feed<S> {
             biased;
             done = work => Ok(done),
             () = source.ended() => Err(StreamError::Closed.into()),
+            () = self.catalogs.shutting_down() => Err(Interruption::ShuttingDown),
             () = tokio::time::sleep(NEEDED_WITHIN) => Err(Interruption::Unanswered),
         }
     }
@@ -762,7 +765,9 @@ impl<S: Sink> Feed<S> {
             Report::CatalogChanged(catalog) => self.adopt(catalog).await,
             // Without a stream nothing is decided by the old one.
             Report::CatalogLost if self.source.is_some() => Err(Interruption::Unanswered),
-            Report::CatalogLost => Ok(()),
+            // It waits for this very stream, which may wait for answers that will not come.
+            Report::ShuttingDown if self.source.is_some() => Err(Interruption::ShuttingDown),
+            Report::CatalogLost | Report::ShuttingDown => Ok(()),
             Report::Answered(asker, outcomes) => {
                 self.idle_askers.push(asker);
                 self.answered(outcomes);
@@ -890,6 +895,7 @@ async fn open(
         biased;
         catalog = catalogs.read(None) => Ok((source, catalog)),
         () = source.ended() => Err(StreamError::Closed.into()),
+        () = catalogs.shutting_down() => Err(Interruption::ShuttingDown),
         () = tokio::time::sleep(NEEDED_WITHIN) => Err(Interruption::Unanswered),
     }
 }
@@ -903,13 +909,15 @@ enum Interruption {
     Inconsistent(#[from] assemble::Error),
     #[error("Postgres has not answered for {} seconds what the stream needs to know", NEEDED_WITHIN.as_secs())]
     Unanswered,
+    #[error("Postgres is shutting down")]
+    ShuttingDown,
 }
 
 impl Interruption {
     fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Stream(error) => error.remedy(),
-            Self::Inconsistent(_) => None,
+            Self::Inconsistent(_) | Self::ShuttingDown => None,
             Self::Unanswered => Some("see the lines before this one, and max_connections in postgresql.conf"),
         }
     }
@@ -918,7 +926,7 @@ impl Interruption {
     fn summary(&self) -> String {
         match self {
             Self::Stream(error) => error.summary().to_owned(),
-            Self::Inconsistent(_) | Self::Unanswered => self.to_string(),
+            Self::Inconsistent(_) | Self::Unanswered | Self::ShuttingDown => self.to_string(),
         }
     }
 }
@@ -943,7 +951,9 @@ async fn watch_catalog(catalogs: Rc<Catalogs>, poll: Duration, report: mpsc::Sen
                     "catalog could not be compared"
                 );
                 tokio::time::sleep(backoff.pause(rand::random())).await;
-                (compared.elapsed() >= NEEDED_WITHIN).then_some(Report::CatalogLost)
+                let is_lost = compared.elapsed() >= NEEDED_WITHIN;
+                let shuts_down = error.is_shutting_down().then_some(Report::ShuttingDown);
+                shuts_down.or(is_lost.then_some(Report::CatalogLost))
             }
         };
         if let Some(news) = news

@@ -509,6 +509,10 @@ impl<H: Handler> Pump<H> {
     }
 
     fn begin_drain(&mut self, drain: Drain) {
+        // What was sent before it is handled before it, farewells above all. There is no more than the inbox holds.
+        for _ in 0..=self.commands.max_capacity() / BATCH_COMMANDS_MAX {
+            self.take_commands();
+        }
         self.shard.turn(|_, out| out.close_all_as(drain.code, &drain.reason, CloseReason::Drain));
         *self.shard.draining.borrow_mut() = Some((drain.code, drain.reason.clone()));
         // A second drain takes the place of the first, whose caller is told "none cut off" at once.

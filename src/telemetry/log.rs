@@ -1,4 +1,4 @@
-//! Log set-up: to standard error, as text or as JSON.
+//! The log: to standard error, as text or as JSON; and errors as its lines and people read them.
 
 use std::io::IsTerminal;
 
@@ -32,4 +32,34 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();
     tracing::error!(location, thread = thread.name().unwrap_or("unnamed"), "panic: this is a bug");
+}
+
+/// An error and its causes as one sentence; a cause that its effect repeats is said once.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn causes_are_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("could not read: gone")]
+        struct Outer(#[source] Inner);
+        #[derive(Debug, thiserror::Error)]
+        #[error("gone")]
+        struct Inner(#[source] std::fmt::Error);
+        let text = super::chain(&Outer(Inner(std::fmt::Error)));
+        assert_eq!(text, format!("could not read: gone: {}", std::fmt::Error));
+    }
 }

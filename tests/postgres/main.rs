@@ -9,6 +9,7 @@ mod support;
 mod cluster;
 mod connect;
 mod dev;
+mod failures;
 mod feed;
 mod filter_oracle;
 mod migrate;
