@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
@@ -45,6 +46,8 @@ struct CatalogState {
     reader: Option<CatalogReader>,
     roles: BTreeSet<Arc<str>>,
     fingerprint: String,
+    /// When the last comparison began that found the reading current, or renewed it.
+    compared_at: Option<Instant>,
     version: u64,
 }
 
@@ -55,6 +58,7 @@ impl Catalogs {
             // Known from the start, so that the first join of each need not wait for a reading.
             roles: STOCK_ROLES.into_iter().map(Arc::from).collect(),
             fingerprint: String::new(),
+            compared_at: None,
             version: 0,
         };
         let state = tokio::sync::Mutex::new(state);
@@ -117,20 +121,20 @@ impl Catalogs {
         }
     }
 
-    /// A new reading, with the rights of one more role if given. Waits until Postgres can be reached.
+    /// The catalog as it was at some moment after this call, with the rights of one more role if given. Waits
+    /// until Postgres can be reached.
     pub(super) async fn read(&self, role: Option<&Arc<str>>) -> Arc<Catalog> {
+        let asked = Instant::now();
         let mut state = self.state.lock().await;
-        if let Some(role) = role
-            && state.roles.len() < ROLES_MAX
-            && (1..=ROLE_BYTES_MAX).contains(&role.len())
-            && !role.contains('\0')
-        {
-            state.roles.insert(Arc::clone(role));
-        }
+        let is_new = role.is_some_and(|role| self.add_role(&mut state, role));
         let mut backoff = Backoff::new();
         loop {
-            match self.try_read(&mut state).await {
-                Ok(catalog) => return catalog,
+            // While this call waited for its turn, somebody else may have compared.
+            if !is_new && state.compared_at.is_some_and(|at| at >= asked) {
+                return self.current();
+            }
+            match self.refresh(&mut state, is_new).await {
+                Ok(()) => return self.current(),
                 Err(error) => {
                     tracing::warn!(
                         error = chain(&error),
@@ -143,36 +147,46 @@ impl Catalogs {
         }
     }
 
+    /// Whether this role's rights are to be read, and were not until now.
+    fn add_role(&self, state: &mut CatalogState, role: &Arc<str>) -> bool {
+        if state.roles.contains(role) || !(1..=ROLE_BYTES_MAX).contains(&role.len()) || role.contains('\0') {
+            return false;
+        }
+        if state.roles.len() >= ROLES_MAX {
+            // Names of roles that do not exist make room first.
+            let current = self.current();
+            state.roles.retain(|role| current.roles.get(role).is_some_and(Option::is_some));
+        }
+        state.roles.len() < ROLES_MAX && state.roles.insert(Arc::clone(role))
+    }
+
     /// A new reading if anything in the catalog has changed since the last one. `Err` if that cannot be told now;
     /// before the first reading there is nothing to compare.
     pub(super) async fn read_if_changed(&self) -> Result<Option<Arc<Catalog>>, Unreadable> {
         let mut state = self.state.lock().await;
-        if state.version == 0 {
+        let version = state.version;
+        if version == 0 {
             return Ok(None);
         }
-        let reader = self.take_reader(&mut state).await?;
-        let fingerprint = in_time(reader.fingerprint()).await?;
-        state.reader = Some(reader);
-        if fingerprint == state.fingerprint {
-            return Ok(None);
-        }
-        self.try_read(&mut state).await.map(Some)
+        self.refresh(&mut state, false).await?;
+        Ok((state.version > version).then(|| self.current()))
     }
 
-    async fn try_read(&self, state: &mut CatalogState) -> Result<Arc<Catalog>, Unreadable> {
+    /// Compares the last reading with the catalog as it is now, and reads again where they differ, or if told to.
+    async fn refresh(&self, state: &mut CatalogState, must_read: bool) -> Result<(), Unreadable> {
+        let began = Instant::now();
         let mut reader = self.take_reader(state).await?;
-        let (fingerprint, catalog) = in_time(async {
-            // Taken first: what changes during the reading is found by the next comparison.
-            let fingerprint = reader.fingerprint().await?;
-            Ok((fingerprint, reader.read(&state.roles).await?))
-        })
-        .await?;
-        state.version += 1;
-        state.fingerprint = fingerprint;
+        // Taken first: what changes during the reading is found by the next comparison.
+        let fingerprint = in_time(reader.fingerprint()).await?;
+        if must_read || fingerprint != state.fingerprint {
+            let catalog = in_time(reader.read(&state.roles)).await?;
+            state.version += 1;
+            state.fingerprint = fingerprint;
+            *self.current.borrow_mut() = Arc::new(Catalog { version: state.version, ..catalog });
+        }
+        state.compared_at = Some(began);
         state.reader = Some(reader);
-        let catalog = Arc::new(Catalog { version: state.version, ..catalog });
-        *self.current.borrow_mut() = Arc::clone(&catalog);
-        Ok(catalog)
+        Ok(())
     }
 
     /// The session of the last reading, or a new one. Whoever fails on it does not put it back.
@@ -181,6 +195,8 @@ impl Catalogs {
             return Ok(reader);
         }
         let client = self.open_session("rowcast_catalog").await?;
+        // Names come out qualified, whatever the role's own path, so that texts change when what they name does.
+        in_time(client.batch_execute("set search_path = ''")).await?;
         Ok(CatalogReader::new(client, self.config.stream.publications.clone()))
     }
 }

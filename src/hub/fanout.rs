@@ -5,7 +5,7 @@
 //! What only Postgres can tell goes into [`Lanes`] and comes back through [`Fanout::settle`].
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -457,26 +457,40 @@ enum Fate {
 }
 
 impl History {
-    /// The history of a transaction's changes; `whole` says whether these are all of them.
-    pub fn of(changes: &[Arc<RowChange>], whole: bool) -> Self {
+    /// The history of a transaction's changes, and of tables that were emptied when there were so many of them;
+    /// `whole` says whether these are all. Of the tables in `partial` they never are.
+    pub fn of(
+        changes: &[Arc<RowChange>],
+        truncations: &[(usize, RelationId)],
+        whole: bool,
+        partial: &HashSet<RelationId>,
+    ) -> Self {
         if !whole {
             return Self { fates: vec![Fate::Unknown; changes.len()] };
         }
         let mut fates = vec![Fate::Kept; changes.len()];
-        if changes.len() < 2 {
-            return Self { fates };
-        }
         // From the last change to the first: for each key, the version that outlives the transaction.
         let mut outcome: HashMap<(RelationId, Vec<&str>), Fate> = HashMap::new();
+        let mut truncations = truncations.iter().rev().peekable();
+        let mut emptied: HashSet<RelationId> = HashSet::new();
         for (position, change) in changes.iter().enumerate().rev() {
+            while let Some((_, id)) = truncations.next_if(|(count, _)| *count > position) {
+                emptied.insert(*id);
+                outcome.retain(|(relation, _), _| relation != id);
+            }
+            let id = change.table.id;
             if !change.table.row_security {
+                continue;
+            }
+            if partial.contains(&id) {
+                fates[position] = Fate::Unknown;
                 continue;
             }
             let old_key = change.old.as_ref().and_then(|old| old.key(&change.table));
             let Some(new) = &change.new else {
                 match old_key {
                     Some(old_key) => {
-                        outcome.insert((change.table.id, old_key), Fate::Deleted);
+                        outcome.insert((id, old_key), Fate::Deleted);
                     }
                     // Which row went is not known; any earlier version may be it.
                     None => return Self { fates: vec![Fate::Unknown; changes.len()] },
@@ -484,14 +498,15 @@ impl History {
                 continue;
             };
             let Some(new_key) = new.key(&change.table) else { continue };
-            let fate = outcome.remove(&(change.table.id, new_key.clone()));
+            let known = outcome.remove(&(id, new_key.clone()));
+            let fate = known.or(emptied.contains(&id).then_some(Fate::Deleted));
             if let Some(fate) = fate {
                 fates[position] = fate;
             }
             if change.event == Event::Update {
                 let last = fate.unwrap_or(Fate::Replaced(position));
                 // The identity may be another index; then the primary key is taken to be unchanged.
-                outcome.insert((change.table.id, old_key.unwrap_or(new_key)), last);
+                outcome.insert((id, old_key.unwrap_or(new_key)), last);
             }
         }
         Self { fates }

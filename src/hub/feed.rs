@@ -483,16 +483,19 @@ impl<S: Sink> Feed<S> {
         };
         self.opening.patience = 0;
         let whole = transaction.whole;
-        let mut changes: Vec<RowChange> = transaction
-            .changes
-            .into_iter()
-            .skip(known_count)
-            .filter(|change| self.profiles.index().contains(change.relation.id))
-            .filter_map(|change| {
-                let table = self.catalog.tables.get(&change.relation.id)?;
-                RowChange::align(change, table)
-            })
-            .collect();
+        let mut changes = Vec::new();
+        let mut truncations = Vec::new();
+        for change in transaction.changes.into_iter().skip(known_count) {
+            let id = change.relation.id;
+            let Some(table) = self.catalog.tables.get(&id).filter(|_| self.profiles.index().contains(id))
+            else {
+                continue;
+            };
+            match RowChange::align(change, table) {
+                Some(change) => changes.push(change),
+                None => truncations.push((changes.len(), id)),
+            }
+        }
         self.complete(transaction.xid, whole, &mut changes).await?;
         let commit = Commit {
             sequence: self.progress.begin(),
@@ -500,7 +503,7 @@ impl<S: Sink> Feed<S> {
             time_micros: transaction.commit_time_micros,
         };
         let changes: Vec<Arc<RowChange>> = changes.into_iter().map(Arc::new).collect();
-        let history = History::of(&changes, whole);
+        let history = History::of(&changes, &truncations, whole, &self.catalog.partial);
         let waiting_before = self.lanes.entry_count();
         for start in (0..changes.len()).step_by(CHANGES_PER_RUN) {
             let run = start..changes.len().min(start + CHANGES_PER_RUN);
@@ -681,23 +684,29 @@ impl<S: Sink> Feed<S> {
         Ok(())
     }
 
-    /// Takes up a newer catalog. Where tables have changed, every profile's targets are made anew before the next
-    /// change is decided. All of it happens, or nothing; with no stream there is nothing to decide, and the next one
+    /// Takes up a newer catalog. Where tables have changed, or what a role may do, profiles' targets are made anew
+    /// before the next change is decided. All of it happens, or nothing; with no stream there is nothing to decide, and the next one
     /// brings a catalog of its own.
     async fn adopt(&mut self, catalog: Arc<Catalog>) -> Result<(), Interruption> {
         if catalog.version <= self.catalog.version || self.source.is_none() {
             return Ok(());
         }
         let mut resolutions = Vec::new();
-        if self.catalog.tables != catalog.tables {
-            let profiles = self.profiles.iter();
-            let profiles =
-                profiles.map(|(id, profile)| (id, Arc::clone(&profile.spec), Arc::clone(&profile.claims)));
-            for (id, spec, claims) in profiles.collect::<Vec<_>>() {
-                let resolving =
-                    resolve_patiently(&self.catalogs, &self.operands, &catalog, &claims.role, &spec.bindings);
-                resolutions.push((id, self.needed(resolving).await?));
-            }
+        let same_tables = self.catalog.tables == catalog.tables;
+        // Filters and selections stand only while the role may read their columns.
+        let same = |role: &Arc<str>| same_tables && self.catalog.roles.get(role) == catalog.roles.get(role);
+        let same_roles: HashMap<&Arc<str>, bool> =
+            catalog.roles.keys().map(|role| (role, same(role))).collect();
+        let concerned: Vec<_> = self
+            .profiles
+            .iter()
+            .filter(|(_, profile)| !same_roles.get(&profile.claims.role).is_some_and(|same| *same))
+            .map(|(id, profile)| (id, Arc::clone(&profile.spec), Arc::clone(&profile.claims)))
+            .collect();
+        for (id, spec, claims) in concerned {
+            let resolving =
+                resolve_patiently(&self.catalogs, &self.operands, &catalog, &claims.role, &spec.bindings);
+            resolutions.push((id, self.needed(resolving).await?));
         }
         self.catalog = catalog;
         // What could not be judged before may have been mended; if not, it is told again.

@@ -2,7 +2,7 @@
 //!
 //! A [`Catalog`] is one consistent reading; it is replaced whole when the database's changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::change::{RelationId, Table, Types};
@@ -18,11 +18,13 @@ pub struct Catalog {
     pub types: Arc<Types>,
     /// The published tables.
     pub tables: HashMap<RelationId, Arc<Table>>,
+    /// The published tables of which not every INSERT, UPDATE and DELETE is published.
+    pub partial: HashSet<RelationId>,
     /// What each role that was asked for may do; a role that does not exist maps to `None`.
     pub roles: HashMap<Arc<str>, Option<Arc<Role>>>,
 }
 
-/// What a role may see of each published table.
+/// What a role may see of each published table. Those in schemas that it may not use are missing.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Role {
     /// By table.
@@ -32,7 +34,7 @@ pub struct Role {
 /// What a role may see of one table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Access {
-    /// The columns it may SELECT; none without USAGE on the schema.
+    /// The columns it may SELECT.
     pub selectable: ColumnSet,
     /// Whether row level security applies to it here: enabled on the table, and the role is neither a
     /// superuser, nor BYPASSRLS, nor an owner whom it does not bind.

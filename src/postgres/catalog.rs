@@ -4,7 +4,7 @@
 //! generation expressions come out schema-qualified, because the transaction's `search_path` is empty; they
 //! mean the same wherever they are executed later.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio_postgres::{Client, Error, Row};
@@ -72,8 +72,12 @@ impl CatalogReader {
             columns_by_table.entry(row.try_get("relation")?).or_default().push(column(row)?);
         }
         let mut found = HashMap::new();
+        let mut partial = HashSet::new();
         for row in &tables {
             let table = table(row, columns_by_table.remove(&row.try_get("oid")?).unwrap_or_default())?;
+            if !row.try_get::<_, bool>("every_event")? {
+                partial.insert(table.id);
+            }
             found.insert(table.id, Arc::new(table));
         }
         let mut access_by_role: HashMap<String, Role> = HashMap::new();
@@ -90,7 +94,7 @@ impl CatalogReader {
             (Arc::clone(name), role)
         });
         let roles = roles.collect();
-        Ok(Catalog { version: 0, types: Arc::new(types), tables: found, roles })
+        Ok(Catalog { version: 0, types: Arc::new(types), tables: found, partial, roles })
     }
 }
 
