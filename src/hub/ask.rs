@@ -87,6 +87,12 @@ pub struct Item {
 }
 
 impl Item {
+    /// About how many bytes it adds to a statement.
+    pub(super) fn bytes(&self) -> usize {
+        let images = self.change.new.iter().chain(&self.change.old).map(Image::text_bytes);
+        images.chain(self.filters.iter().map(String::len)).sum()
+    }
+
     /// The last version that its transaction is known to have written of the row.
     fn last(&self) -> &RowChange {
         match &self.later {
