@@ -190,7 +190,7 @@ impl Computer<'_> {
             else {
                 continue;
             };
-            let key = new.key(table).and_then(|key| rows::key_condition(table, self.types, &[key]));
+            let key = new.key(table).and_then(|key| rows::key_condition(table, &[key]));
             let Some(key) = key else { continue };
             // Another transaction's row has that one's number.
             let (name, xid) = (rows::table_name(table), self.xid);

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,9 +23,12 @@ use crate::wal::sql::literal;
 
 use super::ask::{Item, Later};
 use super::lane::{Lanes, Ready};
-use super::profile::{ProfileId, Profiles, TargetKey};
+use super::profile::{Member, ProfileId, Profiles, Spec, TargetKey};
 use super::resolve::Target;
 use super::{ChannelRef, Delivery, FeedEvent};
+
+/// How many bytes of deliveries are collected before they are handed over.
+const OUTBOX_BYTES_MAX: usize = 4 << 20;
 
 /// A transaction's part of a change's context.
 #[derive(Clone, Copy, Debug)]
@@ -80,15 +84,17 @@ struct FrameKey {
     data: DataKey,
 }
 
-/// What waits in a lane: one change for one profile.
+/// What waits in a lane: one change for one profile, as the profile was when the change came.
 #[derive(Debug)]
 pub struct Waiting {
     profile: ProfileId,
-    prepared: std::rc::Rc<Prepared>,
+    spec: Arc<Spec>,
+    members: Rc<Vec<Member>>,
+    prepared: Rc<Prepared>,
     /// Targets that match.
-    sure: SmallVec<[usize; 2]>,
+    sure: SmallVec<[Rc<Target>; 2]>,
     /// Targets whose filters Postgres evaluates, in the order of its answers.
-    maybe: SmallVec<[usize; 2]>,
+    maybe: SmallVec<[Rc<Target>; 2]>,
     pending: Pending,
 }
 
@@ -106,6 +112,31 @@ impl Waiting {
     pub fn sequence(&self) -> u64 {
         self.prepared.commit.sequence
     }
+
+    /// What to ask.
+    fn item(&self, access: Option<&Access>, later: Option<&Later>) -> Item {
+        let change = &self.prepared.change;
+        let (new, old) = match &self.pending {
+            Pending::Asked(question) => (question.new, question.old),
+            Pending::Decided(_) => (false, false),
+        };
+        let column = |column: usize| {
+            let value = change.filtered().and_then(|image| image.values[column].text());
+            value.map_or_else(|| "null".to_owned(), literal)
+        };
+        let filters =
+            self.maybe.iter().map(|target| target.predicate.sql(&column, &self.prepared.catalog.types));
+        Item {
+            entry: 0,
+            change: Arc::clone(change),
+            xid: self.prepared.commit.xid,
+            condition: access.map_or_else(|| "false".into(), |access| Arc::clone(&access.condition)),
+            new,
+            old,
+            later: later.cloned().unwrap_or(Later::Nothing),
+            filters: filters.collect(),
+        }
+    }
 }
 
 /// What the fan-out hands to shards, collected until it is flushed.
@@ -113,6 +144,8 @@ impl Waiting {
 pub struct Outbox {
     by_shard: Vec<Vec<Delivery>>,
     systems: Vec<(u16, FeedEvent)>,
+    /// About how much memory the deliveries have.
+    bytes: usize,
     /// How many times a change was put into a frame for somebody.
     pub delivery_count: u64,
 }
@@ -120,12 +153,13 @@ pub struct Outbox {
 impl Outbox {
     /// For this many shards.
     pub fn new(shard_count: usize) -> Self {
-        Self { by_shard: vec![Vec::new(); shard_count], systems: Vec::new(), delivery_count: 0 }
+        Self { by_shard: vec![Vec::new(); shard_count], systems: Vec::new(), bytes: 0, delivery_count: 0 }
     }
 
     /// Adds a frame for some channels.
     fn deliver(&mut self, frame: &Bytes, recipients: &[ChannelRef]) {
         self.delivery_count += recipients.len() as u64;
+        self.bytes += frame.len() + size_of_val(recipients);
         for (shard, deliveries) in self.by_shard.iter_mut().enumerate() {
             let channels: Arc<[ChannelRef]> =
                 recipients.iter().filter(|channel| usize::from(channel.shard) == shard).copied().collect();
@@ -148,6 +182,7 @@ impl Outbox {
 
     /// Takes what was collected, by shard.
     pub fn take(&mut self) -> Vec<(u16, FeedEvent)> {
+        self.bytes = 0;
         let mut events = Vec::new();
         for (shard, deliveries) in self.by_shard.iter_mut().enumerate() {
             if !deliveries.is_empty()
@@ -166,6 +201,8 @@ impl Outbox {
 pub struct Fanout {
     /// How many bytes of values a record may have.
     pub record_bytes_max: usize,
+    /// How many deliveries may wait for answers.
+    pub waiting_max: usize,
     texts: HashMap<RelationId, Arc<TableText>>,
     texts_version: u64,
     matched: Vec<(TargetKey, bool)>,
@@ -173,11 +210,12 @@ pub struct Fanout {
 
 impl Fanout {
     /// Nothing cached yet.
-    pub fn new(record_bytes_max: usize) -> Self {
-        Self { record_bytes_max, texts: HashMap::new(), texts_version: 0, matched: Vec::new() }
+    pub fn new(record_bytes_max: usize, waiting_max: usize) -> Self {
+        Self { record_bytes_max, waiting_max, texts: HashMap::new(), texts_version: 0, matched: Vec::new() }
     }
 
-    /// Fans out a run of a transaction's changes, in write order.
+    /// Fans out a run of a transaction's changes, in write order, until there is as much to hand over or to ask as
+    /// may be. Gives the place after the last change that was fanned out: at least one is.
     pub fn fan_out(
         &mut self,
         catalog: &Arc<Catalog>,
@@ -185,14 +223,19 @@ impl Fanout {
         lanes: &mut Lanes<Waiting>,
         out: &mut Outbox,
         transaction: Aligned<'_>,
-    ) {
+    ) -> usize {
         let Aligned { commit, changes, history, run } = transaction;
         for (position, change) in changes.iter().enumerate().skip(run.start).take(run.len()) {
+            if position > run.start
+                && (out.bytes >= OUTBOX_BYTES_MAX || lanes.entry_count() >= self.waiting_max)
+            {
+                return position;
+            }
             self.find_targets(profiles, change);
             if self.matched.is_empty() {
                 continue;
             }
-            let prepared = std::rc::Rc::new(Prepared {
+            let prepared = Rc::new(Prepared {
                 change: Arc::clone(change),
                 commit,
                 catalog: Arc::clone(catalog),
@@ -204,6 +247,7 @@ impl Fanout {
             let later = history.later(position, changes);
             self.fan_out_one(profiles, lanes, out, &prepared, later.as_ref());
         }
+        run.end
     }
 
     /// Collects the targets that match or may match, in the order of their profiles.
@@ -239,7 +283,7 @@ impl Fanout {
         profiles: &Profiles,
         lanes: &mut Lanes<Waiting>,
         out: &mut Outbox,
-        prepared: &std::rc::Rc<Prepared>,
+        prepared: &Rc<Prepared>,
         later: Option<&Later>,
     ) {
         let catalog = &prepared.catalog;
@@ -269,71 +313,34 @@ impl Fanout {
                     _ => Pending::Asked(question.clone()),
                 },
             };
-            let of = |sure: bool| -> SmallVec<[usize; 2]> {
-                group.iter().filter(|(_, matches)| *matches == sure).map(|(key, _)| key.target).collect()
+            let of = |sure: bool| -> SmallVec<[Rc<Target>; 2]> {
+                let keys = group.iter().filter(|(_, matches)| *matches == sure);
+                keys.filter_map(|(key, _)| profile.targets.get(key.target).cloned()).collect()
             };
             let waiting = Waiting {
                 profile: key.profile,
-                prepared: std::rc::Rc::clone(prepared),
+                spec: Arc::clone(&profile.spec),
+                members: Rc::clone(&profile.members),
+                prepared: Rc::clone(prepared),
                 sure: of(true),
                 maybe: of(false),
                 pending,
             };
             let must_ask = matches!(waiting.pending, Pending::Asked(_)) || !waiting.maybe.is_empty();
             if must_ask {
-                let item = self.item(profiles, &waiting, access.as_deref(), later);
+                let item = waiting.item(access.as_deref(), later);
                 lanes.push(&profile.claims, waiting, Some(item));
             } else if lanes.is_waiting(&profile.claims) {
                 lanes.push(&profile.claims, waiting, None);
             } else {
-                deliver(profiles, &mut frames, waiting, &[]);
+                deliver(&mut frames, waiting, &[]);
             }
         }
         frames.flush(out);
     }
 
-    fn item(
-        &self,
-        profiles: &Profiles,
-        waiting: &Waiting,
-        access: Option<&Access>,
-        later: Option<&Later>,
-    ) -> Item {
-        let prepared = &waiting.prepared;
-        let change = &prepared.change;
-        let (new, old) = match &waiting.pending {
-            Pending::Asked(question) => (question.new, question.old),
-            Pending::Decided(_) => (false, false),
-        };
-        let column = |column: usize| {
-            let value = change.filtered().and_then(|image| image.values[column].text());
-            value.map_or_else(|| "null".to_owned(), literal)
-        };
-        let targets = profiles.get(waiting.profile).map_or(&[][..], |profile| &profile.targets);
-        let filters = waiting.maybe.iter().map(|target| {
-            targets.get(*target).map_or_else(
-                || "false".to_owned(),
-                |target| target.predicate.sql(&column, &prepared.catalog.types),
-            )
-        });
-        Item {
-            entry: 0,
-            change: Arc::clone(change),
-            xid: prepared.commit.xid,
-            condition: access.map_or_else(|| "false".into(), |access| Arc::clone(&access.condition)),
-            new,
-            old,
-            later: later.cloned().unwrap_or(Later::Nothing),
-            filters: filters.collect(),
-        }
-    }
-
     /// Delivers what has come to the head of its lane. Gives what could not be judged, to be told.
-    pub fn settle(
-        profiles: &Profiles,
-        out: &mut Outbox,
-        ready: Ready<Waiting>,
-    ) -> Option<(ProfileId, Arc<RowChange>, SqlState)> {
+    pub fn settle(out: &mut Outbox, ready: Ready<Waiting>) -> Option<(ProfileId, Arc<RowChange>, SqlState)> {
         let mut waiting = ready.payload;
         let (answer, passed) = match ready.answer {
             None => (Answer::default(), Vec::new()),
@@ -345,7 +352,7 @@ impl Fanout {
             waiting.pending = Pending::Decided(Shown::Row(permit));
         }
         let mut frames = Frames::default();
-        deliver(profiles, &mut frames, waiting, &passed);
+        deliver(&mut frames, waiting, &passed);
         frames.flush(out);
         None
     }
@@ -375,17 +382,14 @@ impl Frames {
 }
 
 /// Encodes a decided change for one profile: a frame for each distinct `select` among the targets that match.
-fn deliver(profiles: &Profiles, frames: &mut Frames, waiting: Waiting, passed: &[bool]) {
+fn deliver(frames: &mut Frames, waiting: Waiting, passed: &[bool]) {
     let Pending::Decided(shown) = waiting.pending else { return };
-    let Some(profile) = profiles.get(waiting.profile) else { return };
-    let prepared = &*waiting.prepared;
-    let mut places = waiting.sure;
-    let confirmed = waiting.maybe.iter().zip(passed).filter(|(_, passed)| **passed);
-    places.extend(confirmed.map(|(place, _)| *place));
+    let (spec, prepared) = (&*waiting.spec, &*waiting.prepared);
+    let mut targets = waiting.sure;
+    let confirmed = waiting.maybe.into_iter().zip(passed).filter(|(_, passed)| **passed);
+    targets.extend(confirmed.map(|(target, _)| target));
     // The reference lists the ids from the last binding to the first.
-    places.sort_unstable_by(|left, right| right.cmp(left));
-    let targets: SmallVec<[&Target; 2]> =
-        places.iter().filter_map(|place| profile.targets.get(*place)).collect();
+    targets.sort_unstable_by_key(|target| std::cmp::Reverse(target.binding));
     let mut done: SmallVec<[&Option<ColumnSet>; 2]> = SmallVec::new();
     for target in &targets {
         if done.contains(&&target.select) {
@@ -395,22 +399,17 @@ fn deliver(profiles: &Profiles, frames: &mut Frames, waiting: Waiting, passed: &
         let ids: SmallVec<[u32; 4]> = targets
             .iter()
             .filter(|other| other.select == target.select)
-            .filter_map(|other| profile.spec.ids.get(other.binding).copied())
+            .filter_map(|other| spec.ids.get(other.binding).copied())
             .collect();
-        let frame = prepared.frame(&profile.spec, ids, (shown.clone(), target.select.clone()));
+        let frame = prepared.frame(spec, ids, (shown.clone(), target.select.clone()));
         let sequence = prepared.commit.sequence;
-        let members = profile.members.iter().filter(move |member| member.since <= sequence);
+        let members = waiting.members.iter().filter(move |member| member.since <= sequence);
         frames.add(frame, members.map(|member| member.channel));
     }
 }
 
 impl Prepared {
-    fn frame(
-        &self,
-        spec: &super::profile::Spec,
-        ids: SmallVec<[u32; 4]>,
-        shown: (Shown, Option<ColumnSet>),
-    ) -> Bytes {
+    fn frame(&self, spec: &Spec, ids: SmallVec<[u32; 4]>, shown: (Shown, Option<ColumnSet>)) -> Bytes {
         let key = FrameKey { spec: (Arc::clone(&spec.topic), spec.dialect, spec.legacy), ids, data: shown };
         if let Some(frame) = self.frames.borrow().get(&key) {
             return frame.clone();

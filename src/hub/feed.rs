@@ -15,7 +15,7 @@
 //! Bounds: when [`Config::waiting_max`] deliveries wait for Postgres's answers, the stream is not read until some
 //! have left; Postgres keeps the log meanwhile. A full shard inbox is waited for in the same way.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -174,6 +174,9 @@ struct Feed<S> {
     tasks: JoinSet<()>,
     reports: mpsc::Receiver<Report>,
     report: mpsc::Sender<Report>,
+    /// Reports that came while a transaction was fanned out; each of those who report waits to be heard before it
+    /// reports again.
+    postponed: VecDeque<Report>,
     catalogs: Rc<Catalogs>,
     catalog: Arc<Catalog>,
     operands: Rc<Operands>,
@@ -188,8 +191,6 @@ struct Feed<S> {
     channels: HashMap<ChannelRef, Channel>,
     /// Channels that have joined and are not subscribed yet.
     joining: HashSet<ChannelRef>,
-    /// Channels whose new claims take effect once their lane is empty.
-    switching: Vec<(ChannelRef, Instant)>,
     attempts: u64,
     profiles: Profiles,
     lanes: Lanes<Waiting>,
@@ -223,11 +224,10 @@ impl<S: Sink> Feed<S> {
             progress: Progress::new(),
             channels: HashMap::new(),
             joining: HashSet::new(),
-            switching: Vec::new(),
             attempts: 0,
             profiles: Profiles::default(),
             lanes: Lanes::new(),
-            fanout: Fanout::new(config.record_bytes_max),
+            fanout: Fanout::new(config.record_bytes_max, config.waiting_max),
             out: Outbox::new(shards.len()),
             idle_askers: (0..askers.len()).collect(),
             askers,
@@ -238,6 +238,7 @@ impl<S: Sink> Feed<S> {
             tasks,
             reports,
             report,
+            postponed: VecDeque::new(),
         }
     }
 
@@ -248,6 +249,10 @@ impl<S: Sink> Feed<S> {
         self.tasks.spawn_local(watch);
         loop {
             self.flush().await;
+            if let Err(error) = self.take_postponed().await {
+                self.interrupted(&error);
+                continue;
+            }
             let is_full = self.lanes.entry_count() >= self.config.waiting_max;
             let is_awaiting = !self.awaited.is_empty();
             let received = async {
@@ -360,7 +365,6 @@ impl<S: Sink> Feed<S> {
         self.source = None;
         self.awaited.clear();
         self.joining.clear();
-        self.switching.clear();
         self.progress.interrupted();
         match error {
             Interruption::Stream(StreamError::Silent(_)) => self.opening.patience += 1,
@@ -461,6 +465,7 @@ impl<S: Sink> Feed<S> {
     /// A client that has read its join reply may write at once and expect to see it. Its command was in the queue
     /// before that reply left, so it is there now; what resolving it takes is waited for, up to a bound.
     async fn admit(&mut self) -> Result<(), Interruption> {
+        self.take_postponed().await?;
         while let Ok(command) = self.commands.try_recv() {
             self.command(command);
         }
@@ -484,15 +489,19 @@ impl<S: Sink> Feed<S> {
         self.opening.patience = 0;
         let whole = transaction.whole;
         let mut changes = Vec::new();
+        let mut places = Vec::new();
         let mut truncations = Vec::new();
-        for change in transaction.changes.into_iter().skip(known_count) {
+        for (place, change) in transaction.changes.into_iter().enumerate().skip(known_count) {
             let id = change.relation.id;
             let Some(table) = self.catalog.tables.get(&id).filter(|_| self.profiles.index().contains(id))
             else {
                 continue;
             };
             match RowChange::align(change, table) {
-                Some(change) => changes.push(change),
+                Some(change) => {
+                    changes.push(change);
+                    places.push(place);
+                }
                 None => truncations.push((changes.len(), id)),
             }
         }
@@ -504,23 +513,61 @@ impl<S: Sink> Feed<S> {
         };
         let changes: Vec<Arc<RowChange>> = changes.into_iter().map(Arc::new).collect();
         let history = History::of(&changes, &truncations, whole, &self.catalog.partial);
-        let waiting_before = self.lanes.entry_count();
-        for start in (0..changes.len()).step_by(CHANGES_PER_RUN) {
-            let run = start..changes.len().min(start + CHANGES_PER_RUN);
-            self.fanout.fan_out(
+        let mut next = 0;
+        while next < changes.len() {
+            let waiting_before = self.lanes.entry_count();
+            let run = next..changes.len().min(next + CHANGES_PER_RUN);
+            next = self.fanout.fan_out(
                 &self.catalog,
                 &self.profiles,
                 &mut self.lanes,
                 &mut self.out,
                 Aligned { commit, changes: &changes, history: &history, run },
             );
-            if changes.len() > CHANGES_PER_RUN {
+            self.progress.waits(self.lanes.entry_count() - waiting_before);
+            self.dispatch_questions();
+            if next < changes.len() {
                 self.hand_over().await;
+                if let Err(error) = self.make_room().await {
+                    // What is fanned out is known when the rest comes again.
+                    self.progress.fanned_out(transaction.commit_lsn, places[next], None);
+                    return Err(error);
+                }
             }
         }
-        let waiting_count = self.lanes.entry_count() - waiting_before;
-        self.progress.fanned_out(transaction.commit_lsn, change_count, waiting_count, transaction.end_lsn);
-        self.dispatch_questions();
+        self.progress.fanned_out(transaction.commit_lsn, change_count, transaction.end_lsn);
+        Ok(())
+    }
+
+    /// Waits until more deliveries may wait for answers. What else is reported meanwhile waits for the
+    /// transaction in hand: it is decided by one catalog.
+    async fn make_room(&mut self) -> Result<(), Interruption> {
+        while self.lanes.entry_count() >= self.config.waiting_max {
+            let Some(source) = &self.source else { return Err(StreamError::Closed.into()) };
+            let report = tokio::select! {
+                biased;
+                report = self.reports.recv() => report,
+                () = source.ended() => return Err(StreamError::Closed.into()),
+            };
+            match report {
+                Some(Report::Answered(asker, outcomes)) => {
+                    self.idle_askers.push(asker);
+                    self.answered(outcomes);
+                    self.dispatch_questions();
+                    self.hand_over().await;
+                }
+                Some(Report::ShuttingDown) => return Err(Interruption::ShuttingDown),
+                Some(other) => self.postponed.push_back(other),
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_postponed(&mut self) -> Result<(), Interruption> {
+        while let Some(report) = self.postponed.pop_front() {
+            self.report(report).await?;
+        }
         Ok(())
     }
 
@@ -654,16 +701,14 @@ impl<S: Sink> Feed<S> {
         }
         self.awaited.remove(&channel);
         self.joining.remove(&channel);
-        // What waits for the old claims leaves first, so that order holds across a new token.
-        let old = self.profiles.of(channel).and_then(|id| self.profiles.get(id));
-        let is_behind =
-            old.is_some_and(|old| old.claims != resolved.claims && self.lanes.is_waiting(&old.claims));
         if let Some(state) = self.channels.get_mut(&channel) {
-            state.stage = if is_behind { Stage::Waiting } else { Stage::Resolved };
+            state.stage = Stage::Resolved;
         }
-        if is_behind {
-            self.switching.push((channel, Instant::now() + SWITCH_WITHIN));
-            return Ok(());
+        // What waits for the old claims leaves first, so that order holds across a new token.
+        if let Some(old) = self.profiles.of(channel).and_then(|id| self.profiles.get(id))
+            && old.claims != resolved.claims
+        {
+            self.lanes.wait_behind(&resolved.claims, &old.claims);
         }
         let (targets, refusal) = match resolved.targets {
             Ok(targets) => (targets, None),
@@ -717,12 +762,10 @@ impl<S: Sink> Feed<S> {
                 Err(message) => (Vec::new(), message),
             };
             let ok = !targets.is_empty();
-            let relations =
-                |targets: &[Target]| targets.iter().map(|target| target.relation).collect::<BTreeSet<_>>();
-            let changed = self
-                .profiles
-                .get(id)
-                .is_some_and(|profile| relations(&profile.targets) != relations(&targets));
+            let relations: BTreeSet<_> = targets.iter().map(|target| target.relation).collect();
+            let changed = self.profiles.get(id).is_some_and(|profile| {
+                profile.targets.iter().map(|target| target.relation).collect::<BTreeSet<_>>() != relations
+            });
             self.profiles.retarget(id, targets, &self.catalog.tables);
             let Some(profile) = self.profiles.get(id).filter(|_| changed) else { continue };
             for channel in profile.members.iter().map(|member| member.channel).collect::<Vec<_>>() {
@@ -785,12 +828,11 @@ impl<S: Sink> Feed<S> {
         for lane in lanes {
             for ready in self.lanes.take_ready(lane) {
                 self.progress.answered(ready.payload.sequence());
-                if let Some((profile, change, code)) = Fanout::settle(&self.profiles, &mut self.out, ready) {
+                if let Some((profile, change, code)) = Fanout::settle(&mut self.out, ready) {
                     self.tell_unjudged(profile, &change, &code);
                 }
             }
         }
-        self.switch_ready();
     }
 
     /// Tells subscribers, once a table, that Postgres could not judge what they may see of it.
@@ -817,21 +859,8 @@ impl<S: Sink> Feed<S> {
             code.code()
         )
         .into();
-        for member in &profile.members {
+        for member in profile.members.iter() {
             self.out.system(member.channel, false, &message);
-        }
-    }
-
-    /// Lets channels take up new claims whose old lane is empty, or has been waited for long enough.
-    fn switch_ready(&mut self) {
-        let now = Instant::now();
-        for (channel, deadline) in std::mem::take(&mut self.switching) {
-            let old = self.profiles.of(channel).and_then(|id| self.profiles.get(id));
-            if now < deadline && old.is_some_and(|old| self.lanes.is_waiting(&old.claims)) {
-                self.switching.push((channel, deadline));
-            } else {
-                self.resolve(channel);
-            }
         }
     }
 }
@@ -842,9 +871,6 @@ const SUBSCRIBED: &str = "Subscribed to PostgreSQL";
 /// What a client reads when the stream breaks.
 const INTERRUPTED: &str =
     "Connection to PostgreSQL interrupted: changes may be missed until it is live again";
-
-/// How long a new token waits for deliveries under the old one.
-const SWITCH_WITHIN: Duration = Duration::from_secs(5);
 
 /// On how many sessions the computation of columns is tried. A row that breaks the session would break them all.
 const COMPUTE_SESSIONS_MAX: u32 = 3;

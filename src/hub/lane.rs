@@ -2,7 +2,8 @@
 //!
 //! There is a lane for each distinct claims that waits for something. What is decided in memory while its
 //! subscriber's lane is busy queues behind it, so that commit order holds on every channel; subscribers whose
-//! lane is empty do not wait for anybody.
+//! lane is empty do not wait for anybody. A channel that gets a new token changes lanes: a gate keeps the new
+//! lane behind what the old one held then.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,13 +18,15 @@ use super::ask::{Group, Item};
 /// How many questions of one claims go into one batch.
 const GROUP_ITEMS_MAX: usize = 500;
 
-/// Something that leaves in order: `T` says what.
+/// How many bytes the questions of one claims may have in one batch, unless a single one has more.
+const GROUP_BYTES_MAX: usize = 1 << 20;
+
 #[derive(Debug)]
-pub struct Entry<T> {
-    id: u64,
-    state: State,
-    /// What leaves.
-    pub payload: T,
+enum Entry<T> {
+    /// Something that leaves in order.
+    Delivery { id: u64, state: State, payload: T },
+    /// What follows leaves after everything up to `last` in another lane has.
+    Gate { id: u64, claims: Arc<Claims>, last: u64 },
 }
 
 #[derive(Debug)]
@@ -54,20 +57,16 @@ struct Lane<T> {
 pub struct Lanes<T> {
     lanes: Slab<Lane<T>>,
     by_claims: HashMap<Arc<Claims>, usize>,
+    /// The lanes with a gate, once for each.
+    gated: Vec<usize>,
     last_id: u64,
     entry_count: usize,
-}
-
-impl<T> Default for Lanes<T> {
-    fn default() -> Self {
-        Self { lanes: Slab::new(), by_claims: HashMap::new(), last_id: 0, entry_count: 0 }
-    }
 }
 
 impl<T> Lanes<T> {
     /// No lane waits.
     pub fn new() -> Self {
-        Self::default()
+        Self { lanes: Slab::new(), by_claims: HashMap::new(), gated: Vec::new(), last_id: 0, entry_count: 0 }
     }
 
     /// Whether deliveries to these claims have to queue.
@@ -75,29 +74,47 @@ impl<T> Lanes<T> {
         !self.by_claims.is_empty() && self.by_claims.contains_key(claims)
     }
 
-    /// How many entries wait in all lanes.
+    /// How many deliveries wait in all lanes.
     pub fn entry_count(&self) -> usize {
         self.entry_count
     }
 
     /// Queues `payload`; with an item, Postgres is asked first. The item's `entry` is set here.
     pub fn push(&mut self, claims: &Arc<Claims>, payload: T, item: Option<Item>) {
-        let place = *self.by_claims.entry(Arc::clone(claims)).or_insert_with(|| {
-            let lane =
-                Lane { claims: Arc::clone(claims), entries: VecDeque::new(), unasked: 0, asking: false };
-            self.lanes.insert(lane)
-        });
         self.last_id += 1;
         self.entry_count += 1;
+        let id = self.last_id;
+        let place = self.place(claims);
         let lane = &mut self.lanes[place];
         let state = match item {
             Some(item) => {
                 lane.unasked += 1;
-                State::Unasked(Box::new(Item { entry: self.last_id, ..item }))
+                State::Unasked(Box::new(Item { entry: id, ..item }))
             }
             None => State::Done(None),
         };
-        lane.entries.push_back(Entry { id: self.last_id, state, payload });
+        lane.entries.push_back(Entry::Delivery { id, state, payload });
+    }
+
+    /// Lets what is queued for `claims` from now on leave after what is queued for `others` now: a channel that
+    /// changes from these to those keeps its order.
+    pub fn wait_behind(&mut self, claims: &Arc<Claims>, others: &Arc<Claims>) {
+        let others_lane = self.by_claims.get(others).and_then(|place| self.lanes.get(*place));
+        let Some(last) = others_lane.and_then(|lane| lane.entries.back()).map(Entry::id) else { return };
+        self.last_id += 1;
+        let gate = Entry::Gate { id: self.last_id, claims: Arc::clone(others), last };
+        let place = self.place(claims);
+        self.lanes[place].entries.push_back(gate);
+        self.gated.push(place);
+    }
+
+    /// The place of these claims' lane, which is made if there is none.
+    fn place(&mut self, claims: &Arc<Claims>) -> usize {
+        *self.by_claims.entry(Arc::clone(claims)).or_insert_with(|| {
+            let lane =
+                Lane { claims: Arc::clone(claims), entries: VecDeque::new(), unasked: 0, asking: false };
+            self.lanes.insert(lane)
+        })
     }
 
     /// The next questions to put, of at most `group_max` claims, none of which is being asked already.
@@ -115,39 +132,77 @@ impl<T> Lanes<T> {
     pub fn answer(&mut self, lane: usize, entry: u64, result: Result<(Answer, Vec<bool>), SqlState>) {
         let Some(lane) = self.lanes.get_mut(lane) else { return };
         lane.asking = false;
-        if let Ok(place) = lane.entries.binary_search_by_key(&entry, |entry| entry.id) {
-            lane.entries[place].state = State::Done(Some(result));
+        if let Ok(place) = lane.entries.binary_search_by_key(&entry, Entry::id)
+            && let Some(Entry::Delivery { state, .. }) = lane.entries.get_mut(place)
+        {
+            *state = State::Done(Some(result));
         }
     }
 
-    /// Takes what is ready from the head of a lane; the lane goes when it is empty.
+    /// Takes what is ready from the head of a lane, and from lanes that waited for it. A lane goes when it is empty.
     pub fn take_ready(&mut self, place: usize) -> Vec<Ready<T>> {
-        let Some(lane) = self.lanes.get_mut(place) else { return Vec::new() };
         let mut ready = Vec::new();
-        while matches!(lane.entries.front(), Some(Entry { state: State::Done(_), .. })) {
-            if let Some(Entry { state: State::Done(answer), payload, .. }) = lane.entries.pop_front() {
+        self.take_head(place, &mut ready);
+        // A gate waits for entries older than itself alone, so that gates never wait for each other in a ring.
+        while let Some(next) = self.gated.iter().position(|place| self.is_open(*place)) {
+            let place = self.gated.swap_remove(next);
+            if let Some(lane) = self.lanes.get_mut(place) {
+                lane.entries.pop_front();
+            }
+            self.take_head(place, &mut ready);
+        }
+        ready
+    }
+
+    /// Whether a lane begins with a gate that has nothing more to wait for.
+    fn is_open(&self, place: usize) -> bool {
+        let Some(Entry::Gate { claims, last, .. }) =
+            self.lanes.get(place).and_then(|lane| lane.entries.front())
+        else {
+            return false;
+        };
+        let others = self.by_claims.get(claims).and_then(|place| self.lanes.get(*place));
+        others.and_then(|lane| lane.entries.front()).is_none_or(|head| head.id() > *last)
+    }
+
+    /// Takes what is ready from the head of one lane.
+    fn take_head(&mut self, place: usize, ready: &mut Vec<Ready<T>>) {
+        let Some(lane) = self.lanes.get_mut(place) else { return };
+        while matches!(lane.entries.front(), Some(Entry::Delivery { state: State::Done(_), .. })) {
+            if let Some(Entry::Delivery { state: State::Done(answer), payload, .. }) =
+                lane.entries.pop_front()
+            {
+                self.entry_count -= 1;
                 ready.push(Ready { payload, answer });
             }
         }
-        self.entry_count -= ready.len();
         if lane.entries.is_empty() {
             let lane = self.lanes.remove(place);
             self.by_claims.remove(&lane.claims);
         }
-        ready
+    }
+}
+
+impl<T> Entry<T> {
+    fn id(&self) -> u64 {
+        match self {
+            Self::Delivery { id, .. } | Self::Gate { id, .. } => *id,
+        }
     }
 }
 
 impl<T> Lane<T> {
     fn take_questions(&mut self, place: usize) -> Group {
-        let mut items = Vec::new();
+        let mut items: Vec<Item> = Vec::new();
+        let mut bytes = 0_usize;
         for entry in &mut self.entries {
-            if items.len() == GROUP_ITEMS_MAX {
+            let Entry::Delivery { state, .. } = entry else { continue };
+            let State::Unasked(item) = state else { continue };
+            bytes = bytes.saturating_add(item.bytes());
+            if items.len() == GROUP_ITEMS_MAX || (bytes > GROUP_BYTES_MAX && !items.is_empty()) {
                 break;
             }
-            if matches!(entry.state, State::Unasked(_))
-                && let State::Unasked(item) = std::mem::replace(&mut entry.state, State::Asked)
-            {
+            if let State::Unasked(item) = std::mem::replace(state, State::Asked) {
                 items.push(*item);
             }
         }
@@ -226,6 +281,30 @@ mod tests {
         assert!(lanes.take_ready(group.lane).is_empty());
         lanes.answer(group.lane, group.items[0].entry, YES);
         assert_eq!(lanes.take_ready(group.lane).len(), 2);
+    }
+
+    #[test]
+    fn what_waits_behind_another_lane_leaves_after_it() {
+        let mut lanes = Lanes::new();
+        let (ann, bob) = (claims("ann"), claims("bob"));
+        lanes.wait_behind(&bob, &ann);
+        assert!(!lanes.is_waiting(&bob), "nothing to wait for");
+        lanes.push(&ann, 1, Some(item()));
+        lanes.push(&bob, 2, Some(item()));
+        lanes.wait_behind(&bob, &ann);
+        lanes.push(&bob, 3, None);
+        // And the other way round: neither waits for what came after it.
+        lanes.wait_behind(&ann, &bob);
+        lanes.push(&ann, 4, None);
+        let groups = lanes.take_questions(10);
+        let group = |claims: &Arc<Claims>| groups.iter().find(|group| group.claims == *claims).unwrap();
+        let mut answered = |group: &Group| -> Vec<i32> {
+            lanes.answer(group.lane, group.items[0].entry, YES);
+            lanes.take_ready(group.lane).into_iter().map(|ready| ready.payload).collect()
+        };
+        assert_eq!(answered(group(&bob)), [2]);
+        assert_eq!(answered(group(&ann)), [1, 3, 4]);
+        assert!(lanes.entry_count() == 0 && !lanes.is_waiting(&ann) && !lanes.is_waiting(&bob));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! change is matched, decided and encoded once a profile; a member costs one entry in a list.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::change::{RelationId, Table};
@@ -52,9 +53,9 @@ pub struct Profile {
     /// Who they are.
     pub claims: Arc<Claims>,
     /// What they will be sent; empty while their bindings cannot be had.
-    pub targets: Vec<Target>,
-    /// The channels.
-    pub members: Vec<Member>,
+    pub targets: Vec<Rc<Target>>,
+    /// The channels. Shared with what waits to be delivered to them.
+    pub members: Rc<Vec<Member>>,
     /// Tables that these subscribers have been told they cannot be checked on.
     pub told: Vec<RelationId>,
 }
@@ -130,7 +131,7 @@ impl Profiles {
                     spec: Arc::clone(spec),
                     claims: Arc::clone(claims),
                     targets: Vec::new(),
-                    members: Vec::new(),
+                    members: Rc::default(),
                     told: Vec::new(),
                 };
                 self.by_id.insert(id, profile);
@@ -140,7 +141,7 @@ impl Profiles {
         };
         self.retarget(id, targets, tables);
         if let Some(profile) = self.by_id.get_mut(&id) {
-            profile.members.push(Member { channel, since });
+            Rc::make_mut(&mut profile.members).push(Member { channel, since });
         }
         self.channels.insert(channel, id);
         id
@@ -151,7 +152,7 @@ impl Profiles {
         let Some(id) = self.channels.remove(&channel) else { return };
         let Some(profile) = self.by_id.get_mut(&id) else { return };
         if let Some(place) = profile.members.iter().position(|member| member.channel == channel) {
-            profile.members.swap_remove(place);
+            Rc::make_mut(&mut profile.members).swap_remove(place);
         }
         if profile.members.is_empty()
             && let Some(profile) = self.by_id.remove(&id)
@@ -178,11 +179,11 @@ impl Profiles {
             }
         }
         if let Some(profile) = self.by_id.get_mut(&id) {
-            profile.targets = targets;
+            profile.targets = targets.into_iter().map(Rc::new).collect();
         }
     }
 
-    fn unindex(&mut self, id: ProfileId, targets: &[Target]) {
+    fn unindex(&mut self, id: ProfileId, targets: &[Rc<Target>]) {
         for (position, target) in targets.iter().enumerate() {
             self.index.remove(target.relation, TargetKey { profile: id, target: position });
         }

@@ -76,19 +76,18 @@ impl Progress {
         self.sequence
     }
 
-    /// Notes that `change_count` changes, known ones included, were fanned out, of which `waiting_count` deliveries
-    /// wait for answers. `end_lsn` is there on the last part.
-    pub(super) fn fanned_out(
-        &mut self,
-        commit_lsn: Lsn,
-        change_count: usize,
-        waiting_count: usize,
-        end_lsn: Option<Lsn>,
-    ) {
+    /// Notes that deliveries of the transaction wait for answers.
+    pub(super) fn waits(&mut self, delivery_count: usize) {
+        if let Some(last) = self.in_flight.back_mut() {
+            last.waiting_count += delivery_count;
+        }
+    }
+
+    /// Notes that `change_count` changes, known ones included, were fanned out. `end_lsn` is there on the last part.
+    pub(super) fn fanned_out(&mut self, commit_lsn: Lsn, change_count: usize, end_lsn: Option<Lsn>) {
         self.part.seen_count += change_count;
         self.part.handed_count = self.part.handed_count.max(self.part.seen_count);
         let Some(last) = self.in_flight.back_mut() else { return };
-        last.waiting_count += waiting_count;
         let Some(end_lsn) = end_lsn else { return };
         last.is_open = false;
         last.end_lsn = Some(end_lsn);
@@ -181,7 +180,8 @@ mod tests {
     fn fan_out(progress: &mut Progress, commit: u64, waiting: usize) -> u64 {
         assert_eq!(progress.known_count(lsn(commit), 1), Some(0));
         let sequence = progress.begin();
-        progress.fanned_out(lsn(commit), 1, waiting, Some(lsn(commit + 1)));
+        progress.waits(waiting);
+        progress.fanned_out(lsn(commit), 1, Some(lsn(commit + 1)));
         sequence
     }
 
@@ -219,11 +219,11 @@ mod tests {
         let mut progress = Progress::new();
         assert_eq!(progress.known_count(lsn(10), 3), Some(0));
         progress.begin();
-        progress.fanned_out(lsn(10), 3, 0, None);
+        progress.fanned_out(lsn(10), 3, None);
         progress.caught_up(lsn(9));
         assert_eq!(progress.take_done(), None);
         assert_eq!(progress.begin(), 1);
-        progress.fanned_out(lsn(10), 1, 0, Some(lsn(11)));
+        progress.fanned_out(lsn(10), 1, Some(lsn(11)));
         assert_eq!(progress.take_done(), Some(lsn(11)));
     }
 
@@ -257,20 +257,20 @@ mod tests {
         let mut progress = Progress::new();
         assert_eq!(progress.known_count(lsn(10), 5), Some(0));
         let first = progress.begin();
-        progress.fanned_out(lsn(10), 5, 0, None);
+        progress.fanned_out(lsn(10), 5, None);
         progress.interrupted();
         assert_eq!(progress.take_done(), None);
         progress.resumed(Lsn::new(u64::MAX));
         // Other parts than before: three, three, the rest.
         assert_eq!(progress.known_count(lsn(10), 3), Some(3));
         assert_ne!(progress.begin(), first);
-        progress.fanned_out(lsn(10), 3, 0, None);
+        progress.fanned_out(lsn(10), 3, None);
         assert_eq!(progress.known_count(lsn(10), 3), Some(2));
         progress.begin();
-        progress.fanned_out(lsn(10), 3, 0, None);
+        progress.fanned_out(lsn(10), 3, None);
         assert_eq!(progress.known_count(lsn(10), 1), Some(0));
         progress.begin();
-        progress.fanned_out(lsn(10), 1, 0, Some(lsn(11)));
+        progress.fanned_out(lsn(10), 1, Some(lsn(11)));
         assert_eq!(progress.take_done(), Some(lsn(11)));
     }
 

@@ -95,24 +95,48 @@ pub fn equals(table: &Table, image: &Image) -> String {
     sql
 }
 
-/// A condition that holds for the rows with these keys; `None` if a type is unknown, a key is incomplete, or the
-/// table has none.
-pub fn key_condition(table: &Table, types: &Types, keys: &[Vec<&str>]) -> Option<String> {
-    let columns: Vec<_> = table.columns.iter().filter(|column| column.primary_key).collect();
-    let names: Vec<String> = columns.iter().map(|column| identifier(&column.name)).collect();
-    let rows = keys.iter().map(|key| {
-        let values: Option<Vec<String>> = key
-            .iter()
-            .zip(&columns)
-            .map(|(text, column)| Some(format!("{}::{}", literal(text), type_name(types, column.type_id)?)))
-            .collect();
-        values.filter(|values| values.len() == names.len()).map(|values| format!("({})", values.join(", ")))
-    });
-    let rows: Option<Vec<String>> = rows.collect();
-    if columns.is_empty() || keys.is_empty() {
+/// A condition that holds for the rows with these keys; `None` if a key is incomplete, or the table has none.
+///
+/// The keys have no types: Postgres takes those of the columns, in whichever schemas they are.
+pub fn key_condition(table: &Table, keys: &[Vec<&str>]) -> Option<String> {
+    let columns = table.columns.iter().filter(|column| column.primary_key);
+    let names: Vec<String> = columns.map(|column| identifier(&column.name)).collect();
+    if names.is_empty() || keys.is_empty() || keys.iter().any(|key| key.len() != names.len()) {
         return None;
     }
-    Some(format!("({}) in ({})", names.join(", "), rows?.join(", ")))
+    let row = |key: &Vec<&str>| {
+        let values: Vec<String> = key.iter().map(|text| literal(text)).collect();
+        format!("({})", values.join(", "))
+    };
+    let rows: Vec<String> = keys.iter().map(row).collect();
+    Some(format!("({}) in ({})", names.join(", "), rows.join(", ")))
+}
+
+/// Creates a function in the session's temporary schema, for everybody to call, that evaluates `condition`, written
+/// for the table, over a row: see [`judge_call`]. `None` if a column's type is unknown.
+pub fn judge(name: &str, table: &Table, types: &Types, condition: &str) -> Option<String> {
+    let read = || table.columns.iter().filter(|column| may_read(condition, column));
+    let parameters: Vec<String> =
+        read().map(|column| type_name(types, column.type_id)).collect::<Option<_>>()?;
+    let columns: Vec<String> = (1..)
+        .zip(read())
+        .map(|(number, column)| format!("${number} as {}", identifier(&column.name)))
+        .collect();
+    Some(format!(
+        "create function pg_temp.{name}({}) returns boolean language sql stable begin atomic \
+         select ({condition}) from (select {}) as {}; end; grant execute on function pg_temp.{name} to public",
+        parameters.join(", "),
+        columns.join(", "),
+        identifier(&table.name)
+    ))
+}
+
+/// Calls a [`judge`]. The values have no types: Postgres takes those of the parameters.
+pub fn judge_call(name: &str, table: &Table, condition: &str, image: &Image) -> String {
+    let read = table.columns.iter().zip(&image.values).filter(|(column, _)| may_read(condition, column));
+    let values: Vec<String> =
+        read.map(|(_, value)| value.text().map_or_else(|| "null".to_owned(), literal)).collect();
+    format!("pg_temp.{name}({})", values.join(", "))
 }
 
 /// The key columns as a select list of texts, as the log has them.
