@@ -226,7 +226,7 @@ impl<S: Sink> Feed<S> {
             joining: HashSet::new(),
             attempts: 0,
             profiles: Profiles::default(),
-            lanes: Lanes::new(),
+            lanes: Lanes::default(),
             fanout: Fanout::new(config.record_bytes_max, config.waiting_max),
             out: Outbox::new(shards.len()),
             idle_askers: (0..askers.len()).collect(),
