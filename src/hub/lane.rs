@@ -63,6 +63,12 @@ pub struct Lanes<T> {
     entry_count: usize,
 }
 
+impl<T> Default for Lanes<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> Lanes<T> {
     /// No lane waits.
     pub fn new() -> Self {
