@@ -43,10 +43,7 @@ postgres-%:
 	@sh tests/tools/fetch-postgres.sh $*
 
 # The system's own, where it is that version.
-test-clients: require-node require-python
-	@sh tests/tools/fetch-clients.sh
-
-postgres-%:
+test-postgres-%:
 	@test -x /usr/lib/postgresql/$*/bin/initdb || sh tests/tools/fetch-postgres.sh $*
 
 require-cargo:

@@ -9,8 +9,9 @@ use tracing_subscriber::fmt::format::FmtSpan;
 ///
 /// `level` is for this program; libraries are heard from `warn` on. RUST_LOG, where set, replaces both.
 pub fn install(level: &str, json: bool) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,{}={level}", env!("CARGO_PKG_NAME"))));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new(format!("warn,pgwire_replication=off,{}={level}", env!("CARGO_PKG_NAME")))
+    });
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)

@@ -87,11 +87,22 @@ impl Server {
         self.value(query).await.map_or(Lsn::ZERO, |lsn| lsn.parse().unwrap())
     }
 
+    /// Waits until the durable slot of the tests has been acknowledged up to `lsn`.
+    pub(super) async fn acknowledged_to(&self, lsn: Lsn) {
+        let slots = "pg_replication_slots where slot_name = 'rowcast'";
+        self.until(&format!("select confirmed_flush_lsn >= '{lsn}' from {slots}")).await;
+    }
+
     /// Waits until a condition holds.
     pub(super) async fn until(&self, condition: &str) {
         let client = self.client().await;
         let started = Instant::now();
-        while !client.query_one(&format!("select ({condition})"), &[]).await.unwrap().get::<_, bool>(0) {
+        while !client
+            .query_one(&format!("select coalesce(({condition}), false)"), &[])
+            .await
+            .unwrap()
+            .get::<_, bool>(0)
+        {
             assert!(started.elapsed() < PATIENCE, "waited in vain for {condition}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -198,6 +209,7 @@ impl Feed {
 
     /// Starts one.
     pub(super) fn start_on(url: &str, options: Options) -> Self {
+        // RUST_LOG=rowcast=info shows what goes on.
         if std::env::var_os("RUST_LOG").is_some() {
             rowcast::telemetry::log::install("info", false);
         }

@@ -1,11 +1,12 @@
 //! A stream that breaks: restarts, crashes, ended sessions.
 
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::harness::Heard::{Change, Interrupted, Refused, Subscribed};
-use super::harness::{Feed, Options, Server, durable};
+use super::harness::{Feed, Options, Server, durable, write_file};
 use crate::support::majors;
 use rowcast::wal::Slot;
 
@@ -72,6 +73,35 @@ async fn durable_slot_loses_and_repeats_nothing() {
         }
         server.write([1000]).await;
         feed.hears(ann, [Change(1000)]).await;
+        feed.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn new_timeline_is_followed() {
+    for major in majors() {
+        let mut server = Server::start(major, "").await;
+        let mut feed = Feed::start(&server, durable());
+        let ann = feed.subscribe("ann", "messages").await;
+        feed.hears(ann, [Subscribed]).await;
+        server.write([1, 2]).await;
+        feed.hears(ann, [Change(1), Change(2)]).await;
+        server.stop();
+        // A recovery that finds nothing to restore ends at the end of the log, as a promotion does.
+        let data = server.cluster.data();
+        let conf = std::fs::read_to_string(data.join("postgresql.conf")).unwrap();
+        write_file(&data.join("postgresql.conf"), &format!("{conf}\nrestore_command = 'false'\n"));
+        write_file(&data.join("recovery.signal"), "");
+        let owner = std::fs::metadata(data).unwrap();
+        std::os::unix::fs::chown(data.join("recovery.signal"), Some(owner.uid()), Some(owner.gid())).unwrap();
+        server.cluster.restart().unwrap();
+        feed.hears(ann, [Interrupted, Subscribed]).await;
+        assert_eq!(
+            server.value("select timeline_id from pg_control_checkpoint()").await.as_deref(),
+            Some("2")
+        );
+        server.write([3]).await;
+        feed.hears(ann, [Change(3)]).await;
         feed.stop().await;
     }
 }

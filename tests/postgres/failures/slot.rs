@@ -28,12 +28,15 @@ async fn slot_dropped_while_postgres_is_down_is_made_anew() {
 async fn invalidated_slot_is_made_anew() {
     for major in majors() {
         let server = Server::start(major, "max_slot_wal_keep_size = 1MB\nmin_wal_size = 32MB").await;
-        // Nobody listens, so nothing is acknowledged.
+        // The first row fills the inbox; the next is held, and nothing is acknowledged any more.
         let options = Options { inbox: 1, ..Options::on(durable()) };
         let mut feed = Feed::start_on(&server.cluster.url("postgres"), options);
         let ann = feed.subscribe("ann", "messages").await;
         feed.hears(ann, [Subscribed]).await;
-        server.write(1..=5).await;
+        server.write([1]).await;
+        let first = server.end().await;
+        server.acknowledged_to(first).await;
+        server.write(2..=5).await;
         let client = server.client().await;
         for _ in 0..5 {
             client
