@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{TestFeed, anon, brief, claims, on_each_major, user};
+use super::{TestFeed, anon, brief, claims, on_each_major, user, uuid};
 
 /// What a client reads that asks for a table which is not published.
 const NOT_PUBLISHED: &str = "Please check Realtime is enabled for the given connect parameters";
@@ -104,6 +104,32 @@ async fn row_filters_and_column_lists_of_the_publication_hold() {
                 ["DELETE", {"id": 12}],
             ])
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn policies_may_read_columns_that_are_not_published() {
+    on_each_major(async |major| {
+        let feed = TestFeed::start(
+            major,
+            "create table t (id int primary key, n int, owner uuid);
+             alter table t enable row level security; create policy own on t using (owner = auth.uid());
+             alter publication supabase_realtime add table t (id, n)",
+        )
+        .await;
+        let mut ann = feed.watch(&user(1), "t").await;
+        let mut bob = feed.watch(&user(2), "t").await;
+        feed.execute(&format!("insert into t values (1, 1, '{}')", uuid(1))).await;
+        feed.execute("update t set n = 2").await;
+        let mark = feed.mark().await;
+        ann.until(mark).await;
+        assert_eq!(brief(&bob.until(mark).await), json!([]));
+        // Whoever owned a row that has changed since is not known, so that nobody is shown what it was.
+        feed.execute(&format!("update t set n = 3; commit; update t set n = 4, owner = '{}'", uuid(2))).await;
+        let mark = feed.mark().await;
+        assert_eq!(brief(&ann.until(mark).await), json!([]));
+        assert_eq!(brief(&bob.until(mark).await), json!([["UPDATE", {"id": 1, "n": 4}, {"id": 1}]]));
     })
     .await;
 }
