@@ -126,6 +126,11 @@ impl Assembler {
         self.open.is_some()
     }
 
+    /// The open transaction, without the epoch.
+    pub fn open_xid(&self) -> Option<u32> {
+        self.open.as_ref().map(|open| open.xid)
+    }
+
     /// Takes the next message of the stream, `message_bytes` long; gives a transaction when one is complete,
     /// or a part of it when the bound is reached.
     pub fn push(&mut self, message: Message, message_bytes: usize) -> Result<Option<Transaction>, Error> {

@@ -14,6 +14,7 @@ use tokio_postgres::error::SqlState;
 use crate::policy::Catalog;
 use crate::postgres::catalog::CatalogReader;
 use crate::postgres::connect;
+use crate::postgres::snapshot::is_visible;
 use crate::wal::stream::{Backoff, SESSION_SETTINGS};
 
 use super::feed::Config;
@@ -118,6 +119,21 @@ impl Catalogs {
         let mut current = self.client.lock().await;
         if current.as_ref().is_some_and(|current| Rc::ptr_eq(current, client)) {
             *current = None;
+        }
+    }
+
+    /// Waits until readings see a committed transaction.
+    pub(super) async fn see(&self, xid: u32) {
+        loop {
+            let client = self.client().await;
+            match is_visible(&client, xid, CATALOG_WITHIN).await {
+                Ok(true) => return,
+                Ok(false) => tracing::warn!("a commit that the stream has sent is not visible yet"),
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "visibility of a commit could not be checked");
+                    self.give_up(&client).await;
+                }
+            }
         }
     }
 

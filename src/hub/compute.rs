@@ -12,14 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::change::value::renders_in_memory;
 use crate::change::{Image, RowChange, Table, TableColumn, Types};
 use crate::postgres::rows;
-use crate::postgres::snapshot::Snapshot;
+use crate::postgres::snapshot::is_visible;
 use crate::wal::sql::identifier;
 use crate::wal::tuple::Datum;
 
@@ -196,7 +195,7 @@ impl Computer<'_> {
             let (name, xid) = (rows::table_name(table), self.xid);
             let _ = write!(sql, "select {number}{list} from {name} where {key} and xmin::text = '{xid}';");
         }
-        if sql.is_empty() || !is_visible(self.client, self.xid).await? {
+        if sql.is_empty() || !is_visible(self.client, self.xid, VISIBLE_WITHIN).await? {
             return Ok(());
         }
         for message in self.client.simple_query(&sql).await? {
@@ -283,21 +282,4 @@ fn select_list(wanted: &[Wanted]) -> String {
         let _ = write!(list, ", {}, pg_catalog.to_jsonb({expression})::text", rows::text_of(expression));
         list
     })
-}
-
-/// Waits until a committed transaction's rows can be read; `false` if they cannot in time.
-async fn is_visible(client: &Client, xid: u32) -> Result<bool, Error> {
-    let deadline = Instant::now() + VISIBLE_WITHIN;
-    loop {
-        for message in client.simple_query("select pg_catalog.pg_current_snapshot()::text").await? {
-            let SimpleQueryMessage::Row(row) = message else { continue };
-            if row.get(0).and_then(Snapshot::parse).is_some_and(|snapshot| snapshot.sees(xid)) {
-                return Ok(true);
-            }
-        }
-        if Instant::now() >= deadline {
-            return Ok(false);
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }

@@ -226,7 +226,7 @@ impl<S: Sink> Feed<S> {
             joining: HashSet::new(),
             attempts: 0,
             profiles: Profiles::default(),
-            lanes: Lanes::new(),
+            lanes: Lanes::default(),
             fanout: Fanout::new(config.record_bytes_max, config.waiting_max),
             out: Outbox::new(shards.len()),
             idle_askers: (0..askers.len()).collect(),
@@ -448,6 +448,10 @@ impl<S: Sink> Feed<S> {
         let transaction = self.assembler.push(message, bytes)?;
         if let Some(id) = described {
             let before = self.catalog.tables.get(&id).cloned();
+            if let Some(xid) = self.assembler.open_xid() {
+                // What changed the table may have been this very transaction.
+                self.needed(self.catalogs.see(xid)).await?;
+            }
             let catalog = self.needed(self.catalogs.read(None)).await?;
             self.adopt(catalog).await?;
             if let Some(table) = self.catalog.tables.get(&id) {

@@ -65,16 +65,11 @@ pub struct Lanes<T> {
 
 impl<T> Default for Lanes<T> {
     fn default() -> Self {
-        Self::new()
+        Self { lanes: Slab::new(), by_claims: HashMap::new(), gated: Vec::new(), last_id: 0, entry_count: 0 }
     }
 }
 
 impl<T> Lanes<T> {
-    /// No lane waits.
-    pub fn new() -> Self {
-        Self { lanes: Slab::new(), by_claims: HashMap::new(), gated: Vec::new(), last_id: 0, entry_count: 0 }
-    }
-
     /// Whether deliveries to these claims have to queue.
     pub fn is_waiting(&self, claims: &Arc<Claims>) -> bool {
         !self.by_claims.is_empty() && self.by_claims.contains_key(claims)
@@ -262,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_is_decided_waits_behind_what_is_asked() {
-        let mut lanes = Lanes::new();
+        let mut lanes = Lanes::default();
         let ann = claims("ann");
         lanes.push(&ann, 1, Some(item()));
         lanes.push(&ann, 2, None);
@@ -279,7 +274,7 @@ mod tests {
 
     #[test]
     fn answers_out_of_order_leave_in_order() {
-        let mut lanes = Lanes::new();
+        let mut lanes = Lanes::default();
         lanes.push(&claims("ann"), 1, Some(item()));
         lanes.push(&claims("ann"), 2, Some(item()));
         let group = lanes.take_questions(10).remove(0);
@@ -291,7 +286,7 @@ mod tests {
 
     #[test]
     fn what_waits_behind_another_lane_leaves_after_it() {
-        let mut lanes = Lanes::new();
+        let mut lanes = Lanes::default();
         let (ann, bob) = (claims("ann"), claims("bob"));
         lanes.wait_behind(&bob, &ann);
         assert!(!lanes.is_waiting(&bob), "nothing to wait for");
@@ -315,7 +310,7 @@ mod tests {
 
     #[test]
     fn one_lane_does_not_wait_for_another() {
-        let mut lanes = Lanes::new();
+        let mut lanes = Lanes::default();
         lanes.push(&claims("ann"), 1, Some(item()));
         lanes.push(&claims("bob"), 2, Some(item()));
         let groups = lanes.take_questions(10);

@@ -3,6 +3,11 @@
 //! The stream can deliver a commit before the commit is visible to new snapshots, so whoever looks at stored rows
 //! asks for the snapshot first.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_postgres::{Client, Error, SimpleQueryMessage};
+
 /// Which transactions a session sees.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -32,6 +37,27 @@ impl Snapshot {
             guess
         };
         full < self.xmax && !self.in_progress.contains(&full)
+    }
+}
+
+/// Waits until the changes of a committed transaction can be read; `false` if they cannot in time.
+///
+/// The stream can deliver a commit before new snapshots see it: Postgres writes its log first.
+pub async fn is_visible(client: &Client, xid: u32, within: Duration) -> Result<bool, Error> {
+    let deadline = Instant::now() + within;
+    let mut pause = Duration::from_micros(200);
+    loop {
+        for message in client.simple_query("select pg_catalog.pg_current_snapshot()::text").await? {
+            let SimpleQueryMessage::Row(row) = message else { continue };
+            if row.get(0).and_then(Snapshot::parse).is_some_and(|snapshot| snapshot.sees(xid)) {
+                return Ok(true);
+            }
+        }
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(20));
     }
 }
 
