@@ -19,8 +19,8 @@ use crate::channel;
 use crate::config::{self, Settings};
 use crate::hub::feed::{self, Sink};
 use crate::hub::{
-    self, Directory, FeedCommand, FeedEvent, JoinRate, Links, Mailbox, Shard, ShardCommand, TokenRefusal,
-    TokenVerifier,
+    self, Directory, FeedCommand, FeedEvent, JoinRate, Links, PeerFull, Peers, Shard, ShardCommand,
+    TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
 use crate::rest::{self, HttpConfig};
@@ -148,9 +148,7 @@ fn start_shards(
             verifier: Arc::clone(verifier) as Arc<dyn TokenVerifier>,
             clock: Box::new(unix_seconds),
             feed: feed.clone(),
-            peers: (0..count)
-                .map(|peer| Box::new(Peer { index: peer, all: Arc::clone(&all) }) as Box<dyn Mailbox>)
-                .collect(),
+            peers: Box::new(OtherShards(Arc::clone(&all))),
         };
         let shard_config = ShardConfig {
             message_bytes_max: settings.socket.frame_bytes_max,
@@ -222,20 +220,16 @@ fn hub_config(settings: &Settings) -> hub::Config {
     }
 }
 
-/// Another shard, as a shard sees it.
-struct Peer {
-    index: u16,
-    all: Arc<OnceLock<Shards>>,
-}
+/// The shards, as one of them sees the others.
+struct OtherShards(Arc<OnceLock<Shards>>);
 
-impl Mailbox for Peer {
-    fn try_send(&self, command: ShardCommand) -> Result<(), ShardCommand> {
-        let Some(peer) = self.all.get().and_then(|all| all.get(usize::from(self.index))) else {
-            return Err(command);
-        };
-        match peer.try_send(command) {
+impl Peers for OtherShards {
+    fn try_send(&self, shard: u16, command: ShardCommand) -> Result<(), PeerFull> {
+        let shard = self.0.get().and_then(|all| all.get(usize::from(shard))).ok_or(PeerFull)?;
+        match shard.try_send(command) {
+            // One that has ended has no sockets left to hear it.
             Ok(()) | Err(Refused::Gone(_)) => Ok(()),
-            Err(Refused::Full(command)) => Err(command),
+            Err(Refused::Full(_)) => Err(PeerFull),
         }
     }
 }

@@ -80,7 +80,11 @@ impl JoinRequest {
         self.broadcast_self = flexible_boolean(broadcast.get("self"));
         self.broadcast_ack = flexible_boolean(broadcast.get("ack"));
         let presence = config.get("presence").unwrap_or(&Value::Null);
-        self.presence_enabled = flexible_boolean(presence.get("enabled"));
+        self.presence_enabled = match (presence, presence.get("enabled")) {
+            // Clients older than the switch send a key alone, and show no presence until they get its state.
+            (Value::Object(_), None) => true,
+            (_, enabled) => flexible_boolean(enabled),
+        };
         self.presence_key = presence.get("key").and_then(presence_key);
         if self.presence_key.as_ref().is_some_and(|key| key.len() > limits.presence_key_bytes_max) {
             return Err(Refusal::Malformed("the presence key is too long"));
@@ -211,7 +215,7 @@ mod tests {
             r#"{"config":null}"#,
             r#"{"config":{"private":null,"broadcast":"x","presence":[1],"postgres_changes":{}}}"#,
             r#"{"config":{"private":1,"broadcast":{"self":"yes","ack":[]},"presence":{"enabled":{},"key":{}}}}"#,
-            r#"{"config":{"postgres_changes":[null,null],"presence":{"key":""},"unknown":{"a":1}}}"#,
+            r#"{"config":{"postgres_changes":[null,null],"presence":{"key":"","enabled":0},"unknown":{"a":1}}}"#,
             r#"{"config":{},"access_token":7,"user_token":null}"#,
         ] {
             assert_eq!(parse(payload), Ok(JoinRequest::default()), "{payload}");
@@ -226,6 +230,21 @@ mod tests {
             let request = parse(&format!(r#"{{"config":{{"private":{text}}}}}"#)).unwrap();
             assert_eq!(request.private, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_client_that_does_not_know_the_switch_gets_presence() {
+        for (presence, expected) in [
+            (r#"{"key":""}"#, true),
+            (r#"{"key":"","enabled":false}"#, false),
+            (r#"{"key":"","enabled":"True"}"#, true),
+            ("null", false),
+            ("[]", false),
+        ] {
+            let request = parse(&format!(r#"{{"config":{{"presence":{presence}}}}}"#)).unwrap();
+            assert_eq!(request.presence_enabled, expected, "{presence}");
+        }
+        assert!(!parse(r#"{"config":{}}"#).unwrap().presence_enabled);
     }
 
     #[test]

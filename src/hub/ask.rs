@@ -125,7 +125,13 @@ async fn ask(client: &Client, batch: &Batch) -> Result<Vec<Outcome>, SessionLost
         match reply {
             Ok(messages) => outcomes.extend(plan.read(group, &messages)),
             Err(error) => {
-                let Some(code) = error.code().cloned() else { return Err(SessionLost(error)) };
+                let code = match error.code() {
+                    Some(code) => code.clone(),
+                    None if error.is_closed() || client.is_closed() => return Err(SessionLost(error)),
+                    // The session is fine, so it is this question that could not be sent; asking it again is
+                    // no use.
+                    None => SqlState::INTERNAL_ERROR,
+                };
                 outcomes.extend(failed(group, &code));
             }
         }

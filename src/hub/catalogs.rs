@@ -18,6 +18,9 @@ use super::feed::Config;
 /// How many roles' rights are kept; tokens with further role names are refused.
 const ROLES_MAX: usize = 1_000;
 
+/// The longest name that a role can have.
+const ROLE_BYTES_MAX: usize = 63;
+
 /// How long a catalog reading may take before its session is given up.
 pub(super) const CATALOG_WITHIN: Duration = Duration::from_secs(10);
 
@@ -82,6 +85,8 @@ impl Catalogs {
         let mut state = self.state.lock().await;
         if let Some(role) = role
             && state.roles.len() < ROLES_MAX
+            && (1..=ROLE_BYTES_MAX).contains(&role.len())
+            && !role.contains('\0')
         {
             state.roles.insert(Arc::clone(role));
         }

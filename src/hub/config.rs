@@ -34,8 +34,8 @@ pub struct Config {
     /// How many presence updates a shard keeps for other shards whose queues are full. Beyond that, presence
     /// messages of clients are answered with an error.
     pub presence_unsent_max: usize,
-    /// Whether every channel gets the state of its topic's presence, asked for or not. Clients too old to ask
-    /// need it.
+    /// Whether every channel gets the state of its topic's presence, asked for or not. Clients too old to know
+    /// the switch get it anyway.
     pub presence_for_all: bool,
 }
 

@@ -117,6 +117,9 @@ struct Channel {
 /// A transaction that is not wholly handed over yet.
 struct InFlight {
     sequence: u64,
+    /// Whether further parts of it are to come.
+    is_open: bool,
+    /// Where it ends, once that is known.
     end_lsn: Option<Lsn>,
     waiting_count: usize,
 }
@@ -243,8 +246,8 @@ impl<S: Sink> Feed<S> {
             // A new slot starts at a new place, perhaps on another timeline.
             self.last_commit = Lsn::ZERO;
         }
-        self.source = Some(source);
         self.adopt(catalog).await;
+        self.source = Some(source);
         self.health.set_live();
         tracing::info!(tables = self.catalog.tables.len(), "replication stream is live");
         let subscribed = self.channels.iter().map(|(channel, state)| (*channel, state.spec.clone()));
@@ -260,8 +263,8 @@ impl<S: Sink> Feed<S> {
     fn interrupted(&mut self, error: &Interruption) {
         self.source = None;
         // What was fanned out in part comes again whole with a durable slot, and never with a temporary one.
-        for unfinished in &mut self.in_flight {
-            unfinished.end_lsn = None;
+        if let Some(last) = self.in_flight.back_mut() {
+            last.is_open = false;
         }
         let remedy = error.remedy().unwrap_or("reconnecting");
         let chain = chain(error);
@@ -324,9 +327,14 @@ impl<S: Sink> Feed<S> {
             // A durable slot sends again what was not acknowledged in time.
             return;
         }
-        if self.in_flight.back().is_none_or(|last| last.end_lsn.is_some() || last.sequence != self.sequence) {
+        if !self.in_flight.back().is_some_and(|last| last.is_open) {
             self.sequence += 1;
-            self.in_flight.push_back(InFlight { sequence: self.sequence, end_lsn: None, waiting_count: 0 });
+            self.in_flight.push_back(InFlight {
+                sequence: self.sequence,
+                is_open: true,
+                end_lsn: None,
+                waiting_count: 0,
+            });
         }
         let commit = Commit {
             sequence: self.sequence,
@@ -358,6 +366,7 @@ impl<S: Sink> Feed<S> {
         if let Some(last) = self.in_flight.back_mut() {
             last.waiting_count += self.lanes.entry_count() - waiting_before;
             last.end_lsn = transaction.end_lsn;
+            last.is_open = transaction.end_lsn.is_none();
         }
         if transaction.end_lsn.is_some() {
             self.last_commit = transaction.commit_lsn;
@@ -406,8 +415,7 @@ impl<S: Sink> Feed<S> {
         }
         let mut done = None;
         while let Some(first) = self.in_flight.front() {
-            let is_open = first.end_lsn.is_none() && first.sequence == self.sequence && self.source.is_some();
-            if first.waiting_count > 0 || is_open {
+            if first.waiting_count > 0 || first.is_open {
                 break;
             }
             done = first.end_lsn.or(done);
@@ -533,6 +541,8 @@ impl<S: Sink> Feed<S> {
         }
         let same_tables = self.catalog.tables == catalog.tables;
         self.catalog = catalog;
+        // What could not be judged before may have been mended; if not, it is told again.
+        self.profiles.forget_told();
         if same_tables {
             return;
         }

@@ -35,7 +35,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 pub use config::{Config, JoinRate};
-pub use peers::{Directory, Mailbox, RoomName, SHARDS_MAX};
+pub use peers::{Directory, PeerFull, Peers, RoomName, SHARDS_MAX};
 pub use presence::{PresenceNews, PresenceUpdate};
 pub use session::Session;
 pub use shard::{Clock, Counters, Links, Shard, TokenRefusal, TokenVerifier};

@@ -142,18 +142,25 @@ impl Occupancy {
     }
 }
 
-/// The bounded queue of one shard, as the others see it.
-pub trait Mailbox: Send {
-    /// Puts a command in, or gives it back when the queue is full. A shard that has ended takes everything and
-    /// does nothing.
-    fn try_send(&self, command: ShardCommand) -> Result<(), ShardCommand>;
+/// The bounded queues of all shards, as one of them sees the others.
+pub trait Peers: Send {
+    /// Puts a command in the queue of a shard. One that is full takes nothing, and the command is dropped: the
+    /// caller has kept what must not be lost.
+    fn try_send(&self, shard: u16, command: ShardCommand) -> Result<(), PeerFull>;
 }
 
-impl Mailbox for mpsc::Sender<ShardCommand> {
-    fn try_send(&self, command: ShardCommand) -> Result<(), ShardCommand> {
-        match Self::try_send(self, command) {
+/// A shard takes no command now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the shard takes no command now")]
+pub struct PeerFull;
+
+/// Queues by the numbers of their shards. One that has ended takes everything and does nothing.
+impl Peers for Vec<mpsc::Sender<ShardCommand>> {
+    fn try_send(&self, shard: u16, command: ShardCommand) -> Result<(), PeerFull> {
+        let Some(queue) = self.get(usize::from(shard)) else { return Ok(()) };
+        match queue.try_send(command) {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(command)) => Err(command),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(PeerFull),
         }
     }
 }

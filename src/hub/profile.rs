@@ -89,6 +89,11 @@ impl Profiles {
         self.by_id.get_mut(&id)
     }
 
+    /// Forgets which tables subscribers have been told of.
+    pub fn forget_told(&mut self) {
+        self.by_id.values_mut().for_each(|profile| profile.told.clear());
+    }
+
     /// The index over all targets.
     pub fn index(&self) -> &Index<TargetKey> {
         &self.index

@@ -136,6 +136,7 @@ mod tests {
             generated: None,
             collation: 0,
             deterministic_collation: true,
+            c_collation: true,
         };
         Arc::new(Table {
             id: RelationId(1),

@@ -93,6 +93,8 @@ struct Connection {
     blocked: bool,
     /// Whether a part of the first queued frame has been written.
     head_started: bool,
+    /// Whether the client's close frame has come; once ours is written, both sides are done.
+    client_closed: bool,
     stream: Rc<TcpStream>,
     queue: VecDeque<Queued>,
     queue_bytes: usize,
@@ -103,7 +105,7 @@ struct Connection {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// A close frame is queued or written; what the client sends is thrown away.
+    /// A close frame is queued or written; of what the client sends, only its close frame matters.
     Closing {
         /// When the stream is dropped, whatever the client does.
         until: Instant,
@@ -146,8 +148,8 @@ impl Outbox {
             self.close_slow(slot, CloseReason::SlowConsumer);
         } else {
             self.push(slot, frame);
+            self.shed();
         }
-        self.shed();
     }
 
     /// Ends a connection: what is queued is written, then a close frame with this code and reason. At once it
@@ -206,6 +208,7 @@ impl Outbox {
             dirty: false,
             blocked: false,
             head_started: false,
+            client_closed: false,
             stream,
             queue: VecDeque::new(),
             queue_bytes: 0,
@@ -241,6 +244,17 @@ impl Outbox {
         let now = self.now;
         if let Some((_, entry)) = self.open_entry(connection) {
             entry.last_read = now;
+        }
+    }
+
+    /// The client has sent its close frame. It is answered with its own code, unless ours went before it.
+    pub(super) fn client_closed(&mut self, connection: ConnectionId, code: Option<u16>) {
+        self.close_as(connection, code, "", CloseReason::Client);
+        let Some(slot) = self.slot(connection) else { return };
+        let Some(entry) = self.connections.get_mut(slot) else { return };
+        entry.client_closed = true;
+        if entry.queue.is_empty() {
+            self.remove(slot, CloseReason::Client);
         }
     }
 
@@ -416,6 +430,7 @@ impl Outbox {
             let queue_bytes = entry.queue_bytes;
             self.blocked.push(id);
             self.set_backlog(self.backlog_bytes + queue_bytes);
+            self.shed();
         }
     }
 
@@ -426,10 +441,14 @@ impl Outbox {
         if entry.queue.capacity() > IDLE_QUEUE_CAPACITY {
             entry.queue = VecDeque::new();
         }
-        if entry.phase != Phase::Open {
+        match (entry.phase, entry.client_closed) {
+            (Phase::Open, _) => {}
+            (Phase::Closing { .. }, true) => self.remove(slot, CloseReason::Client),
             // The client sees the end of the stream behind the close frame and closes its side. Waiting for
             // that keeps bytes it still sends from resetting the stream, and with it the close frame.
-            let _ = SockRef::from(&*entry.stream).shutdown(Shutdown::Write);
+            (Phase::Closing { .. }, false) => {
+                let _ = SockRef::from(&*entry.stream).shutdown(Shutdown::Write);
+            }
         }
     }
 
@@ -458,18 +477,24 @@ impl Outbox {
         self.begin_close(slot, close_frame(Some(1008), "slow consumer"), why);
     }
 
-    /// Closes the largest backlogs until all together are within their bound.
+    /// Ends the connections with the largest backlogs until all together are within their bound. Where much
+    /// is left of a frame that was begun, the stream ends without a close frame, which could only follow it.
     fn shed(&mut self) {
         while self.backlog_bytes > self.config.backlogs_bytes_max {
-            let open = |entry: &Connection| entry.blocked && entry.phase == Phase::Open;
             let largest = self
                 .connections
                 .iter()
-                .filter(|(_, entry)| open(entry))
+                .filter(|(_, entry)| entry.blocked)
                 .max_by_key(|(_, entry)| entry.queue_bytes)
-                .map(|(slot, _)| slot);
-            let Some(slot) = largest else { break };
-            self.close_slow(slot, CloseReason::Overload);
+                .map(|(slot, entry)| (slot, entry.phase));
+            let Some((slot, phase)) = largest else { break };
+            if phase == Phase::Open {
+                self.close_slow(slot, CloseReason::Overload);
+            }
+            let left = self.connections.get(slot).map_or(0, |entry| entry.queue_bytes);
+            if phase != Phase::Open || left > JOINED_BYTES_MAX {
+                self.remove(slot, CloseReason::Overload);
+            }
         }
     }
 

@@ -56,6 +56,7 @@ pub trait Handler: 'static {
     /// A command has arrived. Commands of one sender keep their order.
     fn command(&mut self, out: &mut Outbox, command: Self::Command, now: Instant);
 
-    /// Time has passed. Called every [`ShardConfig::tick`] or a little later while there are connections.
+    /// Time has passed. Called every [`ShardConfig::tick`] or a little later, connections or not: a handler may owe
+    /// something to other threads.
     fn tick(&mut self, out: &mut Outbox, now: Instant);
 }

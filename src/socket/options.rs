@@ -21,7 +21,8 @@ pub struct ShardConfig {
     pub backlog_bytes_max: usize,
     /// The same for the age of the oldest waiting frame.
     pub backlog_age_max: Duration,
-    /// When the backlogs of all connections exceed this together, the largest is closed with 1008.
+    /// When the backlogs of all connections exceed this together, the largest is closed with 1008, or cut off
+    /// where it is in the middle of a large frame. Frames are shared, so this counts more bytes than it holds.
     pub backlogs_bytes_max: usize,
     /// How many commands may wait; [`ShardHandle::send`](super::ShardHandle::send) then waits for room and
     /// [`ShardHandle::try_send`](super::ShardHandle::try_send) refuses.

@@ -173,7 +173,7 @@ impl<H: Handler> ShardHandle<H> {
     /// Closes every connection, and those still handed over, with this code and reason, then ends the shard:
     /// when all are gone, places included, or after `within`. Returns how many had to be cut off.
     ///
-    /// Commands that wait are still handled; commands sent later are [`Gone`] once the shard has ended.
+    /// Commands are handled until then. When this returns, the shard takes none any more.
     pub async fn drain(&self, code: u16, reason: &str, within: Duration) -> u64 {
         let (done, finished) = oneshot::channel();
         let drain = Drain { code, reason: reason.to_owned(), until: Instant::now() + within, done };
@@ -301,38 +301,34 @@ impl<H: Handler> Shard<H> {
         Next::End
     }
 
-    /// Handles bytes from a client; returns whether the connection is still here. Once it is closing, what
-    /// comes is thrown away.
+    /// Handles bytes from a client; returns whether the connection is still here.
     fn receive(self: &Rc<Self>, connection: ConnectionId, decoder: &mut Decoder, bytes: &mut [u8]) -> bool {
         self.turn(|handler, out| {
             out.heard(connection, bytes.len());
-            if out.is_open(connection) {
-                let result = decoder.decode(bytes, |event| serve(handler, out, connection, event));
-                if let Err(violation) = result {
-                    let why = match violation {
-                        Violation::Protocol(_) => CloseReason::Protocol,
-                        Violation::InvalidUtf8 => CloseReason::InvalidUtf8,
-                        Violation::TooLarge => CloseReason::TooLarge,
-                    };
-                    out.close_as(connection, Some(violation.close_code()), "", why);
-                }
-                // An answer to the sender alone, the usual case, leaves at once.
-                if out.dirty_count() == 1 {
-                    out.flush(1);
-                }
+            let result = decoder.decode(bytes, |event| serve(handler, out, connection, event));
+            if let Err(violation) = result {
+                let why = match violation {
+                    Violation::Protocol(_) => CloseReason::Protocol,
+                    Violation::InvalidUtf8 => CloseReason::InvalidUtf8,
+                    Violation::TooLarge => CloseReason::TooLarge,
+                };
+                out.close_as(connection, Some(violation.close_code()), "", why);
+            }
+            // An answer to the sender alone, the usual case, leaves at once.
+            if out.dirty_count() == 1 {
+                out.flush(1);
             }
             out.stream(connection).is_some()
         })
     }
 }
 
-/// Handles one event of an open connection.
+/// Handles one event of a connection that is here.
 fn serve<H: Handler>(handler: &mut H, out: &mut Outbox, connection: ConnectionId, event: Event<'_>) {
-    // An event before this one may have closed it.
-    if !out.is_open(connection) {
-        return;
-    }
     match event {
+        Event::Close(code) => out.client_closed(connection, code),
+        // It is closing already, perhaps since the event before this one.
+        _ if !out.is_open(connection) => {}
         Event::Message(message) => {
             out.metrics().messages_in.add(1);
             let now = out.now();
@@ -343,7 +339,6 @@ fn serve<H: Handler>(handler: &mut H, out: &mut Outbox, connection: ConnectionId
         }
         Event::Ping(payload) => out.send(connection, pong_frame(payload)),
         Event::Pong => {}
-        Event::Close(code) => out.close_as(connection, code, "", CloseReason::Client),
     }
 }
 
@@ -465,15 +460,13 @@ impl<H: Handler> Pump<H> {
 
     /// Waits until there is something to do.
     async fn wait(&mut self) {
-        let connected = self.shard.core.borrow().out.connection_count() > 0;
-        let timed = connected || self.drain.is_some();
         let until = self.tick_next.min(self.sweep_next);
         tokio::select! {
             biased;
             control = self.controls.recv(), if self.handles_left => self.control(control),
             _ = self.commands.recv_many(&mut self.batch, BATCH_COMMANDS_MAX), if self.handles_left => {}
             () = self.shard.wake.notified() => {}
-            () = sleep_until(until.into()), if timed => {}
+            () = sleep_until(until.into()) => {}
         }
     }
 
@@ -538,9 +531,6 @@ impl<H: Handler> Pump<H> {
         if now >= self.tick_next {
             self.tick_next = now + self.shard.tick;
             self.shard.turn(|handler, out| {
-                if out.connection_count() == 0 {
-                    return;
-                }
                 if let Err(Panicked) = guard(out, |out| handler.tick(out, now)) {
                     out.close_all_as(1011, "", CloseReason::Panic);
                 }
@@ -556,6 +546,8 @@ impl<H: Handler> Pump<H> {
             return false;
         }
         self.shard.turn(|_, out| out.remove_all());
+        self.commands.close();
+        self.controls.close();
         if let Some(drain) = self.drain.take() {
             // The caller may have stopped waiting.
             let _ = drain.done.send(left);

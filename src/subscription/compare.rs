@@ -51,6 +51,8 @@ pub(super) enum Kind {
     },
     /// An enum, compared for equality only.
     Label,
+    /// A composite: as opaque as those below, and NULL when all its fields are.
+    Row,
     /// Anything else: only Postgres can tell.
     Opaque,
 }
@@ -60,6 +62,7 @@ impl Kind {
     pub(super) fn of(base: &Type, column: &TableColumn) -> Self {
         match base.kind {
             TypeKind::Enum { .. } => return Self::Label,
+            TypeKind::Composite { .. } => return Self::Row,
             TypeKind::Base if &*base.schema == "pg_catalog" => {}
             _ => return Self::Opaque,
         }
@@ -94,14 +97,17 @@ impl Kind {
     pub(super) fn is_ordered(self) -> bool {
         match self {
             Self::Text { ordered } | Self::Name { ordered } | Self::Padded { ordered } => ordered,
-            Self::Label | Self::Opaque => false,
+            Self::Label | Self::Row | Self::Opaque => false,
             _ => true,
         }
     }
 
     /// Whether equal values have equal text in the stream.
     pub(super) fn is_equal_by_text(self) -> bool {
-        !matches!(self, Self::Float4 | Self::Float8 | Self::Numeric | Self::Padded { .. } | Self::Opaque)
+        !matches!(
+            self,
+            Self::Float4 | Self::Float8 | Self::Numeric | Self::Padded { .. } | Self::Row | Self::Opaque
+        )
     }
 
     /// Whether the type reads words such as `today`, whose meaning moves with the clock.
@@ -158,7 +164,7 @@ impl Kind {
                 Some(Key::Bytes(text.as_bytes().into()))
             }
             Self::Padded { .. } => Some(Key::Bytes(text.trim_end_matches(' ').as_bytes().into())),
-            Self::Opaque => None,
+            Self::Row | Self::Opaque => None,
         }
     }
 }

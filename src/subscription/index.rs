@@ -26,10 +26,13 @@ struct RelationIndex<K> {
     entries: Slab<Entry<K>>,
     places: HashMap<K, usize>,
     /// Those who demand a value, by column and value. Few columns, so that a list is enough.
-    by_value: Vec<(usize, HashMap<Box<str>, BTreeSet<usize>>)>,
-    /// Those who demand none, by event: [`Event`] is the index.
-    always: [BTreeSet<usize>; 3],
+    by_value: Vec<(usize, HashMap<Box<str>, Places>)>,
+    /// Those who demand none, in the order of [`EVENTS`].
+    always: [Places; 3],
 }
+
+/// Places in the order of their making, from which each can go at little cost.
+type Places = BTreeSet<usize>;
 
 #[derive(Debug)]
 struct Entry<K> {

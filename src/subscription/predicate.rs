@@ -272,9 +272,12 @@ impl Checked {
                 if list.as_ref().is_some_and(|list| list.length > IN_VALUE_COUNT_MAX) {
                     return Err(SubscribeError::TooManyValues);
                 }
-                let plain = list.is_some_and(|list| {
-                    !list.nested && list.elements.iter().flatten().all(|text| is_plain(kind, declared, text))
-                });
+                // Whether a type has equality at all is no less a question for an empty list.
+                let plain = !matches!(kind, Kind::Row | Kind::Opaque)
+                    && list.is_some_and(|list| {
+                        !list.nested
+                            && list.elements.iter().flatten().all(|text| is_plain(kind, declared, text))
+                    });
                 if plain { as_it_is() } else { cast(Form::List) }
             }
             _ if is_plain(kind, declared, &condition.operand) => as_it_is(),
@@ -349,8 +352,7 @@ impl Checked {
             }
             conditions.push(CompiledCondition {
                 column: checked.column,
-                // `neq` is `eq`, negated: NULL satisfies neither.
-                negated: checked.negated != (checked.operator == Operator::Neq),
+                negated: checked.negated,
                 operator: checked.operator,
                 test,
                 operand: operand.into(),
@@ -367,6 +369,7 @@ impl CheckedCondition {
         let key = || self.kind.key(operand).map(Key::into_owned);
         match self.operator {
             Operator::Is => match operand {
+                "null" if self.kind == Kind::Row => Test::NullRow,
                 "null" => Test::Null,
                 "true" => Test::Boolean(Some(true)),
                 "false" => Test::Boolean(Some(false)),
@@ -489,6 +492,8 @@ struct CompiledCondition {
 #[derive(Clone)]
 enum Test {
     Null,
+    /// `is null` of a composite, which may hold for a value, and so may neither it nor its contrary.
+    NullRow,
     /// `is true`, `is false`, or `is unknown` for `None`.
     Boolean(Option<bool>),
     Equal(Kind, Key<'static>),
@@ -540,8 +545,9 @@ impl Predicate {
 
     /// The predicate as an SQL condition that is true where it matches, and false elsewhere; never NULL.
     ///
-    /// `column` gives the SQL of a column's value in its text form, NULL for NULL. All columns must be present:
-    /// a row image that lacks one needs no question. Parsed with any `search_path`, it means the same.
+    /// `column` gives the SQL of a column's value in its text form, under the default collation and NULL for
+    /// NULL: a parameter, or a column of such. All must be present, as a row image that lacks one needs no
+    /// question. Parsed with any `search_path`, it means the same.
     pub fn sql(&self, column: &dyn Fn(usize) -> String, types: &Types) -> String {
         let conditions: Vec<_> = self
             .conditions
@@ -578,15 +584,18 @@ impl CompiledCondition {
         match truth {
             Truth::Ask => Verdict::Ask,
             Truth::Null => Verdict::Differs,
-            truth if (truth == Truth::True) == self.negated => Verdict::Differs,
-            _ => Verdict::Matches,
+            // `neq` is `eq`, negated: NULL satisfies neither.
+            truth => {
+                let negated = self.negated != (self.operator == Operator::Neq);
+                if (truth == Truth::True) == negated { Verdict::Differs } else { Verdict::Matches }
+            }
         }
     }
 
     /// Whether it holds for NULL, on which all comparisons but two are strict.
     fn test_null(&self) -> Truth {
         match (&self.test, self.operator) {
-            (Test::Null | Test::Boolean(None), _) | (_, Operator::IsDistinct) => Truth::True,
+            (Test::Null | Test::NullRow | Test::Boolean(None), _) | (_, Operator::IsDistinct) => Truth::True,
             (Test::Boolean(Some(_)), _) => Truth::False,
             // Nothing is in an empty list, not even possibly.
             (Test::List { keys, has_null: false, .. }, _) if keys.is_empty() => Truth::False,
@@ -611,15 +620,17 @@ impl CompiledCondition {
         let symbol = symbol(self.operator, base);
         let operand = quote_text(&self.operand);
         let comparison = match self.operator {
-            Operator::Is => format!(
-                "{value} is {}",
-                match &self.test {
+            // `is not null` is more than the negation of `is null`, where there are composites.
+            Operator::Is => {
+                let not = if self.negated { "not " } else { "" };
+                let keyword = match &self.test {
                     Test::Boolean(Some(true)) => "true",
                     Test::Boolean(Some(false)) => "false",
                     Test::Boolean(None) => "unknown",
                     _ => "null",
-                }
-            ),
+                };
+                return Some(format!("({value} is {not}{keyword})"));
+            }
             Operator::In => format!("{value} {symbol} any ({operand}::{})", list_name(base)),
             Operator::Like if is_builtin(base, &["bytea"]) => {
                 format!("{value} {symbol} {operand}::{}", name(base))
@@ -669,7 +680,7 @@ impl Test {
                 }
             }
             Self::Like(pattern) => pattern.matches(text).map_or(Truth::Ask, Truth::from),
-            Self::Ask => Truth::Ask,
+            Self::NullRow | Self::Ask => Truth::Ask,
         }
     }
 }
@@ -725,7 +736,9 @@ fn is_builtin(base: &Type, names: &[&str]) -> bool {
 fn symbol(operator: Operator, base: &Type) -> String {
     let schema = if base.kind == TypeKind::Base { &*base.schema } else { "pg_catalog" };
     let symbol = match operator {
-        Operator::Eq | Operator::Neq | Operator::In | Operator::Is | Operator::IsDistinct => "=",
+        Operator::Eq | Operator::In | Operator::Is | Operator::IsDistinct => "=",
+        // Not the negation of `=`: a point has the one and not the other.
+        Operator::Neq => "<>",
         Operator::Lt => "<",
         Operator::Lte => "<=",
         Operator::Gt => ">",
@@ -888,7 +901,7 @@ mod tests {
         casts("int4=eq.abc", &[&value(r#""pg_catalog"."int4""#, r#"operator("pg_catalog".=)"#)]);
         casts("mood=lte.angry", &[&value(r#""rec"."mood""#, r#"operator("pg_catalog".<=)"#)]);
         casts("short=eq.x", &[&value(r#""rec"."short""#, r#"operator("pg_catalog".=)"#)]);
-        casts("citext=neq.x", &[&value(r#""extensions"."citext""#, r#"operator("extensions".=)"#)]);
+        casts("citext=neq.x", &[&value(r#""extensions"."citext""#, r#"operator("extensions".<>)"#)]);
         casts(
             "int4=in.(1,x),int4=not.in.({1,2},{3,4})",
             &[r#"select pg_catalog.format('%s', x), null::"pg_catalog"."int4" operator("pg_catalog".=) any (x) from (select $1::text::"pg_catalog"."int4"[] as x) as v"#;
@@ -1026,11 +1039,11 @@ mod tests {
         );
         sql(
             "text=not.ilike.it's,bool=is.unknown",
-            r#"(coalesce(not (r.c1::text::"pg_catalog"."text" operator("pg_catalog".~~*) 'it''s'::text), false) and coalesce((r.c2::text::"pg_catalog"."bool" is unknown), false))"#,
+            r#"(coalesce(not (r.c1::text::"pg_catalog"."text" operator("pg_catalog".~~*) 'it''s'::text), false) and (r.c2::text::"pg_catalog"."bool" is unknown))"#,
         );
         sql(
             r"short=neq.\",
-            r#"(coalesce(not (r.c7::text::"pg_catalog"."text" operator("pg_catalog".=)  E'\\'::"pg_catalog"."text"), false))"#,
+            r#"(coalesce((r.c7::text::"pg_catalog"."text" operator("pg_catalog".<>)  E'\\'::"pg_catalog"."text"), false))"#,
         );
         sql(
             "name=isdistinct.x",

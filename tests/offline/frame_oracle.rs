@@ -100,6 +100,19 @@ pub(crate) fn theirs(bytes: &[u8]) -> Vec<Seen> {
     }
 }
 
+/// Whether both say the same, but for three habits: we refuse a frame by its header alone, they once all of it
+/// is there; of two reasons to refuse we may name another; and they report a close with a forbidden code as
+/// the close they answer it with.
+pub(crate) fn agree(ours: &[Seen], theirs: &[Seen]) -> bool {
+    let [before @ .., Seen::Protocol | Seen::TooLarge] = ours else { return ours == theirs };
+    match theirs {
+        [start @ .., Seen::Protocol | Seen::TooLarge | Seen::InvalidUtf8 | Seen::Close(Some(1002))] => {
+            before == start
+        }
+        _ => before == theirs,
+    }
+}
+
 /// A frame that is well-formed more often than not.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
@@ -136,7 +149,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn both_codecs_read_the_same(
@@ -146,6 +159,6 @@ proptest! {
         bytes.truncate(bytes.len().saturating_sub(cut));
         let seen = ours(&bytes, bytes.len());
         prop_assert_eq!(&seen, &ours(&bytes, piece));
-        prop_assert_eq!(seen, theirs(&bytes));
+        prop_assert!(agree(&seen, &theirs(&bytes)), "{:?} {:?}", seen, theirs(&bytes));
     }
 }

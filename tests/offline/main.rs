@@ -1,7 +1,13 @@
 //! Tests that need nothing but this checkout.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod channel_script;
 mod connect;
 mod echo;
 mod frame_oracle;
+mod golden_frames;
+mod hub_simulation;
+mod script;
 mod shard;
 mod socket;

@@ -51,18 +51,12 @@ async fn a_slow_client_is_closed_while_a_fast_one_gets_everything_in_order() {
     let server = TestServer::start(Options::default()).await;
     let mut clients = connect(&server, 2).await;
     let (mut slow, mut fast) = (clients.remove(0), clients.remove(0));
-    let sending = async {
-        for start in 0..400 {
-            let frames = numbered(start * 10..start * 10 + 10, 1000);
-            server.shard.send(Command::ToAll(frames)).await.unwrap();
-        }
-    };
-    let reading = async {
-        for expected in 0..4000 {
+    for start in (0..4000).step_by(10) {
+        server.shard.send(Command::ToAll(numbered(start..start + 10, 1000))).await.unwrap();
+        for expected in start..start + 10 {
             assert_eq!(next_number(&mut fast).await, expected);
         }
-    };
-    tokio::join!(sending, reading);
+    }
     assert_eq!(server.metrics().closed(CloseReason::SlowConsumer), 1);
     let (received, code, reason) = read_to_close(&mut slow).await;
     assert!((10..3000).contains(&received), "{received}");
@@ -111,6 +105,7 @@ async fn all_backlogs_together_are_bounded() {
     server.until("some are closed", |server| server.metrics().closed(CloseReason::Overload) >= 3).await;
     let mut served = 0;
     for client in &mut clients {
+        // Those in the middle of the frame are cut off; there is no way to say why.
         if let Some(Ok(Message::Text(_))) = client.next().await {
             assert_echo(client, "still here").await;
             served += 1;

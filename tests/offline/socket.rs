@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::echo::{Options, TestServer, assert_echo, next, next_close, valid_token};
 
@@ -108,10 +108,13 @@ async fn large_messages_come_back_whole() {
 async fn fragments_are_joined_and_pings_between_them_answered() {
     let server = TestServer::start(Options::default()).await;
     let mut client = server.connect().await;
-    let frame = |payload: &'static str, opcode, last| Message::Frame(Frame::message(payload, opcode, last));
-    client.send(frame("one ", OpCode::Data(Data::Text), false)).await.unwrap();
-    client.send(frame("?", OpCode::Control(Control::Ping), true)).await.unwrap();
-    client.send(frame("two", OpCode::Data(Data::Continue), true)).await.unwrap();
+    for frame in [
+        Frame::message("one ", OpCode::Data(Data::Text), false),
+        Frame::ping("?"),
+        Frame::message("two", OpCode::Data(Data::Continue), true),
+    ] {
+        client.send(Message::Frame(frame)).await.unwrap();
+    }
     assert_eq!(next(&mut client).await, Message::Pong("?".into()));
     assert_eq!(next(&mut client).await, Message::text("one two"));
     server.stop().await;

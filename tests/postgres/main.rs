@@ -8,5 +8,6 @@ mod support;
 mod cluster;
 mod connect;
 mod dev;
+mod filter_oracle;
 mod migrate;
 mod value_oracle;

@@ -1,0 +1,302 @@
+//! One shard: its sockets, their channels and rooms, and everything that happens to them.
+//!
+//! In: sockets that open, speak and close, commands of other threads, and the time. Out: frames.
+
+mod join;
+mod presence;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use tokio::sync::mpsc;
+
+use super::limit::Rate;
+use super::link::FeedLink;
+use super::peers::{Directory, Peers};
+use super::presence::{Homes, Unsent};
+use super::rooms::{RoomId, Rooms};
+use super::session::{Connections, Entry, Session};
+use super::{ChannelRef, Config, ConnectionId, FeedCommand, FeedEvent, Outbox, RoomBroadcast, ShardCommand};
+use crate::channel::{Broadcast, Effect, MessageRef, Reply, Token};
+use crate::policy::Claims;
+use crate::protocol::{Dialect, Extension, Incoming, Message, SOCKET_TOPIC, code};
+
+/// Reads the wall clock: seconds since the Unix epoch. Only the expiry of tokens depends on it.
+///
+/// It is asked rather than worked out from an [`Instant`], which stands still while a machine sleeps: tokens
+/// would then live too long.
+pub type Clock = Box<dyn Fn() -> i64 + Send>;
+
+/// Checks tokens.
+pub trait TokenVerifier: Send + Sync {
+    /// The body of a token that is valid at `now_unix`, in seconds since the epoch.
+    fn verify(&self, token: &str, now_unix: i64) -> Result<Arc<Claims>, TokenRefusal>;
+}
+
+/// Why a token is not valid, in the words of either place where a client reads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRefusal {
+    /// For a refused join: `Code: text`.
+    pub join_reason: String,
+    /// For a `system` message.
+    pub system_message: String,
+}
+
+/// What joins a shard to the rest of the server.
+pub struct Links {
+    /// Checks tokens.
+    pub verifier: Arc<dyn TokenVerifier>,
+    /// Tells the time to tokens.
+    pub clock: Clock,
+    /// The queue of the feed of database changes.
+    pub feed: mpsc::Sender<FeedCommand>,
+    /// The queues of the other shards.
+    pub peers: Box<dyn Peers>,
+}
+
+/// What a shard counts about itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Client messages that could not be decoded.
+    pub malformed_messages: u64,
+    /// Joins granted.
+    pub joins: u64,
+    /// Joins refused.
+    pub refused_joins: u64,
+    /// Broadcasts accepted from clients.
+    pub broadcasts: u64,
+    /// Broadcasts that a peer did not get because its queue was full.
+    pub dropped_broadcasts: u64,
+    /// Presence messages to peers that had to wait because a queue was full.
+    pub delayed_presence: u64,
+}
+
+/// One thread's sockets and channels.
+pub struct Shard {
+    me: u16,
+    config: Config,
+    directory: Arc<Directory>,
+    links: Links,
+    feed: FeedLink,
+    connections: Connections,
+    rooms: Rooms,
+    homes: Homes,
+    unsent: Unsent,
+    /// By the second in which the token runs out.
+    expiries: BTreeSet<(i64, ConnectionId, u32)>,
+    /// Oldest first; the delay is the same for all.
+    refusals: VecDeque<HeldRefusal>,
+    joins_per_socket: Rate,
+    joins_per_server: Rate,
+    presence_keys: u64,
+    draining: bool,
+    counters: Counters,
+}
+
+/// The answer to a refused join, held back.
+struct HeldRefusal {
+    due: Instant,
+    connection: ConnectionId,
+    frames: Frames,
+}
+
+type Frames = SmallVec<[Bytes; 2]>;
+
+impl Shard {
+    /// A shard without sockets. `me` is its number in the directory, from 0.
+    pub fn new(me: u16, config: Config, directory: Arc<Directory>, links: Links) -> Self {
+        Self {
+            me,
+            feed: FeedLink::new(links.feed.clone(), config.feed_pending_max),
+            connections: Connections::default(),
+            rooms: Rooms::new(me, Arc::clone(&directory)),
+            homes: Homes::new(me, &directory),
+            unsent: Unsent::default(),
+            expiries: BTreeSet::new(),
+            refusals: VecDeque::new(),
+            joins_per_socket: Rate::new(config.joins_per_socket),
+            joins_per_server: Rate::new(config.joins_per_server),
+            presence_keys: 0,
+            draining: false,
+            counters: Counters::default(),
+            config,
+            directory,
+            links,
+        }
+    }
+
+    /// What it has counted so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// A socket has opened.
+    pub fn opened(&mut self, connection: ConnectionId, session: Session) {
+        self.connections.open(connection, session);
+    }
+
+    /// A client speaks. A message that cannot be decoded is counted and dropped.
+    pub fn message(&mut self, out: &mut dyn Outbox, id: ConnectionId, message: Message<'_>, now: Instant) {
+        let Some(connection) = self.connections.get(id) else { return };
+        let dialect = connection.session.dialect;
+        let Ok(incoming) = dialect.decode(message, self.config.json_depth_max) else {
+            self.counters.malformed_messages += 1;
+            return;
+        };
+        match &*incoming.event {
+            "heartbeat" if incoming.topic == SOCKET_TOPIC => {
+                out.send(id, dialect.reply(SOCKET_TOPIC, &MessageRef::NULL, &incoming.reference, &Reply::Ok));
+            }
+            "phx_join" => self.join(out, id, dialect, &incoming, now),
+            "phx_leave" => self.leave(out, id, dialect, &incoming),
+            _ => self.event(out, id, dialect, incoming, now),
+        }
+    }
+
+    /// A socket is gone; its channels go with it.
+    pub fn closed(&mut self, out: &mut dyn Outbox, id: ConnectionId) {
+        let Some(connection) = self.connections.close(id) else { return };
+        for entry in connection.into_channels() {
+            self.retire(out, id, &entry);
+        }
+    }
+
+    /// Another thread speaks.
+    pub fn command(&mut self, out: &mut dyn Outbox, command: ShardCommand, _now: Instant) {
+        match command {
+            ShardCommand::Feed(event) => self.feed_event(out, event),
+            ShardCommand::Broadcast(broadcast) => {
+                if let Some(room) = self.rooms.find(&broadcast.room) {
+                    self.rooms.broadcast(out, room, &broadcast.message, None);
+                }
+            }
+            ShardCommand::Presence(update) => self.apply_presence(out, &update),
+            ShardCommand::PresenceNews(news) => self.presence_news(out, &news),
+            ShardCommand::Drain => self.drain(out),
+        }
+    }
+
+    /// Time has passed: answers held refusals, retries full queues, closes channels whose tokens ran out.
+    ///
+    /// Call it several times a second, also while there are no connections: other shards may wait for presence
+    /// that did not fit into their queues.
+    pub fn tick(&mut self, out: &mut dyn Outbox, now: Instant) {
+        while self.refusals.front().is_some_and(|held| held.due <= now) {
+            if let Some(held) = self.refusals.pop_front() {
+                self.send_all(out, held.connection, held.frames);
+            }
+        }
+        self.feed.flush();
+        self.flush_presence(out);
+        self.expire(out);
+    }
+
+    fn send_all(&self, out: &mut dyn Outbox, id: ConnectionId, frames: Frames) {
+        if self.connections.get(id).is_some() {
+            frames.into_iter().for_each(|frame| out.send(id, frame));
+        }
+    }
+
+    fn channel_ref(&self, connection: ConnectionId, join: u32) -> ChannelRef {
+        ChannelRef { shard: self.me, connection, join }
+    }
+
+    /// Events of joined channels.
+    fn event(
+        &mut self,
+        out: &mut dyn Outbox,
+        id: ConnectionId,
+        dialect: Dialect,
+        incoming: Incoming<'_>,
+        now: Instant,
+    ) {
+        let Some(entry) = self.connections.get_mut(id).and_then(|open| open.by_topic(&incoming.topic)) else {
+            return unmatched(out, id, dialect, &incoming);
+        };
+        let is_overloaded = incoming.event == "presence"
+            && self.unsent.len() >= self.config.presence_unsent_max
+            && self.directory.home(self.rooms.name(entry.room)) != self.me;
+        let effect = if is_overloaded {
+            Effect::Reply(Reply::Error)
+        } else {
+            entry.channel.receive(&incoming.event, incoming.payload, now, &self.config.channel)
+        };
+        let (join, room) = (entry.join, entry.room);
+        let reply = |entry: &Entry, reply: &Reply| {
+            dialect.reply(&incoming.topic, entry.channel.push_ref(), &incoming.reference, reply)
+        };
+        match effect {
+            Effect::Ignore => {}
+            Effect::Reply(answer) => out.send(id, reply(entry, &answer)),
+            Effect::Broadcast { message, to_self, acknowledge } => {
+                let acknowledgement = acknowledge.then(|| reply(entry, &Reply::Ok));
+                self.counters.broadcasts += 1;
+                self.rooms.broadcast(out, room, &message, (!to_self).then_some((id, join)));
+                self.spread(room, message);
+                if let Some(frame) = acknowledgement {
+                    out.send(id, frame);
+                }
+            }
+            Effect::Presence => {
+                out.send(id, reply(entry, &Reply::Ok));
+                self.present(out, id, join, false);
+            }
+            Effect::Verify(Token(token)) => self.refresh(out, id, join, token),
+            Effect::Close(closing) => self.close(out, id, join, &closing),
+        }
+    }
+
+    /// Hands a broadcast to the other shards that may have members.
+    ///
+    /// Broadcasts are delivered at most once: a shard whose queue is full misses this one, and it is counted.
+    fn spread(&mut self, room: RoomId, message: Broadcast<'_>) {
+        let name = self.rooms.name(room);
+        if !self.directory.is_elsewhere(name, self.me) {
+            return;
+        }
+        let broadcast = Arc::new(RoomBroadcast { room: name.clone(), message: message.into_owned() });
+        for shard in self.directory.shards_with(&broadcast.room).filter(|shard| *shard != self.me) {
+            let command = ShardCommand::Broadcast(Arc::clone(&broadcast));
+            if self.links.peers.try_send(shard, command).is_err() {
+                self.counters.dropped_broadcasts += 1;
+            }
+        }
+    }
+}
+
+/// The feed of database changes.
+impl Shard {
+    fn feed_event(&mut self, out: &mut dyn Outbox, event: FeedEvent) {
+        match event {
+            FeedEvent::Changes(deliveries) => {
+                for delivery in &deliveries {
+                    for channel in delivery.channels.iter() {
+                        if self.connections.channel(*channel).is_some() {
+                            out.send(channel.connection, delivery.frame.clone());
+                        }
+                    }
+                }
+            }
+            FeedEvent::System { channel, ok, message } => {
+                let Some((connection, entry)) = self.connections.channel(channel) else { return };
+                let (topic, push_ref) = (entry.channel.topic(), entry.channel.push_ref());
+                let extension = Extension::PostgresChanges;
+                let dialect = connection.session.dialect;
+                let frame = dialect.system(topic.as_str(), topic.sub(), push_ref, extension, ok, &message);
+                out.send(channel.connection, frame);
+            }
+        }
+    }
+}
+
+fn unmatched(out: &mut dyn Outbox, id: ConnectionId, dialect: Dialect, incoming: &Incoming<'_>) {
+    let reply = Reply::Refused(code::UNMATCHED_TOPIC.into());
+    out.send(id, dialect.reply(&incoming.topic, &MessageRef::NULL, &incoming.reference, &reply));
+}
+
+fn closed_frame(dialect: Dialect, entry: &Entry) -> Bytes {
+    dialect.closed(entry.channel.topic().as_str(), entry.channel.join_ref())
+}

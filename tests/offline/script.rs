@@ -1,0 +1,294 @@
+//! A whole server without sockets: shards, their queues, a feed and clients, moved step by step by a test.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rowcast::hub::{
+    Clock, Config, ConnectionId, Directory, FeedCommand, Links, Outbox, Session, Shard, ShardCommand,
+    TokenRefusal, TokenVerifier,
+};
+use rowcast::policy::Claims;
+use rowcast::protocol::{Dialect, Message};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+/// The wall clock when a script begins.
+pub(crate) const START_UNIX: i64 = 1_800_000_000;
+
+/// What a client got.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Received {
+    Text(Value),
+    Binary(Vec<u8>),
+    Closed(u16),
+}
+
+/// One client's end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Client {
+    pub(crate) shard: u16,
+    pub(crate) id: ConnectionId,
+    pub(crate) dialect: Dialect2,
+}
+
+/// [`Dialect`] with an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Dialect2 {
+    V1,
+    V2,
+}
+
+#[derive(Default)]
+struct Recorder(HashMap<ConnectionId, Vec<Received>>);
+
+impl Outbox for Recorder {
+    fn send(&mut self, connection: ConnectionId, frame: Bytes) {
+        self.0.entry(connection).or_default().push(decode(&frame));
+    }
+
+    fn close(&mut self, connection: ConnectionId, code: u16, _reason: &str) {
+        self.0.entry(connection).or_default().push(Received::Closed(code));
+    }
+}
+
+fn decode(frame: &[u8]) -> Received {
+    let (start, length) = match frame[1] {
+        127 => (10, u64::from_be_bytes(frame[2..10].try_into().unwrap())),
+        126 => (4, u64::from(u16::from_be_bytes([frame[2], frame[3]]))),
+        length => (2, u64::from(length)),
+    };
+    let payload = &frame[start..];
+    assert_eq!(u64::try_from(payload.len()).unwrap(), length, "one whole unmasked frame");
+    match frame[0] {
+        0x81 => Received::Text(serde_json::from_slice(payload).unwrap()),
+        0x82 => Received::Binary(payload.to_vec()),
+        first => panic!("a frame that starts with {first:#x}"),
+    }
+}
+
+/// Knows tokens by name: `<token:NAME>`.
+struct Tokens;
+
+impl TokenVerifier for Tokens {
+    fn verify(&self, token: &str, now_unix: i64) -> Result<Arc<Claims>, TokenRefusal> {
+        let refused = |code: &str, join: &str, system: &str| {
+            Err(TokenRefusal { join_reason: format!("{code}: {join}"), system_message: system.to_owned() })
+        };
+        let name = token.strip_prefix("<token:").and_then(|name| name.strip_suffix('>'));
+        let (role, expires_at) = match name {
+            Some("anon") => ("anon", START_UNIX + 1_000_000),
+            Some("a" | "b") => ("authenticated", START_UNIX + 1_000_000),
+            Some("service") => ("service_role", START_UNIX + 1_000_000),
+            // The recording joins with it at second 28.
+            Some("short") => ("anon", START_UNIX + 32),
+            Some("expired") => ("anon", START_UNIX - 1_000),
+            Some("wrong") => {
+                let words = "Failed to validate JWT signature";
+                return refused("JwtSignatureError", words, words);
+            }
+            Some("norole" | "noexp") => {
+                let words = "Fields `role` and `exp` are required in JWT";
+                return refused("InvalidJWTToken", words, words);
+            }
+            _ => {
+                let words = "The token provided is not a valid JWT";
+                return refused("MalformedJWT", words, words);
+            }
+        };
+        if expires_at <= now_unix {
+            let words = format!("Token has expired {} seconds ago", now_unix - expires_at);
+            return refused("InvalidJWTToken", &words, &words);
+        }
+        let json = json!({"role": role, "token": token}).to_string().into();
+        Ok(Arc::new(Claims { role: role.into(), json, expires_at }))
+    }
+}
+
+/// A server of some shards.
+pub(crate) struct Server {
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) feed: mpsc::Receiver<FeedCommand>,
+    inboxes: Vec<mpsc::Receiver<ShardCommand>>,
+    recorders: Vec<Recorder>,
+    generations: u32,
+    start: Instant,
+    now: Instant,
+    unix: Arc<AtomicI64>,
+}
+
+impl Server {
+    pub(crate) fn start(shard_count: u16) -> Self {
+        Self::with(shard_count, Config::default(), 1_024, 1_024)
+    }
+
+    /// A server with these settings and sizes of the queues between shards and to the feed.
+    pub(crate) fn with(shard_count: u16, config: Config, mailbox: usize, feed: usize) -> Self {
+        let start = Instant::now();
+        let directory = Directory::new(shard_count, [7, 11], start);
+        let unix = Arc::new(AtomicI64::new(START_UNIX));
+        let (senders, inboxes): (Vec<_>, Vec<_>) = (0..shard_count).map(|_| mpsc::channel(mailbox)).unzip();
+        let (feed_sender, feed) = mpsc::channel(feed);
+        let shard = |me| {
+            let unix = Arc::clone(&unix);
+            let clock: Clock = Box::new(move || unix.load(Ordering::Relaxed));
+            let links = Links {
+                verifier: Arc::new(Tokens),
+                clock,
+                feed: feed_sender.clone(),
+                peers: Box::new(senders.clone()),
+            };
+            Shard::new(me, config.clone(), Arc::clone(&directory), links)
+        };
+        Self {
+            shards: (0..shard_count).map(shard).collect(),
+            recorders: (0..shard_count).map(|_| Recorder::default()).collect(),
+            feed,
+            inboxes,
+            generations: 0,
+            start,
+            now: start,
+            unix,
+        }
+    }
+
+    /// Opens a socket on a shard. Slots are used again; generations are not.
+    pub(crate) fn connect(&mut self, shard: u16, slot: u32, dialect: Dialect) -> Client {
+        self.generations += 1;
+        let id = ConnectionId { slot, generation: self.generations };
+        let token: Arc<str> = "<token:anon>".into();
+        let claims = Tokens.verify(&token, START_UNIX).unwrap();
+        self.shards[usize::from(shard)].opened(id, Session { dialect, claims, token, headers: Vec::new() });
+        let dialect = if dialect == Dialect::V1 { Dialect2::V1 } else { Dialect2::V2 };
+        Client { shard, id, dialect }
+    }
+
+    /// The socket goes away, for whatever reason.
+    pub(crate) fn disconnect(&mut self, client: Client) {
+        let shard = usize::from(client.shard);
+        self.shards[shard].closed(&mut self.recorders[shard], client.id);
+    }
+
+    /// Sends text as it is, and lets nothing else happen.
+    pub(crate) fn say(&mut self, client: Client, text: &str) {
+        let shard = usize::from(client.shard);
+        self.shards[shard].message(&mut self.recorders[shard], client.id, Message::Text(text), self.now);
+    }
+
+    /// Sends bytes as they are, and lets nothing else happen.
+    pub(crate) fn say_bytes(&mut self, client: Client, bytes: &[u8]) {
+        let shard = usize::from(client.shard);
+        self.shards[shard].message(&mut self.recorders[shard], client.id, Message::Binary(bytes), self.now);
+    }
+
+    /// Sends a message in the client's dialect and lets the shards talk it over.
+    pub(crate) fn push(
+        &mut self,
+        client: Client,
+        join_ref: &str,
+        reference: &str,
+        topic: &str,
+        event: &str,
+        payload: Value,
+    ) {
+        let text = match client.dialect {
+            Dialect2::V1 => json!({"topic": topic, "event": event, "payload": payload, "ref": reference,
+                "join_ref": join_ref}),
+            Dialect2::V2 => json!([join_ref, reference, topic, event, payload]),
+        };
+        self.say(client, &text.to_string());
+        self.settle();
+    }
+
+    /// Joins `realtime:` + `name` with a config and forgets the answer.
+    pub(crate) fn join(&mut self, client: Client, join_ref: &str, name: &str, config: Value) {
+        self.push(
+            client,
+            join_ref,
+            join_ref,
+            &format!("realtime:{name}"),
+            "phx_join",
+            json!({"config": config}),
+        );
+        let answer = self.received(client);
+        let text = serde_json::to_string(&answer.iter().map(shape).collect::<Vec<_>>()).unwrap();
+        assert!(text.contains("phx_reply") && !text.contains("error"), "{text}");
+    }
+
+    /// Gives a shard a command.
+    pub(crate) fn command(&mut self, shard: u16, command: ShardCommand) {
+        let shard = usize::from(shard);
+        self.shards[shard].command(&mut self.recorders[shard], command, self.now);
+    }
+
+    /// Lets one shard read one command of another's. Answers whether there was one.
+    pub(crate) fn deliver_one(&mut self, shard: u16) -> bool {
+        let command = self.inboxes[usize::from(shard)].try_recv();
+        command.is_ok_and(|command| {
+            self.command(shard, command);
+            true
+        })
+    }
+
+    /// Lets the shards talk until they have nothing to say.
+    pub(crate) fn settle(&mut self) {
+        let count = u16::try_from(self.shards.len()).unwrap();
+        while (0..count).any(|shard| self.deliver_one(shard)) {}
+    }
+
+    /// Lets time pass until some milliseconds after the start.
+    pub(crate) fn advance_to(&mut self, millis: u64) {
+        let end = self.start + Duration::from_millis(millis);
+        while self.now < end {
+            self.now = end.min(self.now + Duration::from_millis(50));
+            let seconds = i64::try_from((self.now - self.start).as_secs()).unwrap();
+            self.unix.store(START_UNIX + seconds, Ordering::Relaxed);
+            self.tick();
+        }
+    }
+
+    /// Lets every shard look at the time.
+    pub(crate) fn tick(&mut self) {
+        for (shard, recorder) in self.shards.iter_mut().zip(&mut self.recorders) {
+            shard.tick(recorder, self.now);
+        }
+        self.settle();
+    }
+
+    /// Takes what a client has got since the last time.
+    pub(crate) fn received(&mut self, client: Client) -> Vec<Received> {
+        self.recorders[usize::from(client.shard)].0.remove(&client.id).unwrap_or_default()
+    }
+
+    /// Takes what a client has got, each as `[join_ref, ref, topic, event, payload]`; version 1 has no join_ref.
+    pub(crate) fn frames(&mut self, client: Client) -> Vec<Value> {
+        self.received(client).iter().map(shape).collect()
+    }
+
+    /// Whoever has got something and has not been asked for it.
+    pub(crate) fn unread(&self) -> Vec<(u16, ConnectionId)> {
+        let mut unread = Vec::new();
+        for (shard, recorder) in self.recorders.iter().enumerate() {
+            unread.extend(recorder.0.keys().map(|id| (u16::try_from(shard).unwrap(), *id)));
+        }
+        unread
+    }
+}
+
+/// A received frame in one shape for both dialects.
+pub(crate) fn shape(received: &Received) -> Value {
+    match received {
+        Received::Text(Value::Object(object)) => {
+            assert_eq!(object.len(), 4, "version 1 frames have exactly four keys");
+            json!([null, object["ref"], object["topic"], object["event"], object["payload"]])
+        }
+        Received::Text(array) => {
+            assert_eq!(array.as_array().map(Vec::len), Some(5), "version 2 frames have five elements");
+            array.clone()
+        }
+        Received::Binary(bytes) => json!({ "binary": bytes }),
+        Received::Closed(code) => json!({ "closed": code }),
+    }
+}
