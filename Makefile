@@ -1,7 +1,7 @@
 # What a newcomer and a build machine run. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build install-postgres check test bench fuzz require-cargo require-node require-python
+.PHONY: help run build install-postgres clients check test bench fuzz require-cargo require-node require-python
 
 MAJORS ?= 15 18
 FUZZ_SECONDS ?= 60
@@ -24,23 +24,29 @@ check: require-cargo ## Format, lints and documentation, with warnings as errors
 	cargo clippy --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 
-test: require-cargo require-node require-python $(MAJORS:%=test-postgres-%) ## All tests; needs Node 20 and python3
+test: require-cargo require-node require-python install-postgres $(MAJORS:%=test-postgres-%) clients ## All tests; needs Node 20 and python3
 	ROWCAST_TEST_MAJORS=$$(echo $(MAJORS) | tr ' ' ,) cargo test --all-features --locked --no-fail-fast
 
 bench: require-cargo ## Measure
 	cargo bench --locked
 
-fuzz: require-cargo ## Fuzz each parser for FUZZ_SECONDS (60); needs nightly Rust and cargo-fuzz
+fuzz: require-cargo ## Fuzz each parser for FUZZ_SECONDS (60); needs cargo-fuzz
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "make: install cargo-fuzz: cargo install cargo-fuzz" >&2; exit 1; }
-	@targets=$$(cargo +nightly fuzz list --fuzz-dir tests/fuzz) && for target in $$targets; do \
-		cargo +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	@targets=$$(cargo fuzz list --fuzz-dir tests/fuzz) && for target in $$targets; do \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
+
+clients: require-node require-python
+	@sh tests/tools/fetch-clients.sh
 
 postgres-%:
 	@sh tests/tools/fetch-postgres.sh $*
 
 # The system's own, where it is that version.
-test-postgres-%:
+test-clients: require-node require-python
+	@sh tests/tools/fetch-clients.sh
+
+postgres-%:
 	@test -x /usr/lib/postgresql/$*/bin/initdb || sh tests/tools/fetch-postgres.sh $*
 
 require-cargo:

@@ -3,6 +3,9 @@
 //! Threads: one for each shard of sockets, one for the feed of database changes, and the caller's runtime for
 //! HTTP. What they share is listed here and nowhere else: the queues, the room directory, the verifier and the
 //! state of health.
+//!
+//! The feed is not restarted if it ends by itself: subscribers would be missing changes and not know. The server
+//! says so, closes every socket in order and ends with an error; whoever started it starts it again.
 
 use std::future::Future;
 use std::io;
@@ -12,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::auth::{self, Verifier};
 use crate::channel;
@@ -23,6 +26,7 @@ use crate::hub::{
     TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
+use crate::protocol::code::{CLOSE_RESTART, CloseCode};
 use crate::rest::{self, HttpConfig};
 use crate::socket::shard::Refused;
 use crate::socket::{self, Gate, GateConfig, ShardConfig, ShardHandle};
@@ -42,8 +46,8 @@ const OWN_PUBLICATION: &str = "rowcast";
 /// How long sockets get to take their close frames at shutdown.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 
-/// What clients read in the close frame at shutdown. The code makes them connect again.
-const DRAIN_CODE: u16 = 1012;
+/// How long the feed gets to hand over and acknowledge what it has read. It may wait for a Postgres that is gone.
+const FEED_END_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +69,9 @@ pub enum Error {
     /// The system gives no more threads.
     #[error("could not start a thread")]
     Thread(#[source] io::Error),
+    /// The feed of database changes has panicked: a bug. The panic's message is in the log.
+    #[error("the feed of database changes ended by itself")]
+    FeedEnded,
 }
 
 /// Serves until `shutdown` resolves; calls `ready` with the bound address once clients may connect.
@@ -87,7 +94,8 @@ pub async fn run(
     let feed_config = feed_config(&settings)?;
     let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);
     let (shards, shard_threads) = start_shards(&settings, &verifier, feed_commands)?;
-    let feed_thread = start_feed(feed_config, &shards, commands, health.clone())?;
+    let sinks = shards.iter().cloned().map(ShardSink).collect();
+    let mut feed = FeedThread::start(feed_config, sinks, commands, health.clone())?;
 
     let gate_config = GateConfig {
         connections_max: settings.socket.connections_max,
@@ -95,37 +103,113 @@ pub async fn run(
         ..GateConfig::default()
     };
     let gate = Gate::new(gate_config, verifier, shards.clone());
-    let router = rest::router(gate.clone(), health);
+    let router = rest::router(gate.clone(), health.clone());
     ready(address);
-    rest::serve(listener, router, HttpConfig::default(), shutdown).await;
+    let ended = serve_until(listener, router, shutdown, &mut feed, &health).await;
 
     gate.shut();
     // A stream between its upgrade and its shard is waited for, but not for ever.
     let _ = tokio::time::timeout(DRAIN_WITHIN, gate.handed_over()).await;
+    // First, so that nothing is acknowledged that no socket can take any more.
+    feed.end().await;
     for shard in &shards {
         // A shard that has ended has no sockets left.
         let _ = shard.send(ShardCommand::Drain).await;
     }
-    let drains = shards.iter().map(|shard| shard.drain(DRAIN_CODE, "server is shutting down", DRAIN_WITHIN));
+    let CloseCode { code, reason, .. } = CLOSE_RESTART;
+    let drains = shards.iter().map(|shard| shard.drain(code, reason, DRAIN_WITHIN));
     let cut_off: u64 = futures_util::future::join_all(drains).await.into_iter().sum();
     if cut_off > 0 {
         tracing::info!(cut_off, "sockets did not close in time");
     }
     drop((gate, shards));
-    // With the shards go the feed's commands, and with them the feed.
-    join(shard_threads.into_iter().chain([feed_thread])).await;
-    Ok(())
+    join(shard_threads).await;
+    ended
 }
 
-/// Waits for threads without holding up the runtime. A thread that panicked has said so already.
-async fn join(threads: impl Iterator<Item = JoinHandle<()>>) {
-    let threads: Vec<_> = threads.collect();
-    let joined = tokio::task::spawn_blocking(move || {
-        for thread in threads {
-            let _ = thread.join();
+/// Serves HTTP until `shutdown` resolves, or the feed ends by itself, which is an error.
+async fn serve_until(
+    listener: TcpListener,
+    router: axum::Router,
+    shutdown: impl Future<Output = ()>,
+    feed: &mut FeedThread,
+    health: &Health,
+) -> Result<(), Error> {
+    let mut result = Ok(());
+    let stopped = async {
+        tokio::select! {
+            () = shutdown => {}
+            () = feed.ended() => {
+                health.set_down(FEED_ENDED);
+                tracing::error!("{FEED_ENDED}: this is a bug");
+                result = Err(Error::FeedEnded);
+            }
         }
-    });
+    };
+    rest::serve(listener, router, HttpConfig::default(), stopped).await;
+    result
+}
+
+/// What the log and `/healthcheck` say when the feed has ended.
+const FEED_ENDED: &str = "the feed of database changes has ended; the server shuts down";
+
+/// Waits for threads without holding up the runtime. A thread that panicked has said so already, and one that
+/// does not end in time ends with the process.
+async fn join(threads: Vec<JoinHandle<()>>) {
+    let joined = async {
+        while !threads.iter().all(JoinHandle::is_finished) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
     let _ = tokio::time::timeout(DRAIN_WITHIN, joined).await;
+}
+
+/// The thread of the feed.
+struct FeedThread {
+    /// Dropped to have it end.
+    stop: Option<oneshot::Sender<()>>,
+    /// Resolves when it has ended, however that came about.
+    ended: watch::Receiver<()>,
+}
+
+impl FeedThread {
+    /// One thread for reading, deciding and encoding: a change is never handed from core to core on its way.
+    fn start<S: Sink + Send + 'static>(
+        config: feed::Config,
+        sinks: Vec<S>,
+        commands: mpsc::Receiver<FeedCommand>,
+        health: Health,
+    ) -> Result<Self, Error> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (alive, ended) = watch::channel(());
+        std::thread::Builder::new()
+            .name("feed".to_owned())
+            .spawn(move || {
+                // Dropped on the way out, by a panic as well.
+                let _alive = alive;
+                let stopped = async {
+                    let _ = stopped.await;
+                };
+                runtime.block_on(feed::run_until(config, sinks, commands, health, stopped));
+            })
+            .map_err(Error::Thread)?;
+        Ok(Self { stop: Some(stop), ended })
+    }
+
+    /// Waits for its end.
+    async fn ended(&mut self) {
+        while self.ended.changed().await.is_ok() {}
+    }
+
+    /// Has it end, and waits for that, but not for ever.
+    async fn end(mut self) {
+        drop(self.stop.take());
+        if tokio::time::timeout(FEED_END_WITHIN, self.ended()).await.is_err() {
+            tracing::info!("the feed did not end in time");
+        }
+    }
 }
 
 type Shards = Vec<ShardHandle<Shard>>;
@@ -164,22 +248,6 @@ fn start_shards(
     // The list is set once, here.
     let _ = all.set(shards.clone());
     Ok((shards, threads))
-}
-
-fn start_feed(
-    config: feed::Config,
-    shards: &Shards,
-    commands: mpsc::Receiver<FeedCommand>,
-    health: Health,
-) -> Result<JoinHandle<()>, Error> {
-    // One thread for reading, deciding and encoding: a change is never handed from core to core on its way.
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
-    let shards: Vec<ShardSink> = shards.iter().cloned().map(ShardSink).collect();
-    std::thread::Builder::new()
-        .name("feed".to_owned())
-        .spawn(move || runtime.block_on(feed::run(config, shards, commands, health)))
-        .map_err(Error::Thread)
 }
 
 fn feed_config(settings: &Settings) -> Result<feed::Config, Error> {
@@ -249,5 +317,86 @@ impl TokenVerifier for Verifier {
             join_reason: error.join_reason(),
             system_message: error.system_message(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{ChannelRef, ConnectionId, Subscribe};
+    use crate::postgres::connect::Database;
+    use crate::protocol::Dialect;
+    use crate::telemetry::health::Liveness;
+
+    /// A shard with a bug.
+    struct Broken;
+
+    impl Sink for Broken {
+        async fn send(&self, _: FeedEvent) -> bool {
+            panic!("no value of any row")
+        }
+    }
+
+    /// A feed whose Postgres is not there; it still answers what it can.
+    fn feed<S: Sink + Send + 'static>(sink: S, health: &Health) -> (FeedThread, mpsc::Sender<FeedCommand>) {
+        let database = Database::parse("postgres://nobody@127.0.0.1:1/none").unwrap();
+        let connection = database.replication("rowcast", "supabase_realtime");
+        let config = feed::Config {
+            stream: StreamConfig { connection, slot: Slot::Temporary, publications: vec![] },
+            database,
+            ask_connection_count: 1,
+            ask_timeout: Duration::from_secs(1),
+            catalog_poll: Duration::from_secs(1),
+            transaction_bytes_max: 1,
+            record_bytes_max: 1,
+            waiting_max: 1,
+        };
+        let (commands, receiver) = mpsc::channel(1);
+        (FeedThread::start(config, vec![sink], receiver, health.clone()).unwrap(), commands)
+    }
+
+    /// Has the feed say something to its only shard.
+    async fn provoke(commands: &mpsc::Sender<FeedCommand>) {
+        let connection = ConnectionId { slot: 0, generation: 0 };
+        let not_an_event = serde_json::json!({ "event": "NONE" });
+        let subscribe = Subscribe {
+            channel: ChannelRef { shard: 0, connection, join: 0 },
+            topic: "realtime:room".into(),
+            dialect: Dialect::V1,
+            legacy: false,
+            claims: Arc::new(Claims { role: "anon".into(), json: "{}".into(), expires_at: 0 }),
+            bindings: vec![(1, not_an_event.as_object().unwrap().clone())],
+        };
+        commands.send(FeedCommand::Subscribe(subscribe)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_feed_that_panics_ends_the_server() {
+        let health = Health::starting();
+        let (mut feed, commands) = feed(Broken, &health);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let served = serve_until(listener, axum::Router::new(), std::future::pending(), &mut feed, &health);
+        let (served, ()) = tokio::join!(served, provoke(&commands));
+        assert!(matches!(served, Err(Error::FeedEnded)));
+        assert_eq!(health.get(), Liveness::Down(FEED_ENDED.into()));
+        // It can be ended like one that is well.
+        feed.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_feed_ends_when_it_is_told_to() {
+        struct Well;
+        impl Sink for Well {
+            async fn send(&self, _: FeedEvent) -> bool {
+                true
+            }
+        }
+        let health = Health::starting();
+        let (mut feed, commands) = feed(Well, &health);
+        provoke(&commands).await;
+        let early = tokio::time::timeout(Duration::from_millis(50), feed.ended()).await;
+        assert!(early.is_err(), "a feed without Postgres goes on trying");
+        feed.end().await;
+        assert!(commands.is_closed());
     }
 }

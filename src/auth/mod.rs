@@ -59,7 +59,7 @@ struct Key {
 /// Verifies tokens. Shared by all threads.
 ///
 /// Today it holds one HS256 secret; a key set would add keys, each with its own algorithm, and change
-/// [`Self::key`] alone.
+/// `key` alone.
 pub struct Verifier {
     secret: Key,
     cache: Cache,

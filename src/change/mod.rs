@@ -7,9 +7,9 @@
 
 pub mod align;
 pub mod assemble;
+pub mod json;
 pub mod relation;
 pub mod table;
-
 pub mod types;
 pub mod value;
 

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::wal::sql::identifier;
+
 /// An object identifier: the catalog's name for a type, relation or role.
 pub type Oid = u32;
 
@@ -21,6 +23,14 @@ pub struct Type {
     /// Whether a cast to `json` by a function exists, as `hstore` and PostGIS have; `to_jsonb` then uses that
     /// function, which only Postgres can run.
     pub json_cast: bool,
+}
+
+impl Type {
+    /// Its name in SQL, with the schema. Quoted names take no default modifier: `"pg_catalog"."bpchar"` and
+    /// `"pg_catalog"."bit"` mean any length.
+    pub fn sql_name(&self) -> String {
+        format!("{}.{}", identifier(&self.schema), identifier(&self.name))
+    }
 }
 
 /// What a type is made of.

@@ -7,7 +7,6 @@
 
 pub mod broadcast;
 pub mod join;
-pub(crate) mod json;
 pub mod presence;
 pub mod push;
 pub mod topic;

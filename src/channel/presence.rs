@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::json;
+use crate::change::json;
 
 /// The unique name of one tracked meta, by which clients add and remove it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -175,7 +175,7 @@ fn diff<C>(key: &str, joined: Option<&Meta<C>>, left: Option<&Meta<C>>) -> Strin
 }
 
 fn write_key<C>(text: &mut String, key: &str, metas: &[Meta<C>]) {
-    json::write_string(text, key);
+    json::write_string(key, text);
     text.push_str(":{\"metas\":[");
     for (index, meta) in metas.iter().enumerate() {
         if index > 0 {

@@ -26,7 +26,7 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 use crate::change::{Image, RelationId, RowChange, Types};
 use crate::policy::{Answer, Claims};
 use crate::postgres::rows;
-use crate::postgres::sql::literal;
+use crate::wal::sql::literal;
 
 /// How long a batch waits until its transactions are visible; they usually are at once. Commits that wait for a
 /// synchronous standby become visible only when it answers.
@@ -112,7 +112,7 @@ pub async fn answer(client: &Client, batch: &Batch) -> Result<Vec<Outcome>, Sess
 
 async fn ask(client: &Client, batch: &Batch) -> Result<Vec<Outcome>, SessionLost> {
     if !begin(client, batch).await? {
-        return Ok(failed_all(batch, &SqlState::T_R_SERIALIZATION_FAILURE));
+        return Ok(unanswered(batch, &SqlState::T_R_SERIALIZATION_FAILURE));
     }
     let current = current_rows(client, batch).await?;
     let plans: Vec<Plan> =
@@ -144,7 +144,8 @@ fn failed<'a>(group: &'a Group, code: &'a SqlState) -> impl Iterator<Item = Outc
     group.items.iter().map(outcome)
 }
 
-fn failed_all(batch: &Batch, code: &SqlState) -> Vec<Outcome> {
+/// The outcomes of a batch to which there will be no answers.
+pub(super) fn unanswered(batch: &Batch, code: &SqlState) -> Vec<Outcome> {
     batch.groups.iter().flat_map(|group| failed(group, code)).collect()
 }
 

@@ -1,15 +1,25 @@
 //! One asker: a session that answers batches of questions, one after another.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::wal::stream::Backoff;
 
 use super::ask::{self, Batch};
 use super::catalogs::{chain, open_session};
 use super::feed::{Config, Report};
+
+/// How long a batch may take, besides what its statements may take. Postgres has ended them all by then, so a
+/// session that still says nothing is dead or hangs.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// How often a batch is asked again after a session has said nothing. Then it counts as not to be judged, lest
+/// everybody wait for it for ever.
+const SILENT_ATTEMPTS_MAX: u32 = 3;
 
 /// Answers batches until there are no more. A session that is lost is made anew, and the batch in hand asked
 /// again.
@@ -22,6 +32,10 @@ pub(super) async fn ask_on_demand(
     let mut session: Option<Client> = None;
     while let Some(batch) = queue.recv().await {
         let mut backoff = Backoff::new();
+        let mut silent_attempts = 0;
+        // A statement that runs into its timeout ends its group; two more statements come before the groups.
+        let timeouts = u32::try_from(batch.groups.len()).unwrap_or(u32::MAX).saturating_add(2);
+        let within = ANSWER_WITHIN.saturating_add(config.ask_timeout.saturating_mul(timeouts));
         let outcomes = loop {
             let client = match session.take().filter(|client| !client.is_closed()) {
                 Some(client) => client,
@@ -34,14 +48,22 @@ pub(super) async fn ask_on_demand(
                     }
                 },
             };
-            match ask::answer(&client, &batch).await {
-                Ok(outcomes) => {
+            match tokio::time::timeout(within, ask::answer(&client, &batch)).await {
+                Ok(Ok(outcomes)) => {
                     session = Some(client);
                     break outcomes;
                 }
-                Err(error) => {
-                    tracing::warn!(error = %error, "questions are asked again on a new session");
+                Ok(Err(error)) => {
+                    let error = chain(&error);
+                    tracing::warn!(error, "questions are asked again on a new session");
                     tokio::time::sleep(backoff.pause(rand::random())).await;
+                }
+                Err(_) => {
+                    silent_attempts += 1;
+                    tracing::warn!(attempt = silent_attempts, "questions were not answered in time");
+                    if silent_attempts == SILENT_ATTEMPTS_MAX {
+                        break ask::unanswered(&batch, &SqlState::QUERY_CANCELED);
+                    }
                 }
             }
         };

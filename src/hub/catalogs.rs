@@ -56,27 +56,37 @@ impl Catalogs {
         Arc::clone(&self.current.borrow())
     }
 
-    /// A session for single statements, shared by all who have any.
+    /// A session for single statements, shared by all who have any. Waits until Postgres can be reached.
     pub(super) async fn client(&self) -> Rc<Client> {
         let mut state = self.state.lock().await;
         if let Some(client) = state.client.as_ref().filter(|client| !client.is_closed()) {
             return Rc::clone(client);
         }
-        let client = Rc::new(self.connect("rowcast_check").await);
-        state.client = Some(Rc::clone(&client));
-        client
-    }
-
-    async fn connect(&self, application_name: &str) -> Client {
         let mut backoff = Backoff::new();
         loop {
-            match open_session(&self.config, application_name).await {
-                Ok(client) => return client,
+            match open_session(&self.config, "rowcast_check").await {
+                Ok(client) => {
+                    let client = Rc::new(client);
+                    state.client = Some(Rc::clone(&client));
+                    return client;
+                }
                 Err(error) => {
-                    tracing::warn!(error = chain(&error), "session could not be opened");
-                    tokio::time::sleep(backoff.pause(rand::random())).await;
+                    tracing::warn!(
+                        error = chain(&error),
+                        remedy = error.remedy(),
+                        "session could not be opened"
+                    )
                 }
             }
+            tokio::time::sleep(backoff.pause(rand::random())).await;
+        }
+    }
+
+    /// Gives up a session that does not answer: the next who needs one gets another.
+    pub(super) async fn give_up(&self, client: &Rc<Client>) {
+        let mut state = self.state.lock().await;
+        if state.client.as_ref().is_some_and(|current| Rc::ptr_eq(current, client)) {
+            state.client = None;
         }
     }
 
@@ -90,57 +100,86 @@ impl Catalogs {
         {
             state.roles.insert(Arc::clone(role));
         }
+        let mut backoff = Backoff::new();
         loop {
-            if let Some(catalog) = self.try_read(&mut state).await {
-                *self.current.borrow_mut() = Arc::clone(&catalog);
-                return catalog;
+            match self.try_read(&mut state).await {
+                Ok(catalog) => return catalog,
+                Err(error) => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        remedy = error.remedy(),
+                        "catalog could not be read"
+                    )
+                }
             }
+            tokio::time::sleep(backoff.pause(rand::random())).await;
         }
     }
 
-    async fn try_read(&self, state: &mut CatalogState) -> Option<Arc<Catalog>> {
-        let mut reader = match state.reader.take().filter(|reader| !reader.is_closed()) {
-            Some(reader) => reader,
-            None => {
-                let client = self.connect("rowcast_catalog").await;
-                CatalogReader::new(client, self.config.stream.publications.clone())
-            }
-        };
-        let reading = async {
+    /// A new reading if anything in the catalog has changed since the last one. `Err` if that cannot be told now;
+    /// before the first reading there is nothing to compare.
+    pub(super) async fn read_if_changed(&self) -> Result<Option<Arc<Catalog>>, Unreadable> {
+        let mut state = self.state.lock().await;
+        if state.version == 0 {
+            return Ok(None);
+        }
+        let reader = self.take_reader(&mut state).await?;
+        let fingerprint = in_time(reader.fingerprint()).await?;
+        state.reader = Some(reader);
+        if fingerprint == state.fingerprint {
+            return Ok(None);
+        }
+        self.try_read(&mut state).await.map(Some)
+    }
+
+    async fn try_read(&self, state: &mut CatalogState) -> Result<Arc<Catalog>, Unreadable> {
+        let mut reader = self.take_reader(state).await?;
+        let (fingerprint, catalog) = in_time(async {
             // Taken first: what changes during the reading is found by the next comparison.
             let fingerprint = reader.fingerprint().await?;
-            Ok::<_, tokio_postgres::Error>((fingerprint, reader.read(&state.roles).await?))
-        };
-        match tokio::time::timeout(CATALOG_WITHIN, reading).await {
-            Ok(Ok((fingerprint, catalog))) => {
-                state.version += 1;
-                state.fingerprint = fingerprint;
-                state.reader = Some(reader);
-                Some(Arc::new(Catalog { version: state.version, ..catalog }))
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(error = chain(&error), "catalog could not be read");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                None
-            }
-            Err(_) => {
-                tracing::warn!("catalog could not be read in time");
-                None
-            }
-        }
+            Ok((fingerprint, reader.read(&state.roles).await?))
+        })
+        .await?;
+        state.version += 1;
+        state.fingerprint = fingerprint;
+        state.reader = Some(reader);
+        let catalog = Arc::new(Catalog { version: state.version, ..catalog });
+        *self.current.borrow_mut() = Arc::clone(&catalog);
+        Ok(catalog)
     }
 
-    /// A new reading if anything in the catalog has changed since the last one.
-    pub(super) async fn read_if_changed(&self) -> Option<Arc<Catalog>> {
-        let mut state = self.state.lock().await;
-        let reader = state.reader.as_ref().filter(|reader| !reader.is_closed())?;
-        let fingerprint = tokio::time::timeout(CATALOG_WITHIN, reader.fingerprint()).await.ok()?.ok()?;
-        if fingerprint == state.fingerprint {
-            return None;
+    /// The session of the last reading, or a new one. Whoever fails on it does not put it back.
+    async fn take_reader(&self, state: &mut CatalogState) -> Result<CatalogReader, Unreadable> {
+        if let Some(reader) = state.reader.take().filter(|reader| !reader.is_closed()) {
+            return Ok(reader);
         }
-        let catalog = self.try_read(&mut state).await?;
-        *self.current.borrow_mut() = Arc::clone(&catalog);
-        Some(catalog)
+        let client = open_session(&self.config, "rowcast_catalog").await?;
+        Ok(CatalogReader::new(client, self.config.stream.publications.clone()))
+    }
+}
+
+async fn in_time<T>(query: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Unreadable> {
+    Ok(tokio::time::timeout(CATALOG_WITHIN, query).await.map_err(|_| Unreadable::Timeout)??)
+}
+
+/// Why there is no reading.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error("could not read the catalog")]
+    Query(#[from] tokio_postgres::Error),
+    #[error("could not read the catalog within {} seconds", CATALOG_WITHIN.as_secs())]
+    Timeout,
+}
+
+impl Unreadable {
+    /// What an operator can do about it; `None` where waiting is the remedy.
+    pub(super) fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Session(error) => error.remedy(),
+            Self::Query(_) | Self::Timeout => None,
+        }
     }
 }
 
@@ -148,7 +187,10 @@ impl Catalogs {
 pub(super) async fn open_session(config: &Config, application_name: &str) -> Result<Client, SessionError> {
     let (client, _) = config.database.connect(application_name).await?;
     let timeout = config.ask_timeout.as_millis();
-    client.batch_execute(&format!("{SESSION_SETTINGS}; set statement_timeout = {timeout}")).await?;
+    let settings = format!("{SESSION_SETTINGS}; set statement_timeout = {timeout}");
+    tokio::time::timeout(CATALOG_WITHIN, client.batch_execute(&settings))
+        .await
+        .map_err(|_| SessionError::Timeout)??;
     Ok(client)
 }
 
@@ -158,6 +200,18 @@ pub(super) enum SessionError {
     Connect(#[from] connect::Error),
     #[error("could not set up a session")]
     Settings(#[from] tokio_postgres::Error),
+    #[error("could not set up a session within {} seconds", CATALOG_WITHIN.as_secs())]
+    Timeout,
+}
+
+impl SessionError {
+    /// What an operator can do about it; `None` where waiting is the remedy.
+    pub(super) fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Connect(error) => Some(error.remedy()),
+            Self::Settings(_) | Self::Timeout => None,
+        }
+    }
 }
 
 /// The error and its causes in one line.

@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Error, SimpleQueryMessage};
 use crate::change::value::renders_in_memory;
 use crate::change::{Image, RowChange, Table, TableColumn, Types};
 use crate::postgres::rows;
-use crate::postgres::sql::identifier;
+use crate::wal::sql::identifier;
 use crate::wal::tuple::Datum;
 
 /// How many rows one statement computes.

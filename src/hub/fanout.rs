@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,10 +15,10 @@ use tokio_postgres::error::SqlState;
 
 use crate::change::{Event, RelationId, RowChange};
 use crate::policy::{self, Access, Answer, Catalog, ColumnSet, Decision, Permit, Question, Refusal};
-use crate::postgres::sql::literal;
 use crate::protocol::change::{Context, TableText, data, refused};
 use crate::protocol::changes_frame;
 use crate::subscription::Verdict;
+use crate::wal::sql::literal;
 
 use super::ask::{Item, Later};
 use super::lane::{Lanes, Ready};
@@ -36,6 +37,19 @@ pub struct Commit {
     pub time_micros: i64,
 }
 
+/// A run of a transaction's changes, laid out by the catalog.
+#[derive(Debug)]
+pub struct Aligned<'a> {
+    /// The transaction.
+    pub commit: Commit,
+    /// All its changes that are known, in write order.
+    pub changes: &'a [Arc<RowChange>],
+    /// What is made of them.
+    pub history: &'a History,
+    /// Which of them to fan out.
+    pub run: Range<usize>,
+}
+
 /// A change on its way, with what has been made of it.
 #[derive(Debug)]
 pub struct Prepared {
@@ -44,7 +58,7 @@ pub struct Prepared {
     catalog: Arc<Catalog>,
     text: Arc<TableText>,
     record_bytes_max: usize,
-    data: RefCell<HashMap<(Shown, Option<ColumnSet>), Arc<str>>>,
+    data: RefCell<HashMap<DataKey, Arc<str>>>,
     frames: RefCell<HashMap<FrameKey, Bytes>>,
 }
 
@@ -55,12 +69,15 @@ enum Shown {
     Refused(Refusal),
 }
 
+/// What is shown, and the columns that the subscriber selected from it.
+type DataKey = (Shown, Option<ColumnSet>);
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct FrameKey {
     /// Topic, dialect and naming of events.
     spec: (Arc<str>, crate::protocol::Dialect, bool),
     ids: SmallVec<[u32; 4]>,
-    data: (Shown, Option<ColumnSet>),
+    data: DataKey,
 }
 
 /// What waits in a lane: one change for one profile.
@@ -74,6 +91,9 @@ pub struct Waiting {
     maybe: SmallVec<[usize; 2]>,
     pending: Pending,
 }
+
+/// What policy says of one change to a role, and by which rights.
+type RoleDecision = (Arc<str>, Option<Arc<Access>>, Decision);
 
 #[derive(Debug)]
 enum Pending {
@@ -157,19 +177,17 @@ impl Fanout {
         Self { record_bytes_max, texts: HashMap::new(), texts_version: 0, matched: Vec::new() }
     }
 
-    /// Fans out the changes of one transaction, in write order. `whole` says whether these are all of them.
+    /// Fans out a run of a transaction's changes, in write order.
     pub fn fan_out(
         &mut self,
         catalog: &Arc<Catalog>,
         profiles: &Profiles,
         lanes: &mut Lanes<Waiting>,
         out: &mut Outbox,
-        commit: Commit,
-        changes: &[Arc<RowChange>],
-        whole: bool,
+        transaction: Aligned<'_>,
     ) {
-        let history = History::of(changes, whole);
-        for (position, change) in changes.iter().enumerate() {
+        let Aligned { commit, changes, history, run } = transaction;
+        for (position, change) in changes.iter().enumerate().skip(run.start).take(run.len()) {
             self.find_targets(profiles, change);
             if self.matched.is_empty() {
                 continue;
@@ -226,7 +244,7 @@ impl Fanout {
     ) {
         let catalog = &prepared.catalog;
         let change = &prepared.change;
-        let mut decisions: SmallVec<[(Arc<str>, Option<Arc<Access>>, Decision); 2]> = SmallVec::new();
+        let mut decisions: SmallVec<[RoleDecision; 2]> = SmallVec::new();
         let mut frames = Frames::default();
         for group in self.matched.chunk_by(|left, right| left.0.profile == right.0.profile) {
             let Some((key, _)) = group.first() else { continue };
@@ -404,7 +422,7 @@ impl Prepared {
         frame
     }
 
-    fn data(&self, shown: &(Shown, Option<ColumnSet>)) -> Arc<str> {
+    fn data(&self, shown: &DataKey) -> Arc<str> {
         if let Some(data) = self.data.borrow().get(shown) {
             return Arc::clone(data);
         }
@@ -425,7 +443,8 @@ impl Prepared {
 }
 
 /// What became of each row version later in its own transaction.
-struct History {
+#[derive(Debug)]
+pub struct History {
     fates: Vec<Fate>,
 }
 
@@ -438,7 +457,8 @@ enum Fate {
 }
 
 impl History {
-    fn of(changes: &[Arc<RowChange>], whole: bool) -> Self {
+    /// The history of a transaction's changes; `whole` says whether these are all of them.
+    pub fn of(changes: &[Arc<RowChange>], whole: bool) -> Self {
         if !whole {
             return Self { fates: vec![Fate::Unknown; changes.len()] };
         }

@@ -8,10 +8,14 @@
 //! - The position that Postgres may forget never passes a transaction that is not wholly handed to the shards.
 //! - A change of a table is decided by a catalog at least as new as the table's shape in the stream.
 //!
+//! **Interruptions.** When the stream breaks, or what it needs of Postgres cannot be had, every subscriber is told
+//! once, and told once again when it is live. Before a new stream is read, those who waited for it are subscribed:
+//! what a durable slot has kept reaches them. Nothing that was handed over comes twice while this process lives.
+//!
 //! Bounds: when [`Config::waiting_max`] deliveries wait for Postgres's answers, the stream is not read until some
 //! have left; Postgres keeps the log meanwhile. A full shard inbox is waited for in the same way.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,30 +23,41 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{AbortHandle, JoinError, JoinSet, LocalSet};
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
-use crate::change::{Assembler, RowChange, Transaction, assemble};
+use crate::change::{Assembler, RowChange, Transaction, Types, assemble};
 use crate::policy::{Catalog, Claims};
 use crate::postgres::connect::Database;
 use crate::subscription::Binding;
 use crate::telemetry::health::Health;
 use crate::wal::slot::Continuity;
-use crate::wal::stream::{Backoff, Error as StreamError, Received};
-use crate::wal::{Lsn, PgWireSource, StreamConfig, WalSource, pgoutput};
+use crate::wal::stream::{Backoff, Error as StreamError, Opening, Received};
+use crate::wal::{PgWireSource, StreamConfig, WalSource, pgoutput};
 
 use super::ask::{Batch, Outcome};
 use super::asker::ask_on_demand;
 use super::catalogs::{CATALOG_WITHIN, Catalogs, chain};
-use super::fanout::{Commit, Fanout, Outbox, Waiting};
+use super::fanout::{Aligned, Commit, Fanout, History, Outbox, Waiting};
 use super::lane::Lanes;
 use super::profile::{Profiles, Spec};
+use super::progress::Progress;
 use super::resolve::{Operands, Target, Unresolved, resolve};
 use super::{ChannelRef, FeedCommand, FeedEvent, Subscribe, compute};
 
 /// How many messages are taken from the stream before commands and answers get their turn.
 const MESSAGES_PER_TURN: usize = 512;
+
+/// How many changes of one transaction are encoded before the frames go to the shards, which write meanwhile.
+const CHANGES_PER_RUN: usize = 1_000;
+
+/// How long what the stream needs of Postgres (a catalog, a computed column) is waited for before the stream is
+/// given up, with a word to its subscribers.
+const NEEDED_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a new stream waits for those to be subscribed who were here before it.
+const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How many claims one batch of questions holds at most.
 const BATCH_GROUPS_MAX: usize = 64;
@@ -81,7 +96,22 @@ pub async fn run<S: Sink>(
     commands: mpsc::Receiver<FeedCommand>,
     health: Health,
 ) {
-    let feed = async { Feed::new(config, shards, commands, health).run().await };
+    run_until(config, shards, commands, health, std::future::pending()).await;
+}
+
+/// As [`run`]; ends in order once `stop` resolves: what was read is handed over and acknowledged, no more is read.
+///
+/// # Panics
+///
+/// If one of its tasks does: without it, subscribers would wait for ever.
+pub async fn run_until<S: Sink>(
+    config: Config,
+    shards: Vec<S>,
+    commands: mpsc::Receiver<FeedCommand>,
+    health: Health,
+    stop: impl Future<Output = ()>,
+) {
+    let feed = async { Feed::new(config, shards, commands, health).run(stop).await };
     LocalSet::new().run_until(feed).await;
 }
 
@@ -95,6 +125,8 @@ pub(super) enum Report {
     Answered(usize, Vec<Outcome>),
     /// The catalog has changed.
     CatalogChanged(Arc<Catalog>),
+    /// It is not known any more whether the catalog has changed.
+    CatalogLost,
 }
 
 pub(super) struct Resolved {
@@ -108,20 +140,24 @@ pub(super) struct Resolved {
 
 /// A channel that has subscribed, from its join to its close.
 struct Channel {
-    spec: Result<Arc<Spec>, Arc<str>>,
+    /// What it asked for; nothing if that cannot be understood, as it has been told.
+    spec: Option<Arc<Spec>>,
     claims: Arc<Claims>,
+    stage: Stage,
     /// Tells the latest resolution from those it replaced.
     attempt: u64,
+    /// Whether the last word to it was that it is subscribed.
+    subscribed: bool,
 }
 
-/// A transaction that is not wholly handed over yet.
-struct InFlight {
-    sequence: u64,
-    /// Whether further parts of it are to come.
-    is_open: bool,
-    /// Where it ends, once that is known.
-    end_lsn: Option<Lsn>,
-    waiting_count: usize,
+/// How far a channel's bindings are resolved, under its present claims.
+enum Stage {
+    /// There is no stream, or deliveries under its old claims come first.
+    Waiting,
+    /// A task is at it.
+    Resolving(AbortHandle),
+    /// They are, or have been refused.
+    Resolved,
 }
 
 struct Feed<S> {
@@ -129,17 +165,20 @@ struct Feed<S> {
     shards: Vec<S>,
     commands: mpsc::Receiver<FeedCommand>,
     health: Health,
+    tasks: JoinSet<()>,
     reports: mpsc::Receiver<Report>,
     report: mpsc::Sender<Report>,
     catalogs: Rc<Catalogs>,
     catalog: Arc<Catalog>,
     operands: Rc<Operands>,
     source: Option<Box<PgWireSource>>,
+    /// What to mind when the next stream is opened.
+    opening: Opening,
+    /// Channels that the present stream waits for before it is read, and until when.
+    awaited: HashSet<ChannelRef>,
+    awaited_until: Instant,
     assembler: Assembler,
-    /// The last transaction that was fanned out whole, to leave out what a durable slot sends again.
-    last_commit: Lsn,
-    sequence: u64,
-    in_flight: VecDeque<InFlight>,
+    progress: Progress,
     channels: HashMap<ChannelRef, Channel>,
     /// Channels whose new claims take effect once their lane is empty.
     switching: Vec<(ChannelRef, Instant)>,
@@ -156,10 +195,11 @@ impl<S: Sink> Feed<S> {
     fn new(config: Config, shards: Vec<S>, commands: mpsc::Receiver<FeedCommand>, health: Health) -> Self {
         let (report, reports) = mpsc::channel(1024);
         let config = Rc::new(config);
+        let mut tasks = JoinSet::new();
         let askers: Vec<_> = (0..config.ask_connection_count.max(1))
             .map(|asker| {
                 let (batches, queue) = mpsc::channel(1);
-                spawn_local(ask_on_demand(asker, Rc::clone(&config), queue, report.clone()));
+                tasks.spawn_local(ask_on_demand(asker, Rc::clone(&config), queue, report.clone()));
                 batches
             })
             .collect();
@@ -168,10 +208,11 @@ impl<S: Sink> Feed<S> {
             catalog: Arc::default(),
             operands: Rc::default(),
             source: None,
+            opening: Opening { make_publications: true, ..Opening::default() },
+            awaited: HashSet::new(),
+            awaited_until: Instant::now(),
             assembler: Assembler::new(config.transaction_bytes_max),
-            last_commit: Lsn::ZERO,
-            sequence: 0,
-            in_flight: VecDeque::new(),
+            progress: Progress::new(),
             channels: HashMap::new(),
             switching: Vec::new(),
             attempts: 0,
@@ -185,45 +226,72 @@ impl<S: Sink> Feed<S> {
             shards,
             commands,
             health,
+            tasks,
             reports,
             report,
         }
     }
 
-    async fn run(mut self) {
+    async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
         self.open_stream();
-        spawn_local(watch_catalog(Rc::clone(&self.catalogs), Rc::clone(&self.config), self.report.clone()));
+        let watch = watch_catalog(Rc::clone(&self.catalogs), self.config.catalog_poll, self.report.clone());
+        self.tasks.spawn_local(watch);
         loop {
             self.flush().await;
-            let may_read = self.lanes.entry_count() < self.config.waiting_max;
+            let is_full = self.lanes.entry_count() >= self.config.waiting_max;
+            let is_awaiting = !self.awaited.is_empty();
             let received = async {
                 match &mut self.source {
-                    Some(source) if may_read => source.recv().await,
-                    _ => std::future::pending().await,
+                    Some(source) if is_full || is_awaiting => {
+                        source.ended().await;
+                        Err(StreamError::Closed)
+                    }
+                    Some(source) => source.recv().await,
+                    None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
+                () = &mut stop => break,
+                Some(ended) = self.tasks.join_next() => self.task_ended(ended),
                 command = self.commands.recv() => match command {
                     Some(command) => self.command(command),
-                    None => return,
+                    None => break,
                 },
-                Some(report) = self.reports.recv() => self.report(report).await,
+                Some(report) = self.reports.recv() => {
+                    if let Err(error) = self.report(report).await {
+                        self.interrupted(&error);
+                    }
+                }
+                () = tokio::time::sleep_until(self.awaited_until), if is_awaiting => self.awaited.clear(),
                 received = received => self.receive(received).await,
             }
+        }
+        if let Some(source) = self.source.take() {
+            source.close().await;
+        }
+    }
+
+    /// A task that panics takes the feed with it: whoever waits for what the task had in hand would wait for ever.
+    fn task_ended(&self, ended: Result<(), JoinError>) {
+        if let Err(error) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
         }
     }
 
     // The stream.
 
     /// Opens a stream in the background, however long it takes.
-    fn open_stream(&self) {
+    fn open_stream(&mut self) {
         let (config, catalogs) = (Rc::clone(&self.config), Rc::clone(&self.catalogs));
-        let (report, health) = (self.report.clone(), self.health.clone());
-        spawn_local(async move {
+        let (report, health, opening) = (self.report.clone(), self.health.clone(), self.opening.clone());
+        self.tasks.spawn_local(async move {
             let mut backoff = Backoff::new();
             loop {
-                match open(&config, &catalogs).await {
+                match open(&config, &catalogs, &opening).await {
                     Ok((source, catalog)) => {
                         let _ = report.send(Report::Opened(Box::new(source), catalog)).await;
                         return;
@@ -232,7 +300,7 @@ impl<S: Sink> Feed<S> {
                         let remedy = error.remedy().unwrap_or("waiting for Postgres");
                         let chain = chain(&error);
                         tracing::warn!(error = chain, remedy, "replication stream could not be opened");
-                        health.set_down(format!("{error}: {remedy}"));
+                        health.set_down(format!("{}: {remedy}", error.summary()));
                     }
                 }
                 tokio::time::sleep(backoff.pause(rand::random())).await;
@@ -240,41 +308,89 @@ impl<S: Sink> Feed<S> {
         });
     }
 
-    async fn opened(&mut self, source: Box<PgWireSource>, catalog: Arc<Catalog>) {
+    async fn opened(&mut self, source: Box<PgWireSource>, catalog: Arc<Catalog>) -> Result<(), Interruption> {
         self.assembler = Assembler::new(self.config.transaction_bytes_max);
-        if source.continuity() == Continuity::Fresh {
-            // A new slot starts at a new place, perhaps on another timeline.
-            self.last_commit = Lsn::ZERO;
+        match source.continuity() {
+            Continuity::Unbroken { shared } => self.progress.resumed(shared),
+            Continuity::Fresh => self.progress.restarted(),
         }
-        self.adopt(catalog).await;
+        self.opening.make_publications = false;
+        self.opening.skip_undecodable = false;
+        self.opening.previous = Some(source.history().clone());
         self.source = Some(source);
+        self.adopt(catalog).await?;
         self.health.set_live();
         tracing::info!(tables = self.catalog.tables.len(), "replication stream is live");
-        let subscribed = self.channels.iter().map(|(channel, state)| (*channel, state.spec.clone()));
-        for (channel, spec) in subscribed.collect::<Vec<_>>() {
-            match self.profiles.of(channel).and_then(|id| self.profiles.get(id)) {
-                Some(profile) if !profile.targets.is_empty() => self.say(channel, true, SUBSCRIBED),
-                _ if spec.is_ok() => self.resolve(channel),
-                _ => {}
+        for channel in self.channels.keys().copied().collect::<Vec<_>>() {
+            self.reopened(channel);
+        }
+        self.awaited_until = Instant::now() + SUBSCRIBE_WITHIN;
+        Ok(())
+    }
+
+    /// Subscribes a channel to the new stream. A channel that needs resolving first is waited for.
+    fn reopened(&mut self, channel: ChannelRef) {
+        let Some(state) = self.channels.get(&channel).filter(|state| state.spec.is_some()) else { return };
+        let has_targets = self
+            .profiles
+            .of(channel)
+            .and_then(|id| self.profiles.get(id))
+            .is_some_and(|profile| !profile.targets.is_empty());
+        if matches!(state.stage, Stage::Resolved) && has_targets {
+            // It may have been told already, if the catalog has changed.
+            if !state.subscribed {
+                self.tell(channel, true, &SUBSCRIBED.into());
             }
+        } else {
+            self.resolve(channel);
+            self.awaited.insert(channel);
         }
     }
 
     fn interrupted(&mut self, error: &Interruption) {
         self.source = None;
-        // What was fanned out in part comes again whole with a durable slot, and never with a temporary one.
-        if let Some(last) = self.in_flight.back_mut() {
-            last.is_open = false;
+        self.awaited.clear();
+        self.switching.clear();
+        self.progress.interrupted();
+        match error {
+            Interruption::Stream(StreamError::Silent(_)) => self.opening.patience += 1,
+            Interruption::Stream(error) if error.is_publication_missing() => {
+                self.opening.skip_undecodable = true;
+            }
+            _ => {}
         }
         let remedy = error.remedy().unwrap_or("reconnecting");
         let chain = chain(error);
         tracing::warn!(error = chain, remedy, "replication stream was interrupted");
-        self.health.set_down(format!("{error}: {remedy}"));
-        let channels: Vec<ChannelRef> = self.channels.keys().copied().collect();
-        for channel in channels {
-            self.say(channel, false, INTERRUPTED);
+        self.health.set_down(format!("{}: {remedy}", error.summary()));
+        let message: Arc<str> = INTERRUPTED.into();
+        let mut subscribed = Vec::new();
+        for (channel, state) in &mut self.channels {
+            // It is begun anew with the next stream.
+            if let Stage::Resolving(task) = &state.stage {
+                task.abort();
+                state.stage = Stage::Waiting;
+            }
+            if state.subscribed {
+                subscribed.push(*channel);
+            }
+        }
+        for channel in subscribed {
+            self.tell(channel, false, &message);
         }
         self.open_stream();
+    }
+
+    /// Waits for what the stream cannot go on without, as long as the stream itself lives and
+    /// [`NEEDED_WITHIN`] has not passed.
+    async fn needed<T>(&self, work: impl Future<Output = T>) -> Result<T, Interruption> {
+        let Some(source) = &self.source else { return Err(StreamError::Closed.into()) };
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = source.ended() => Err(StreamError::Closed.into()),
+            () = tokio::time::sleep(NEEDED_WITHIN) => Err(Interruption::Unanswered),
+        }
     }
 
     /// Handles one message and what else has arrived already, up to a turn's worth.
@@ -300,8 +416,8 @@ impl<S: Sink> Feed<S> {
             Received::Message { message, bytes } => self.message(message, bytes).await,
             Received::Keepalive { wal_end } => {
                 // An idle database next to a busy one would hold log back for ever.
-                if self.in_flight.is_empty() && !self.assembler.is_open() {
-                    self.acknowledge(wal_end);
+                if !self.assembler.is_open() {
+                    self.progress.caught_up(wal_end);
                 }
                 Ok(())
             }
@@ -313,116 +429,110 @@ impl<S: Sink> Feed<S> {
         let described = matches!(message, pgoutput::Message::Relation(_));
         let transaction = self.assembler.push(message, bytes)?;
         if described {
-            let catalog = self.catalogs.read(None).await;
-            self.adopt(catalog).await;
+            let catalog = self.needed(self.catalogs.read(None)).await?;
+            self.adopt(catalog).await?;
         }
-        if let Some(transaction) = transaction {
-            self.transaction(transaction).await;
+        match transaction {
+            Some(transaction) => self.transaction(transaction).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    async fn transaction(&mut self, transaction: Transaction) {
-        if transaction.commit_lsn <= self.last_commit {
-            // A durable slot sends again what was not acknowledged in time.
-            return;
-        }
-        if !self.in_flight.back().is_some_and(|last| last.is_open) {
-            self.sequence += 1;
-            self.in_flight.push_back(InFlight {
-                sequence: self.sequence,
-                is_open: true,
-                end_lsn: None,
-                waiting_count: 0,
-            });
-        }
-        let commit = Commit {
-            sequence: self.sequence,
-            xid: transaction.xid,
-            time_micros: transaction.commit_time_micros,
+    async fn transaction(&mut self, transaction: Transaction) -> Result<(), Interruption> {
+        let change_count = transaction.changes.len();
+        // A durable slot sends again what was not acknowledged in time.
+        let Some(known_count) = self.progress.known_count(transaction.commit_lsn, change_count) else {
+            return Ok(());
         };
+        self.opening.patience = 0;
         let whole = transaction.whole;
         let mut changes: Vec<RowChange> = transaction
             .changes
             .into_iter()
+            .skip(known_count)
             .filter(|change| self.profiles.index().contains(change.relation.id))
             .filter_map(|change| {
                 let table = self.catalog.tables.get(&change.relation.id)?;
                 RowChange::align(change, table)
             })
             .collect();
-        self.complete(&mut changes).await;
+        self.complete(&mut changes).await?;
+        let commit = Commit {
+            sequence: self.progress.begin(),
+            xid: transaction.xid,
+            time_micros: transaction.commit_time_micros,
+        };
         let changes: Vec<Arc<RowChange>> = changes.into_iter().map(Arc::new).collect();
+        let history = History::of(&changes, whole);
         let waiting_before = self.lanes.entry_count();
-        self.fanout.fan_out(
-            &self.catalog,
-            &self.profiles,
-            &mut self.lanes,
-            &mut self.out,
-            commit,
-            &changes,
-            whole,
-        );
-        if let Some(last) = self.in_flight.back_mut() {
-            last.waiting_count += self.lanes.entry_count() - waiting_before;
-            last.end_lsn = transaction.end_lsn;
-            last.is_open = transaction.end_lsn.is_none();
+        for start in (0..changes.len()).step_by(CHANGES_PER_RUN) {
+            let run = start..changes.len().min(start + CHANGES_PER_RUN);
+            self.fanout.fan_out(
+                &self.catalog,
+                &self.profiles,
+                &mut self.lanes,
+                &mut self.out,
+                Aligned { commit, changes: &changes, history: &history, run },
+            );
+            if changes.len() > CHANGES_PER_RUN {
+                self.hand_over().await;
+            }
         }
-        if transaction.end_lsn.is_some() {
-            self.last_commit = transaction.commit_lsn;
-        }
+        let waiting_count = self.lanes.entry_count() - waiting_before;
+        self.progress.fanned_out(transaction.commit_lsn, change_count, waiting_count, transaction.end_lsn);
         self.dispatch_questions();
+        Ok(())
     }
 
-    /// Has Postgres compute what the log lacks, however long it takes: nothing is delivered without it.
-    async fn complete(&self, changes: &mut [RowChange]) {
+    /// Has Postgres compute what the log lacks: nothing is delivered without it.
+    async fn complete(&self, changes: &mut [RowChange]) -> Result<(), Interruption> {
         let types = &self.catalog.types;
-        if !changes.iter().any(|change| compute::is_needed(&change.table, types)) {
-            return;
-        }
         for changes in changes.chunk_by_mut(|left, right| Arc::ptr_eq(&left.table, &right.table)) {
-            if !changes.first().is_some_and(|change| compute::is_needed(&change.table, types)) {
-                continue;
+            if changes.first().is_some_and(|change| compute::is_needed(&change.table, types)) {
+                self.needed(self.complete_table(types, changes)).await?;
             }
-            let mut backoff = Backoff::new();
-            for attempt in 1..=COMPUTE_ATTEMPTS_MAX {
-                let client = self.catalogs.client().await;
-                let completed = compute::complete(&client, types, changes);
-                match tokio::time::timeout(CATALOG_WITHIN, completed).await {
-                    Ok(Ok(())) => break,
-                    Ok(Err(error)) => {
-                        tracing::warn!(attempt, error = %code_of(&error), "columns could not be computed")
-                    }
-                    Err(_) => tracing::warn!(attempt, "columns could not be computed in time"),
+        }
+        Ok(())
+    }
+
+    async fn complete_table(&self, types: &Types, changes: &mut [RowChange]) {
+        let mut backoff = Backoff::new();
+        let mut refusals = 0;
+        while refusals < COMPUTE_ATTEMPTS_MAX {
+            let client = self.catalogs.client().await;
+            let completed = compute::complete(&client, types, changes);
+            match tokio::time::timeout(CATALOG_WITHIN, completed).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => {
+                    tracing::warn!(error = %code_of(&error), "columns could not be computed");
+                    // A session that was ended has not refused.
+                    refusals += u32::from(error.code().is_some() && !client.is_closed());
                 }
-                tokio::time::sleep(backoff.pause(rand::random())).await;
+                Err(_) => {
+                    tracing::warn!("columns could not be computed in time");
+                    self.catalogs.give_up(&client).await;
+                }
             }
+            tokio::time::sleep(backoff.pause(rand::random())).await;
         }
     }
 
-    fn acknowledge(&self, lsn: Lsn) {
-        if let Some(source) = &self.source {
-            source.acknowledge(lsn);
-        }
-    }
-
-    /// Hands everything collected to the shards, then lets Postgres forget what is complete.
-    async fn flush(&mut self) {
+    /// Hands everything collected to the shards.
+    async fn hand_over(&mut self) {
         for (shard, event) in self.out.take() {
             if let Some(shard) = self.shards.get(usize::from(shard)) {
                 shard.send(event).await;
             }
         }
-        let mut done = None;
-        while let Some(first) = self.in_flight.front() {
-            if first.waiting_count > 0 || first.is_open {
-                break;
-            }
-            done = first.end_lsn.or(done);
-            self.in_flight.pop_front();
-        }
-        if let Some(lsn) = done {
-            self.acknowledge(lsn);
+    }
+
+    /// Hands everything collected to the shards, then lets Postgres forget what is complete.
+    async fn flush(&mut self) {
+        self.hand_over().await;
+        if let Some(lsn) = self.progress.take_done()
+            && let Some(source) = &self.source
+        {
+            source.acknowledge(lsn);
         }
     }
 
@@ -439,6 +549,7 @@ impl<S: Sink> Feed<S> {
             }
             FeedCommand::Unsubscribe { channel } => {
                 self.channels.remove(&channel);
+                self.awaited.remove(&channel);
                 self.profiles.leave(channel);
             }
         }
@@ -447,28 +558,36 @@ impl<S: Sink> Feed<S> {
     fn subscribe(&mut self, subscribe: Subscribe) {
         let channel = subscribe.channel;
         let claims = Arc::clone(&subscribe.claims);
-        let spec = spec_of(subscribe).map(Arc::new);
-        if let Err(message) = &spec {
-            self.out.system(channel, false, message);
-        }
-        let resolvable = spec.is_ok();
-        self.channels.insert(channel, Channel { spec, claims, attempt: 0 });
-        // While there is no stream nobody is subscribed; the opening of one resolves everybody.
-        if resolvable && self.source.is_some() {
-            self.resolve(channel);
+        let (spec, refusal) = match spec_of(subscribe) {
+            Ok(spec) => (Some(Arc::new(spec)), None),
+            Err(message) => (None, Some(message)),
+        };
+        let state = Channel { spec, claims, stage: Stage::Waiting, attempt: 0, subscribed: false };
+        self.channels.insert(channel, state);
+        match refusal {
+            Some(message) => self.tell(channel, false, &message),
+            None => self.resolve(channel),
         }
     }
 
-    /// Resolves a channel's bindings in the background, as its claims are now.
+    /// Resolves a channel's bindings in the background, as its claims are now. While there is no stream nobody is
+    /// subscribed; the opening of one resolves those who wait.
     fn resolve(&mut self, channel: ChannelRef) {
         let Some(state) = self.channels.get_mut(&channel) else { return };
-        let Ok(spec) = &state.spec else { return };
+        let Some(spec) = &state.spec else { return };
+        if let Stage::Resolving(task) = &state.stage {
+            task.abort();
+        }
+        state.stage = Stage::Waiting;
         self.attempts += 1;
         state.attempt = self.attempts;
+        if self.source.is_none() {
+            return;
+        }
         let (attempt, spec, claims) = (state.attempt, Arc::clone(spec), Arc::clone(&state.claims));
         let (catalogs, operands) = (Rc::clone(&self.catalogs), Rc::clone(&self.operands));
         let (report, mut catalog) = (self.report.clone(), Arc::clone(&self.catalog));
-        spawn_local(async move {
+        let task = self.tasks.spawn_local(async move {
             // A role or table that is not known may be new.
             let covered = |binding: &Binding| {
                 catalog.tables.values().any(|table| binding.covers(&table.schema, &table.name))
@@ -477,42 +596,43 @@ impl<S: Sink> Feed<S> {
             if !known || !spec.bindings.iter().all(covered) {
                 catalog = catalogs.read(Some(&claims.role)).await;
             }
-            let targets = loop {
-                let client = catalogs.client().await;
-                let resolving = resolve(&client, &operands, &catalog, &claims.role, &spec.bindings);
-                match tokio::time::timeout(CATALOG_WITHIN, resolving).await {
-                    Ok(Ok(targets)) => break Ok(targets),
-                    Ok(Err(Unresolved::Refused(message))) => break Err(message.into()),
-                    Ok(Err(Unresolved::SessionLost(_))) | Err(_) => {
-                        tokio::time::sleep(Duration::from_millis(200)).await;
-                    }
-                }
-            };
+            let targets =
+                resolve_patiently(&catalogs, &operands, &catalog, &claims.role, &spec.bindings).await;
             let catalog_version = catalog.version;
             let resolved = Resolved { channel, attempt, spec, claims, catalog_version, targets };
             let _ = report.send(Report::Resolved(Box::new(resolved))).await;
         });
+        state.stage = Stage::Resolving(task);
     }
 
-    async fn resolved(&mut self, resolved: Resolved) {
+    async fn resolved(&mut self, resolved: Resolved) -> Result<(), Interruption> {
         let channel = resolved.channel;
         if self.channels.get(&channel).is_none_or(|state| state.attempt != resolved.attempt) {
-            return;
+            return Ok(());
+        }
+        if self.source.is_none() {
+            return Ok(());
         }
         if self.catalog.version < resolved.catalog_version {
             let catalog = self.catalogs.current();
-            self.adopt(catalog).await;
+            self.adopt(catalog).await?;
         }
         if self.catalog.version > resolved.catalog_version {
             // Columns may have moved since.
             self.resolve(channel);
-            return;
+            return Ok(());
         }
+        self.awaited.remove(&channel);
         // What waits for the old claims leaves first, so that order holds across a new token.
         let old = self.profiles.of(channel).and_then(|id| self.profiles.get(id));
-        if old.is_some_and(|old| old.claims != resolved.claims && self.lanes.is_waiting(&old.claims)) {
+        let is_behind =
+            old.is_some_and(|old| old.claims != resolved.claims && self.lanes.is_waiting(&old.claims));
+        if let Some(state) = self.channels.get_mut(&channel) {
+            state.stage = if is_behind { Stage::Waiting } else { Stage::Resolved };
+        }
+        if is_behind {
             self.switching.push((channel, Instant::now() + SWITCH_WITHIN));
-            return;
+            return Ok(());
         }
         let (targets, refusal) = match resolved.targets {
             Ok(targets) => (targets, None),
@@ -524,40 +644,40 @@ impl<S: Sink> Feed<S> {
             &resolved.claims,
             targets,
             &self.catalog.tables,
-            self.sequence + 1,
+            self.progress.sequence() + 1,
         );
         match refusal {
-            None if self.source.is_some() => self.say(channel, true, SUBSCRIBED),
-            None => {}
-            Some(message) => self.out.system(channel, false, &message),
+            None => self.tell(channel, true, &SUBSCRIBED.into()),
+            Some(message) => self.tell(channel, false, &message),
         }
+        Ok(())
     }
 
     /// Takes up a newer catalog. Where tables have changed, every profile's targets are made anew before the next
-    /// change is decided.
-    async fn adopt(&mut self, catalog: Arc<Catalog>) {
-        if catalog.version <= self.catalog.version {
-            return;
+    /// change is decided. All of it happens, or nothing; with no stream there is nothing to decide, and the next one
+    /// brings a catalog of its own.
+    async fn adopt(&mut self, catalog: Arc<Catalog>) -> Result<(), Interruption> {
+        if catalog.version <= self.catalog.version || self.source.is_none() {
+            return Ok(());
         }
-        let same_tables = self.catalog.tables == catalog.tables;
+        let mut resolutions = Vec::new();
+        if self.catalog.tables != catalog.tables {
+            let profiles = self.profiles.iter();
+            let profiles =
+                profiles.map(|(id, profile)| (id, Arc::clone(&profile.spec), Arc::clone(&profile.claims)));
+            for (id, spec, claims) in profiles.collect::<Vec<_>>() {
+                let resolving =
+                    resolve_patiently(&self.catalogs, &self.operands, &catalog, &claims.role, &spec.bindings);
+                resolutions.push((id, self.needed(resolving).await?));
+            }
+        }
         self.catalog = catalog;
         // What could not be judged before may have been mended; if not, it is told again.
         self.profiles.forget_told();
-        if same_tables {
-            return;
-        }
-        let profiles: Vec<_> = self
-            .profiles
-            .iter()
-            .map(|(id, profile)| (id, Arc::clone(&profile.spec), Arc::clone(&profile.claims)))
-            .collect();
-        for (id, spec, claims) in profiles {
-            let client = self.catalogs.client().await;
-            let resolving = resolve(&client, &self.operands, &self.catalog, &claims.role, &spec.bindings);
-            let (targets, message): (_, Arc<str>) = match resolving.await {
+        for (id, resolution) in resolutions {
+            let (targets, message) = match resolution {
                 Ok(targets) => (targets, SUBSCRIBED.into()),
-                Err(Unresolved::Refused(message)) => (Vec::new(), message.into()),
-                Err(Unresolved::SessionLost(_)) => (Vec::new(), INTERRUPTED.into()),
+                Err(message) => (Vec::new(), message),
             };
             let ok = !targets.is_empty();
             let relations =
@@ -567,17 +687,20 @@ impl<S: Sink> Feed<S> {
                 .get(id)
                 .is_some_and(|profile| relations(&profile.targets) != relations(&targets));
             self.profiles.retarget(id, targets, &self.catalog.tables);
-            let Some(profile) = self.profiles.get(id).filter(|_| changed && self.source.is_some()) else {
-                continue;
-            };
-            for member in &profile.members {
-                self.out.system(member.channel, ok, &message);
+            let Some(profile) = self.profiles.get(id).filter(|_| changed) else { continue };
+            for channel in profile.members.iter().map(|member| member.channel).collect::<Vec<_>>() {
+                self.tell(channel, ok, &message);
             }
         }
+        Ok(())
     }
 
-    fn say(&mut self, channel: ChannelRef, ok: bool, message: &'static str) {
-        self.out.system(channel, ok, &message.into());
+    /// Tells a channel whether it is subscribed.
+    fn tell(&mut self, channel: ChannelRef, ok: bool, message: &Arc<str>) {
+        if let Some(state) = self.channels.get_mut(&channel) {
+            state.subscribed = ok;
+            self.out.system(channel, ok, message);
+        }
     }
 
     // Questions.
@@ -598,15 +721,19 @@ impl<S: Sink> Feed<S> {
         }
     }
 
-    async fn report(&mut self, report: Report) {
+    async fn report(&mut self, report: Report) -> Result<(), Interruption> {
         match report {
             Report::Opened(source, catalog) => self.opened(source, catalog).await,
             Report::Resolved(resolved) => self.resolved(*resolved).await,
             Report::CatalogChanged(catalog) => self.adopt(catalog).await,
+            // Without a stream nothing is decided by the old one.
+            Report::CatalogLost if self.source.is_some() => Err(Interruption::Unanswered),
+            Report::CatalogLost => Ok(()),
             Report::Answered(asker, outcomes) => {
                 self.idle_askers.push(asker);
                 self.answered(outcomes);
                 self.dispatch_questions();
+                Ok(())
             }
         }
     }
@@ -618,10 +745,7 @@ impl<S: Sink> Feed<S> {
         }
         for lane in lanes {
             for ready in self.lanes.take_ready(lane) {
-                let sequence = ready.payload.sequence();
-                if let Ok(place) = self.in_flight.binary_search_by_key(&sequence, |flight| flight.sequence) {
-                    self.in_flight[place].waiting_count -= 1;
-                }
+                self.progress.answered(ready.payload.sequence());
                 if let Some((profile, change, code)) = Fanout::settle(&self.profiles, &mut self.out, ready) {
                     self.tell_unjudged(profile, &change, &code);
                 }
@@ -683,8 +807,8 @@ const INTERRUPTED: &str =
 /// How long a new token waits for deliveries under the old one.
 const SWITCH_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often the computation of columns is tried.
-const COMPUTE_ATTEMPTS_MAX: u32 = 20;
+/// How often Postgres may refuse to compute columns before their table's changes go without them.
+const COMPUTE_ATTEMPTS_MAX: u32 = 5;
 
 fn spec_of(subscribe: Subscribe) -> Result<Spec, Arc<str>> {
     let mut ids = Vec::with_capacity(subscribe.bindings.len());
@@ -700,9 +824,40 @@ fn spec_of(subscribe: Subscribe) -> Result<Spec, Arc<str>> {
     Ok(Spec { topic, dialect, legacy, ids, bindings, key })
 }
 
-async fn open(config: &Config, catalogs: &Catalogs) -> Result<(PgWireSource, Arc<Catalog>), StreamError> {
-    let source = PgWireSource::open(&config.stream).await?;
-    Ok((source, catalogs.read(None).await))
+/// Resolves bindings, waiting for Postgres as long as it takes; `Err` holds the words for the client.
+async fn resolve_patiently(
+    catalogs: &Catalogs,
+    operands: &Operands,
+    catalog: &Catalog,
+    role: &str,
+    bindings: &[Binding],
+) -> Result<Vec<Target>, Arc<str>> {
+    let mut backoff = Backoff::new();
+    loop {
+        let client = catalogs.client().await;
+        match tokio::time::timeout(CATALOG_WITHIN, resolve(&client, operands, catalog, role, bindings)).await
+        {
+            Ok(Ok(targets)) => return Ok(targets),
+            Ok(Err(Unresolved::Refused(message))) => return Err(message.into()),
+            Ok(Err(Unresolved::SessionLost(_))) => {}
+            Err(_) => catalogs.give_up(&client).await,
+        }
+        tokio::time::sleep(backoff.pause(rand::random())).await;
+    }
+}
+
+async fn open(
+    config: &Config,
+    catalogs: &Catalogs,
+    opening: &Opening,
+) -> Result<(PgWireSource, Arc<Catalog>), Interruption> {
+    let source = PgWireSource::open(&config.stream, opening).await?;
+    tokio::select! {
+        biased;
+        catalog = catalogs.read(None) => Ok((source, catalog)),
+        () = source.ended() => Err(StreamError::Closed.into()),
+        () = tokio::time::sleep(NEEDED_WITHIN) => Err(Interruption::Unanswered),
+    }
 }
 
 /// Why the stream has to be opened anew.
@@ -712,6 +867,8 @@ enum Interruption {
     Stream(#[from] StreamError),
     #[error("replication stream is inconsistent")]
     Inconsistent(#[from] assemble::Error),
+    #[error("Postgres has not answered for {} seconds what the stream needs to know", NEEDED_WITHIN.as_secs())]
+    Unanswered,
 }
 
 impl Interruption {
@@ -719,6 +876,15 @@ impl Interruption {
         match self {
             Self::Stream(error) => error.remedy(),
             Self::Inconsistent(_) => None,
+            Self::Unanswered => Some("see the lines before this one, and max_connections in postgresql.conf"),
+        }
+    }
+
+    /// What anybody may read, without names and addresses.
+    fn summary(&self) -> String {
+        match self {
+            Self::Stream(error) => error.summary().to_owned(),
+            Self::Inconsistent(_) | Self::Unanswered => self.to_string(),
         }
     }
 }
@@ -728,13 +894,31 @@ fn code_of(error: &tokio_postgres::Error) -> String {
     error.code().map_or_else(|| "session lost".to_owned(), |code| code.code().to_owned())
 }
 
-async fn watch_catalog(catalogs: Rc<Catalogs>, config: Rc<Config>, report: mpsc::Sender<Report>) {
-    let mut interval = tokio::time::interval(config.catalog_poll);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+/// Reads the catalog when it has changed. One that has not been compared for [`NEEDED_WITHIN`] may let somebody see
+/// what is no longer theirs, so it is reported as lost.
+async fn watch_catalog(catalogs: Rc<Catalogs>, poll: Duration, report: mpsc::Sender<Report>) {
+    let mut compared = Instant::now();
+    let mut backoff = Backoff::new();
     loop {
-        interval.tick().await;
-        if let Some(catalog) = catalogs.read_if_changed().await
-            && report.send(Report::CatalogChanged(catalog)).await.is_err()
+        tokio::time::sleep(poll).await;
+        let news = match catalogs.read_if_changed().await {
+            Ok(catalog) => {
+                compared = Instant::now();
+                backoff = Backoff::new();
+                catalog.map(Report::CatalogChanged)
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    remedy = error.remedy(),
+                    "catalog could not be compared"
+                );
+                tokio::time::sleep(backoff.pause(rand::random())).await;
+                (compared.elapsed() >= NEEDED_WITHIN).then_some(Report::CatalogLost)
+            }
+        };
+        if let Some(news) = news
+            && report.send(news).await.is_err()
         {
             return;
         }

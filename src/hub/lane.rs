@@ -58,10 +58,16 @@ pub struct Lanes<T> {
     entry_count: usize,
 }
 
+impl<T> Default for Lanes<T> {
+    fn default() -> Self {
+        Self { lanes: Slab::new(), by_claims: HashMap::new(), last_id: 0, entry_count: 0 }
+    }
+}
+
 impl<T> Lanes<T> {
     /// No lane waits.
     pub fn new() -> Self {
-        Self { lanes: Slab::new(), by_claims: HashMap::new(), last_id: 0, entry_count: 0 }
+        Self::default()
     }
 
     /// Whether deliveries to these claims have to queue.

@@ -27,6 +27,7 @@ pub mod fanout;
 pub mod feed;
 pub mod lane;
 pub mod profile;
+mod progress;
 pub mod resolve;
 
 use std::sync::Arc;

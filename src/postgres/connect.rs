@@ -14,6 +14,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config};
 
 use super::tls;
+use crate::wal::stream::SILENCE_MAX;
 
 /// Time for one attempt, name look-up, TLS and log-in included, unless the URL sets `connect_timeout`.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -197,7 +198,8 @@ impl Database {
                 &*self.name,
                 slot,
                 publication,
-            );
+            )
+            .with_wakeup_interval(SILENCE_MAX);
         }
         let tls = TlsConfig {
             mode: match self.verification {
@@ -217,6 +219,7 @@ impl Database {
         ReplicationConfig::new(address, &*self.user, password, &*self.name, slot, publication)
             .with_port(self.port)
             .with_tls(tls)
+            .with_wakeup_interval(SILENCE_MAX)
     }
 
     /// The role that sessions log in as.

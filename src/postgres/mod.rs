@@ -5,6 +5,5 @@ pub mod cluster;
 pub mod connect;
 pub mod migrate;
 pub mod rows;
-pub mod sql;
 mod tls;
 pub mod types;

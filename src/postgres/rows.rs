@@ -2,20 +2,16 @@
 
 use std::fmt::Write;
 
-use crate::change::{Image, Oid, Table, Types};
+use crate::change::{Image, Oid, Table, Type, Types};
+use crate::wal::sql::{identifier, literal};
 use crate::wal::tuple::Datum;
-
-use super::sql::{identifier, literal};
 
 /// The name of the column that counts the rows of [`from_images`]; no sane table has one like it.
 pub const ORDINAL: &str = "\"rowcast ordinal\"";
 
-/// A type as SQL, schema-qualified; `None` for one that the catalog does not list.
-///
-/// Quoted names take no default modifier: `"pg_catalog"."bpchar"` keeps every character.
-pub fn type_name(types: &Types, type_id: Oid) -> Option<String> {
-    let found = types.get(type_id)?;
-    Some(format!("{}.{}", identifier(&found.schema), identifier(&found.name)))
+/// A type as SQL; `None` for one that the catalog does not list.
+fn type_name(types: &Types, type_id: Oid) -> Option<String> {
+    types.get(type_id).map(Type::sql_name)
 }
 
 /// A FROM item with the rows of `images` under the table's own name, so that conditions written for the table

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use super::depth::is_shallow;
 use super::frame::FrameWriter;
 use super::{Incoming, Malformed};
-use crate::channel::json::{is_shallow, quoted};
+use crate::change::json;
 use crate::channel::{Body, MessageRef, Payload};
 
 /// A push with a payload of bytes, to the server.
@@ -97,7 +98,7 @@ fn size(field: &str) -> Option<u8> {
 
 /// An empty ref stays an empty string: binary frames have no null.
 fn reference_of(text: &str) -> MessageRef<'static> {
-    MessageRef::from_json(quoted(text))
+    MessageRef::from_json(json::string(text))
 }
 
 fn checked_json(bytes: &[u8], depth_max: usize) -> Result<&str, Malformed> {

@@ -2,7 +2,8 @@
 //!
 //! A row gets here only with a [`Permit`], which names the columns it may show.
 
-use crate::change::value::{write_json, write_json_string};
+use crate::change::json;
+use crate::change::value::write_json;
 use crate::change::{Event, Image, RowChange, Table, Types};
 use crate::policy::{ColumnSet, OldValues, Permit, Refusal};
 use crate::wal::tuple::Datum;
@@ -24,18 +25,17 @@ pub struct TableText {
 impl TableText {
     /// Writes them once.
     pub fn new(table: &Table, types: &Types) -> Self {
-        let quoted = |text: &str| {
-            let mut json = String::new();
-            write_json_string(text, &mut json);
-            json
-        };
         let describe = |column: &crate::change::TableColumn| {
             let type_name = types.get(column.type_id).map_or("unknown", |r#type| &r#type.name);
-            format!("{{\"name\":{},\"type\":{}}}", quoted(&column.name), quoted(type_name))
+            format!("{{\"name\":{},\"type\":{}}}", json::string(&column.name), json::string(type_name))
         };
         Self {
-            name: format!("\"schema\":{},\"table\":{}", quoted(&table.schema), quoted(&table.name)),
-            keys: table.columns.iter().map(|column| format!("{}:", quoted(&column.name))).collect(),
+            name: format!(
+                "\"schema\":{},\"table\":{}",
+                json::string(&table.schema),
+                json::string(&table.name)
+            ),
+            keys: table.columns.iter().map(|column| format!("{}:", json::string(&column.name))).collect(),
             columns: table.columns.iter().map(describe).collect(),
         }
     }

@@ -9,12 +9,14 @@
 mod binary;
 pub mod change;
 pub mod code;
+mod depth;
 mod encode;
-mod frame;
+pub mod frame;
 mod v1;
 mod v2;
 
 use std::borrow::Cow;
+use std::fmt;
 
 pub use encode::{Extension, changes_frame};
 
@@ -35,13 +37,23 @@ pub const SOCKET_TOPIC: &str = "phoenix";
 /// A `ref` or `join_ref` longer than this many bytes of JSON makes its message malformed.
 const REF_BYTES_MAX: usize = 255;
 
-/// One whole WebSocket message of a client.
-#[derive(Clone, Copy)]
+/// A whole WebSocket message of a client.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// Text, already known to be UTF-8.
+    /// Valid UTF-8.
     Text(&'a str),
-    /// Bytes.
+    /// Any bytes.
     Binary(&'a [u8]),
+}
+
+/// Payloads never reach a log: only kind and length are printed.
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Binary(bytes) => write!(f, "Binary({} bytes)", bytes.len()),
+        }
+    }
 }
 
 /// A decoded message, which borrows from the frame it came in.

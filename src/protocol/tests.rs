@@ -300,3 +300,9 @@ proptest! {
         prop_assert_eq!(read, (Value::Null, Value::Null, topic, event));
     }
 }
+
+#[test]
+fn nothing_shows_the_payload_of_a_message() {
+    let shown = format!("{:?} {:?}", Message::Text("secret"), Message::Binary(b"secret"));
+    assert_eq!(shown, "Text(6 bytes) Binary(6 bytes)");
+}

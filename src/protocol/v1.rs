@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::depth::is_shallow;
 use super::frame::FrameWriter;
 use super::{Incoming, Malformed};
-use crate::channel::json::is_shallow;
 use crate::channel::{MessageRef, Payload};
 
 #[derive(Deserialize)]

@@ -7,9 +7,9 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::depth::is_shallow;
 use super::frame::FrameWriter;
 use super::{Incoming, Malformed};
-use crate::channel::json::is_shallow;
 use crate::channel::{MessageRef, Payload};
 
 /// `[join_ref, ref, topic, event, payload]`; elements after these are ignored.

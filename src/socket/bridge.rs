@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Handler, Message, Outbox};
+use super::{Handler, Outbox};
 use crate::hub::{self, ConnectionId, Session, Shard, ShardCommand};
-use crate::protocol;
+use crate::protocol::Message;
 
 impl hub::Outbox for Outbox {
     fn send(&mut self, connection: ConnectionId, frame: Bytes) {
@@ -27,10 +27,6 @@ impl Handler for Shard {
     }
 
     fn message(&mut self, out: &mut Outbox, connection: ConnectionId, message: Message<'_>, now: Instant) {
-        let message = match message {
-            Message::Text(text) => protocol::Message::Text(text),
-            Message::Binary(bytes) => protocol::Message::Binary(bytes),
-        };
         Self::message(self, out, connection, message, now);
     }
 

@@ -31,10 +31,11 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::frame::close_frame;
 use super::metrics::{CloseReason, ShardMetrics};
 use super::options::ShardConfig;
 use crate::hub::ConnectionId;
+use crate::protocol::code::{CLOSE_IDLE, CLOSE_SLOW};
+use crate::protocol::frame::close_frame;
 
 /// Frames are joined into one write up to this size. Larger frames are written alone.
 const JOINED_BYTES_MAX: usize = 64 * 1024;
@@ -133,7 +134,7 @@ impl Outbox {
         }
     }
 
-    /// Queues a finished frame, as [`frame`](super::frame) makes them. Without effect once the connection is
+    /// Queues a finished frame, as [`crate::protocol::frame`] makes them. Without effect once the connection is
     /// not open any more. A client that does not read is closed instead, see [`ShardConfig`].
     pub fn send(&mut self, connection: ConnectionId, frame: Bytes) {
         let Some((slot, entry)) = self.open_entry(connection) else { return };
@@ -323,7 +324,7 @@ impl Outbox {
         }
         for slot in self.slots(|entry| entry.phase == Phase::Open && passed(entry.last_read) >= idle_timeout)
         {
-            self.begin_close(slot, close_frame(Some(1000), "idle timeout"), CloseReason::Idle);
+            self.begin_close(slot, close_frame(Some(CLOSE_IDLE.code), CLOSE_IDLE.reason), CloseReason::Idle);
         }
     }
 
@@ -474,7 +475,7 @@ impl Outbox {
         if entry.blocked {
             self.set_backlog(self.backlog_bytes - dropped);
         }
-        self.begin_close(slot, close_frame(Some(1008), "slow consumer"), why);
+        self.begin_close(slot, close_frame(Some(CLOSE_SLOW.code), CLOSE_SLOW.reason), why);
     }
 
     /// Ends the connections with the largest backlogs until all together are within their bound. Where much

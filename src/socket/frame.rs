@@ -1,8 +1,8 @@
-//! The WebSocket frame codec, server side: RFC 6455 without extensions.
+//! The reading side of the WebSocket frame codec: RFC 6455 without extensions. The writing side is
+//! [`crate::protocol::frame`].
 //!
 //! In: bytes as they arrive, in pieces of any size. Out: whole messages, pings, pongs and closes, or the
-//! [`Violation`] that ends the connection. The other way: a payload into one finished frame that any number
-//! of connections share.
+//! [`Violation`] that ends the connection.
 //!
 //! **Invariant:** no I/O and no panic whatever the bytes; memory follows the bytes that arrived, never the
 //! length that a header promises; an idle [`Decoder`] owns no heap memory.
@@ -11,33 +11,10 @@
 //! Here all connections of a shard share one read buffer, and a fan-out shares one encoded frame.
 
 use std::fmt;
-use std::io;
 
-use bytes::Bytes;
-
-/// The longest header a server writes: two bytes and a 64-bit length.
-const SERVER_HEADER_BYTES_MAX: usize = 10;
-/// The longest payload of a ping, pong or close.
-const CONTROL_BYTES_MAX: usize = 125;
-
-/// A whole message from a client.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Message<'a> {
-    /// Valid UTF-8.
-    Text(&'a str),
-    /// Any bytes.
-    Binary(&'a [u8]),
-}
-
-/// Payloads never reach a log: only kind and length are printed.
-impl fmt::Debug for Message<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
-            Self::Binary(bytes) => write!(f, "Binary({} bytes)", bytes.len()),
-        }
-    }
-}
+use crate::protocol::Message;
+use crate::protocol::code::{CLOSE_NOT_TEXT, CLOSE_PROTOCOL, CLOSE_TOO_LARGE, CloseCode};
+use crate::protocol::frame::{CONTROL_BYTES_MAX, Opcode};
 
 /// What a client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +44,12 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// The close code that tells the client.
-    pub fn close_code(self) -> u16 {
+    /// What tells the client.
+    pub fn close(self) -> CloseCode {
         match self {
-            Self::Protocol(_) => 1002,
-            Self::InvalidUtf8 => 1007,
-            Self::TooLarge => 1009,
+            Self::Protocol(_) => CLOSE_PROTOCOL,
+            Self::InvalidUtf8 => CLOSE_NOT_TEXT,
+            Self::TooLarge => CLOSE_TOO_LARGE,
         }
     }
 }
@@ -81,35 +58,6 @@ impl Violation {
 /// those left to libraries and applications.
 pub fn is_valid_close_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
-}
-
-/// What a frame is, as on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opcode {
-    Continuation = 0x0,
-    Text = 0x1,
-    Binary = 0x2,
-    Close = 0x8,
-    Ping = 0x9,
-    Pong = 0xA,
-}
-
-impl Opcode {
-    fn parse(bits: u8) -> Result<Self, Violation> {
-        Ok(match bits {
-            0x0 => Self::Continuation,
-            0x1 => Self::Text,
-            0x2 => Self::Binary,
-            0x8 => Self::Close,
-            0x9 => Self::Ping,
-            0xA => Self::Pong,
-            _ => return Err(Violation::Protocol("reserved opcode")),
-        })
-    }
-
-    fn is_control(self) -> bool {
-        matches!(self, Self::Close | Self::Ping | Self::Pong)
-    }
 }
 
 /// A client's frame header.
@@ -135,7 +83,7 @@ impl Header {
             return Err(Violation::Protocol("frame is not masked"));
         }
         let last = first & 0x80 != 0;
-        let opcode = Opcode::parse(first & 0x0F)?;
+        let opcode = Opcode::parse(first & 0x0F).ok_or(Violation::Protocol("reserved opcode"))?;
         let short = second & 0x7F;
         if opcode.is_control() {
             if !last {
@@ -371,155 +319,8 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// What kind of data frame to build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// UTF-8, which the caller guarantees.
-    Text,
-    /// Any bytes.
-    Binary,
-}
-
-/// Builds one data frame without copying: the payload is written after a gap, then the header into the gap.
-///
-/// ```
-/// use std::io::Write;
-/// use rowcast::socket::frame::{FrameBuilder, Kind};
-///
-/// let mut frame = FrameBuilder::with_capacity(64);
-/// write!(frame, "[{}]", 1).expect("writing to memory never fails");
-/// assert_eq!(&frame.finish(Kind::Text)[..], b"\x81\x03[1]");
-/// ```
-pub struct FrameBuilder {
-    buffer: Vec<u8>,
-}
-
-impl FrameBuilder {
-    /// A builder with room for a payload of `capacity_bytes`; it grows beyond as needed.
-    pub fn with_capacity(capacity_bytes: usize) -> Self {
-        let mut buffer = Vec::with_capacity(SERVER_HEADER_BYTES_MAX.saturating_add(capacity_bytes));
-        buffer.extend_from_slice(&[0; SERVER_HEADER_BYTES_MAX]);
-        Self { buffer }
-    }
-
-    /// Appends to the payload.
-    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
-    }
-
-    /// The payload so far.
-    pub fn payload(&self) -> &[u8] {
-        &self.buffer[SERVER_HEADER_BYTES_MAX..]
-    }
-
-    /// The finished frame.
-    pub fn finish(mut self, kind: Kind) -> Bytes {
-        let opcode = match kind {
-            Kind::Text => Opcode::Text,
-            Kind::Binary => Opcode::Binary,
-        };
-        let header = ServerHeader::new(opcode, self.payload().len());
-        let start = SERVER_HEADER_BYTES_MAX - header.as_slice().len();
-        self.buffer[start..SERVER_HEADER_BYTES_MAX].copy_from_slice(header.as_slice());
-        Bytes::from(self.buffer).slice(start..)
-    }
-}
-
-impl fmt::Debug for FrameBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FrameBuilder").field("payload_bytes", &self.payload().len()).finish()
-    }
-}
-
-impl io::Write for FrameBuilder {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A finished text frame. The payload must be UTF-8; every client checks it.
-pub fn text_frame(payload: &[u8]) -> Bytes {
-    frame(Opcode::Text, payload)
-}
-
-/// A finished binary frame.
-pub fn binary_frame(payload: &[u8]) -> Bytes {
-    frame(Opcode::Binary, payload)
-}
-
-/// A finished pong; a payload beyond 125 bytes, which no valid ping has, is cut.
-pub fn pong_frame(payload: &[u8]) -> Bytes {
-    frame(Opcode::Pong, &payload[..payload.len().min(CONTROL_BYTES_MAX)])
-}
-
-/// A finished close frame. `None` leaves code and reason out; a reason beyond 123 bytes is cut between
-/// characters.
-pub fn close_frame(code: Option<u16>, reason: &str) -> Bytes {
-    let mut payload = Vec::new();
-    if let Some(code) = code {
-        payload.extend_from_slice(&code.to_be_bytes());
-        let mut end = reason.len().min(CONTROL_BYTES_MAX - 2);
-        while !reason.is_char_boundary(end) {
-            end -= 1;
-        }
-        payload.extend_from_slice(&reason.as_bytes()[..end]);
-    }
-    frame(Opcode::Close, &payload)
-}
-
-fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
-    let header = ServerHeader::new(opcode, payload.len());
-    let mut frame = Vec::with_capacity(header.as_slice().len() + payload.len());
-    frame.extend_from_slice(header.as_slice());
-    frame.extend_from_slice(payload);
-    Bytes::from(frame)
-}
-
-/// The header of a whole, unmasked frame.
-struct ServerHeader {
-    bytes: [u8; SERVER_HEADER_BYTES_MAX],
-    length: usize,
-}
-
-impl ServerHeader {
-    fn new(opcode: Opcode, payload_bytes: usize) -> Self {
-        let mut bytes = [0; SERVER_HEADER_BYTES_MAX];
-        bytes[0] = 0x80 | opcode as u8;
-        let length = match (u8::try_from(payload_bytes), u16::try_from(payload_bytes)) {
-            (Ok(short), _) if short < 126 => {
-                bytes[1] = short;
-                2
-            }
-            (_, Ok(medium)) => {
-                bytes[1] = 126;
-                bytes[2..4].copy_from_slice(&medium.to_be_bytes());
-                4
-            }
-            _ => {
-                bytes[1] = 127;
-                // A usize has at most 64 bits on every platform Rust supports.
-                let long = u64::try_from(payload_bytes).unwrap_or(u64::MAX);
-                bytes[2..].copy_from_slice(&long.to_be_bytes());
-                10
-            }
-        };
-        Self { bytes, length }
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -699,42 +500,6 @@ mod tests {
         assert!(decoder.partial.capacity() > 0 && decoder.fragments.is_some());
         decoder.decode(tail, |_| ()).unwrap();
         assert!(decoder.partial.capacity() == 0 && decoder.fragments.is_none());
-    }
-
-    #[test]
-    fn frames_carry_the_shortest_header() {
-        for (length, header) in [
-            (0, &b"\x81\x00"[..]),
-            (125, b"\x81\x7D"),
-            (126, b"\x81\x7E\x00\x7E"),
-            (65535, b"\x81\x7E\xFF\xFF"),
-            (65536, b"\x81\x7F\x00\x00\x00\x00\x00\x01\x00\x00"),
-        ] {
-            let payload = vec![b'x'; length];
-            let frame = text_frame(&payload);
-            assert_eq!(&frame[..header.len()], header);
-            assert_eq!(&frame[header.len()..], payload);
-            let mut builder = FrameBuilder::with_capacity(3);
-            builder.write_all(&payload).unwrap();
-            assert_eq!(builder.finish(Kind::Text), frame);
-        }
-        assert_eq!(&binary_frame(b"a")[..], b"\x82\x01a");
-        assert_eq!(&pong_frame(b"a")[..], b"\x8A\x01a");
-    }
-
-    #[test]
-    fn close_reasons_are_cut_between_characters() {
-        assert_eq!(&close_frame(None, "unused")[..], b"\x88\x00");
-        assert_eq!(&close_frame(Some(1008), "no")[..], b"\x88\x04\x03\xF0no");
-        let long = close_frame(Some(1000), &"\u{FC}".repeat(100));
-        assert_eq!(long.len(), 2 + 2 + 122);
-        assert!(std::str::from_utf8(&long[4..]).is_ok());
-    }
-
-    #[test]
-    fn nothing_shows_payloads() {
-        let shown = format!("{:?} {:?}", Message::Text("secret"), Message::Binary(b"secret"));
-        assert_eq!(shown, "Text(6 bytes) Binary(6 bytes)");
     }
 
     proptest! {

@@ -19,13 +19,13 @@ pub mod upgrade;
 use std::time::Instant;
 
 pub use connection::Outbox;
-pub use frame::Message;
 pub use metrics::{CloseReason, ShardMetrics};
 pub use options::ShardConfig;
 pub use shard::{ShardHandle, spawn};
 pub use upgrade::{Gate, GateConfig};
 
 pub use crate::hub::Session;
+pub use crate::protocol::Message;
 
 use crate::hub::ConnectionId;
 

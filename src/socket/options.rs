@@ -37,9 +37,9 @@ impl Default for ShardConfig {
             message_bytes_max: 5_000_000,
             idle_timeout: Duration::from_secs(60),
             close_timeout: Duration::from_secs(5),
-            backlog_bytes_max: 1024 * 1024,
+            backlog_bytes_max: 16 * 1024 * 1024,
             backlog_age_max: Duration::from_secs(10),
-            backlogs_bytes_max: 64 * 1024 * 1024,
+            backlogs_bytes_max: 256 * 1024 * 1024,
             inbox_commands_max: 4096,
             tick: Duration::from_millis(100),
         }

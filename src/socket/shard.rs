@@ -27,10 +27,12 @@ use tokio::time::{sleep_until, timeout};
 
 use super::Handler;
 use super::connection::{Outbox, Place};
-use super::frame::{Decoder, Event, Violation, pong_frame};
+use super::frame::{Decoder, Event, Violation};
 use super::metrics::{CloseReason, ShardMetrics};
 use super::options::{ShardConfig, set_stream_options};
 use crate::hub::ConnectionId;
+use crate::protocol::code::CLOSE_INTERNAL;
+use crate::protocol::frame::pong_frame;
 
 /// How many writes are made before the shard looks at its streams and streams-to-be again.
 pub const SLICE_WRITES_MAX: usize = 512;
@@ -271,7 +273,12 @@ impl<H: Handler> Shard<H> {
         self.turn(|handler, out| {
             let connection = out.open(Rc::clone(stream), place);
             if let Err(Panicked) = guard(out, |out| handler.opened(out, connection, session)) {
-                out.close_as(connection, Some(1011), "", CloseReason::Panic);
+                out.close_as(
+                    connection,
+                    Some(CLOSE_INTERNAL.code),
+                    CLOSE_INTERNAL.reason,
+                    CloseReason::Panic,
+                );
             }
             if let Some((code, reason)) = &*self.draining.borrow() {
                 out.close_as(connection, Some(*code), reason, CloseReason::Drain);
@@ -312,7 +319,8 @@ impl<H: Handler> Shard<H> {
                     Violation::InvalidUtf8 => CloseReason::InvalidUtf8,
                     Violation::TooLarge => CloseReason::TooLarge,
                 };
-                out.close_as(connection, Some(violation.close_code()), "", why);
+                let close = violation.close();
+                out.close_as(connection, Some(close.code), close.reason, why);
             }
             // An answer to the sender alone, the usual case, leaves at once.
             if out.dirty_count() == 1 {
@@ -334,7 +342,12 @@ fn serve<H: Handler>(handler: &mut H, out: &mut Outbox, connection: ConnectionId
             let now = out.now();
             let call = |out: &mut Outbox| handler.message(out, connection, message, now);
             if let Err(Panicked) = guard(out, call) {
-                out.close_as(connection, Some(1011), "", CloseReason::Panic);
+                out.close_as(
+                    connection,
+                    Some(CLOSE_INTERNAL.code),
+                    CLOSE_INTERNAL.reason,
+                    CloseReason::Panic,
+                );
             }
         }
         Event::Ping(payload) => out.send(connection, pong_frame(payload)),
@@ -515,7 +528,7 @@ impl<H: Handler> Pump<H> {
             let now = out.now();
             for command in batch.drain(..) {
                 if let Err(Panicked) = guard(out, |out| handler.command(out, command, now)) {
-                    out.close_all_as(1011, "", CloseReason::Panic);
+                    out.close_all_as(CLOSE_INTERNAL.code, CLOSE_INTERNAL.reason, CloseReason::Panic);
                 }
             }
             out.dirty_count()
@@ -532,7 +545,7 @@ impl<H: Handler> Pump<H> {
             self.tick_next = now + self.shard.tick;
             self.shard.turn(|handler, out| {
                 if let Err(Panicked) = guard(out, |out| handler.tick(out, now)) {
-                    out.close_all_as(1011, "", CloseReason::Panic);
+                    out.close_all_as(CLOSE_INTERNAL.code, CLOSE_INTERNAL.reason, CloseReason::Panic);
                 }
             });
         }

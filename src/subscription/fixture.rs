@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use crate::change::{Datum, Oid, RelationId, ReplicaIdentity, Table, TableColumn, Type, TypeKind, Types};
 
 use super::binding::Binding;
-use super::predicate::{Checked, Predicate, SubscribeError, check};
+use super::check::{Checked, SubscribeError, check};
+use super::predicate::Predicate;
 
 /// Name, schema, type name, kind; the type's number is its place plus one.
 fn type_list() -> Vec<(&'static str, &'static str, TypeKind)> {

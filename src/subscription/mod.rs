@@ -19,6 +19,7 @@
 
 mod array;
 pub mod binding;
+pub mod check;
 mod compare;
 pub mod filter;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub mod predicate;
 
 pub use crate::change::Event;
 pub use binding::{Binding, BindingError, Events, condition_name};
+pub use check::{Cast, Checked, SubscribeError, check};
 pub use filter::{Condition, Filter, FilterError, Operator};
 pub use index::Index;
-pub use predicate::{Cast, Checked, Predicate, SubscribeError, Verdict, check};
+pub use predicate::{Predicate, Verdict};

@@ -22,5 +22,14 @@ pub fn install(level: &str, json: bool) {
         lines.with_ansi(color).with_target(level == "trace").try_init()
     };
     // An error means that a subscriber is there already, which is the aim.
-    drop(installed);
+    if installed.is_ok() {
+        std::panic::set_hook(Box::new(log_panic));
+    }
+}
+
+/// Logs where a panic happened and not what it says: the message may hold what a client or a row said.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    tracing::error!(location, thread = thread.name().unwrap_or("unnamed"), "panic: this is a bug");
 }

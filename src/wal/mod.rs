@@ -8,6 +8,7 @@
 pub mod lsn;
 pub mod pgoutput;
 pub mod slot;
+pub mod sql;
 pub mod stream;
 pub mod tuple;
 

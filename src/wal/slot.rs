@@ -2,6 +2,8 @@
 
 use pgwire_replication::client::ReplicationClient;
 
+use super::Lsn;
+use super::sql::{identifier, literal};
 use super::stream::Error;
 
 /// Which slot to stream from.
@@ -43,40 +45,50 @@ impl SlotName {
 /// What became of the changes since the last session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continuity {
-    /// The slot kept them: nothing is missing.
-    Unbroken,
+    /// The slot kept them: nothing is missing, and what was not acknowledged comes again.
+    Unbroken {
+        /// Up to here, positions mean what they meant in the last session.
+        shared: Lsn,
+    },
     /// The slot is new: what was committed before it is not delivered.
     Fresh,
 }
 
-/// Creates the publications that are missing, empty. Without the right to create them, they must be there.
+/// Looks for the publications; with `make`, creates those that are missing, empty. Without the right to create
+/// them, they must be there.
 pub(super) async fn prepare_publications(
     client: &mut ReplicationClient,
     names: &[String],
+    make: bool,
 ) -> Result<(), Error> {
     for name in names {
-        let literal = name.replace('\'', "''");
-        let exists = format!("select from pg_catalog.pg_publication where pubname = '{literal}'");
-        if client.simple_query(&exists).await?.is_empty() {
-            let create = format!("create publication \"{}\"", name.replace('"', "\"\""));
-            match client.simple_query(&create).await {
-                // Somebody else was faster.
-                Err(error) if error.to_string().contains("SQLSTATE 42710") => {}
-                created => {
-                    created?;
-                    tracing::info!(publication = name, "publication created");
-                }
+        let exists = format!("select from pg_catalog.pg_publication where pubname = {}", literal(name));
+        if !client.simple_query(&exists).await?.is_empty() {
+            continue;
+        }
+        if !make {
+            return Err(Error::PublicationMissing { name: name.as_str().into() });
+        }
+        let create = format!("create publication {}", identifier(name));
+        match client.simple_query(&create).await {
+            // Somebody else was faster.
+            Err(error) if error.to_string().contains("SQLSTATE 42710") => {}
+            created => {
+                created?;
+                tracing::info!(publication = name, "publication created");
             }
         }
     }
     Ok(())
 }
 
-/// Makes the slot ready for this session. A durable slot that Postgres has invalidated is made anew.
+/// Makes the slot ready for this session. A durable slot that Postgres has invalidated is made anew; with `skip`,
+/// one whose next changes cannot be decoded is moved past them. Both are said in the log.
 pub(super) async fn prepare(
     client: &mut ReplicationClient,
     slot: &Slot,
     name: &str,
+    skip: bool,
 ) -> Result<Continuity, Error> {
     let create = |kind: &str| format!("CREATE_REPLICATION_SLOT {name} {kind} pgoutput NOEXPORT_SNAPSHOT");
     if *slot == Slot::Temporary {
@@ -84,7 +96,8 @@ pub(super) async fn prepare(
         return Ok(Continuity::Fresh);
     }
     let state = format!(
-        "select plugin, coalesce(wal_status, '') from pg_catalog.pg_replication_slots where slot_name = '{name}'"
+        "select coalesce(plugin = 'pgoutput' and database = current_database(), false), coalesce(wal_status, '')
+           from pg_catalog.pg_replication_slots where slot_name = '{name}'"
     );
     let rows = client.simple_query(&state).await?;
     let field = |column: usize| {
@@ -92,13 +105,28 @@ pub(super) async fn prepare(
         Some(String::from_utf8_lossy(value).into_owned())
     };
     match (field(0).as_deref(), field(1).as_deref()) {
-        (Some("pgoutput"), Some("lost")) => {
-            tracing::warn!(slot = name, "slot was invalidated: it is made anew, and changes are missing");
+        (None, _) => {}
+        (Some("t"), Some("lost")) => {
+            tracing::warn!(
+                slot = name,
+                "slot was invalidated, as max_slot_wal_keep_size demands: it is made anew, and changes are missing"
+            );
             client.simple_query(&format!("DROP_REPLICATION_SLOT {name}")).await?;
         }
-        (Some("pgoutput"), _) => return Ok(Continuity::Unbroken),
-        (Some(plugin), _) => return Err(Error::ForeignSlot { name: name.into(), plugin: plugin.into() }),
-        (None, _) => {}
+        (Some("t"), _) => {
+            if skip {
+                tracing::warn!(
+                    slot = name,
+                    "slot is moved past changes made while a publication was missing: they are not delivered"
+                );
+                let advance = format!(
+                    "select pg_catalog.pg_replication_slot_advance('{name}', pg_catalog.pg_current_wal_flush_lsn())"
+                );
+                client.simple_query(&advance).await?;
+            }
+            return Ok(Continuity::Unbroken { shared: Lsn::new(u64::MAX) });
+        }
+        (Some(_), _) => return Err(Error::ForeignSlot { name: name.into() }),
     }
     client.simple_query(&create("LOGICAL")).await?;
     Ok(Continuity::Fresh)

@@ -2,17 +2,26 @@
 //!
 //! [`WalSource`] is the port that the rest knows; [`PgWireSource`] is the client behind it. A source lives for
 //! one session: when it fails, its owner opens another, after [`Backoff`]'s pause.
+//!
+//! **Silence.** A network that drops everything, or a walsender that hangs, ends no connection. Postgres is
+//! therefore told, by this session's `wal_sender_timeout`, to say something well before
+//! [`SILENCE_MAX`] has passed, and a session that stays silent for longer is given up. The timeout also makes
+//! Postgres let go of a slot whose reader has vanished.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
+use pgwire_replication::FeedbackObserver;
 use pgwire_replication::client::{ReplicationClient, ReplicationEvent};
 use pgwire_replication::config::{Publication, ReplicationConfig};
 use pgwire_replication::error::PgWireError;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Lsn;
 use super::pgoutput::{self, Message, unix_micros};
 use super::slot::{self, Continuity, Slot};
+use super::sql::identifier;
 
 /// How long each step of opening a stream may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(20);
@@ -26,6 +35,27 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How often progress is reported to Postgres.
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How long Postgres may be silent on a stream before the session is given up, unless
+/// [`StreamConfig::connection`] says otherwise by its `idle_wakeup_interval`.
+pub const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// Less would be given up before anybody could answer.
+const SILENCE_MIN: Duration = Duration::from_millis(100);
+
+/// How often the suffered silence is doubled at most: to half an hour.
+const PATIENCE_MAX: u32 = 6;
+
+/// In how many steps silence is measured. A step that takes longer than planned, as on a machine that slept or a
+/// thread that was busy, counts once.
+const SILENCE_STEPS: u32 = 10;
+
+/// How often the client looks up from an idle stream of its own accord. It reports progress then, which would have
+/// Postgres believe that it need not say anything itself; so: practically never.
+const WAKEUP_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long the last acknowledgement may take to leave when a stream is closed.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
 /// The settings that fix the text form of values on every session; values and filters rely on them.
 pub const SESSION_SETTINGS: &str = "set DateStyle = 'ISO'; set IntervalStyle = 'postgres'; \
      set TimeZone = 'UTC'; set extra_float_digits = 1; set bytea_output = 'hex'; \
@@ -34,7 +64,7 @@ pub const SESSION_SETTINGS: &str = "set DateStyle = 'ISO'; set IntervalStyle = '
 /// Where to stream from.
 #[derive(Clone)]
 pub struct StreamConfig {
-    /// The server, database, role and TLS settings.
+    /// The server, database, role and TLS settings, and for how long it may be silent.
     pub connection: ReplicationConfig,
     /// The slot.
     pub slot: Slot,
@@ -83,13 +113,20 @@ pub enum Error {
     /// What came is no pgoutput message.
     #[error("replication stream is malformed")]
     Malformed(#[from] pgoutput::Error),
-    /// The durable slot belongs to another output plugin.
-    #[error("slot {name} has the output plugin {plugin}, not pgoutput: choose another slot name")]
+    /// Nothing came for too long, not even a sign of life.
+    #[error("replication stream was silent for {} seconds", .0.as_secs())]
+    Silent(Duration),
+    /// The durable slot is somebody else's: of another output plugin, of another database, or physical.
+    #[error("slot {name} is no pgoutput slot of this database")]
     ForeignSlot {
         /// The slot.
         name: Box<str>,
-        /// Its plugin.
-        plugin: Box<str>,
+    },
+    /// A publication that was there when this server started has been dropped.
+    #[error("publication {name} does not exist")]
+    PublicationMissing {
+        /// The publication.
+        name: Box<str>,
     },
 }
 
@@ -97,8 +134,17 @@ impl Error {
     /// What an operator can do about it; `None` where waiting is the remedy.
     pub fn remedy(&self) -> Option<&'static str> {
         let text = match self {
+            Self::Session(PgWireError::Io(error)) => return remedy_of_io(error.kind()),
+            Self::Session(PgWireError::Tls(_)) => {
+                return Some("check sslmode and sslrootcert in the database URL");
+            }
             Self::Session(error) => error.to_string(),
-            _ => return None,
+            Self::Timeout | Self::Silent(_) => {
+                return Some("check that Postgres and the network to it are well; trying again");
+            }
+            Self::ForeignSlot { .. } => return Some("choose another slot name"),
+            Self::PublicationMissing { .. } => return Some(CREATE_PUBLICATION),
+            Self::Closed | Self::Malformed(_) => return None,
         };
         let has = |code: &str| text.contains(&format!("SQLSTATE {code}"));
         if has("28P01") || has("28000") || text.contains("authentication error") {
@@ -117,9 +163,53 @@ impl Error {
             )
         } else if has("3D000") {
             Some("create the database, or correct its name in the database URL")
+        } else if self.is_publication_missing() {
+            Some(CREATE_PUBLICATION)
+        } else if text.contains("recovery") && has("55000") {
+            Some("connect to the primary: this server is a standby")
         } else {
             None
         }
+    }
+
+    /// What anybody may read: neither names nor what Postgres said.
+    pub fn summary(&self) -> &'static str {
+        match self {
+            Self::Session(PgWireError::Io(_)) => "Postgres cannot be reached",
+            Self::Session(_) => "the replication session failed",
+            Self::Closed => "the replication stream was closed by the server",
+            Self::Timeout => "Postgres did not answer in time",
+            Self::Malformed(_) => "the replication stream is malformed",
+            Self::Silent(_) => "the replication stream was silent for too long",
+            Self::ForeignSlot { .. } => "the replication slot is another's",
+            Self::PublicationMissing { .. } => "a publication is missing",
+        }
+    }
+
+    /// Whether Postgres met a change that it cannot decode, since a publication was missing when it was made.
+    pub fn is_publication_missing(&self) -> bool {
+        match self {
+            Self::Session(PgWireError::Server(text)) => {
+                text.contains("SQLSTATE 42704") && text.contains("publication")
+            }
+            _ => false,
+        }
+    }
+}
+
+const CREATE_PUBLICATION: &str =
+    "create the publication anew, with its tables: create publication … for table …";
+
+fn remedy_of_io(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::ConnectionRefused => {
+            Some("check that Postgres runs and listens on the address and port of the database URL")
+        }
+        io::ErrorKind::NotFound => Some("check the socket directory in the database URL"),
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut => {
+            Some("check host and port of the database URL, and the network")
+        }
+        _ => None,
     }
 }
 
@@ -132,91 +222,212 @@ pub trait WalSource {
     fn acknowledge(&self, lsn: Lsn);
 }
 
+/// What may be done to open a stream.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    /// Whether publications that are missing are made. Once a stream has run, one that is gone was dropped on
+    /// purpose.
+    pub make_publications: bool,
+    /// Whether a durable slot is moved past all that is in the log now, since it cannot be decoded.
+    pub skip_undecodable: bool,
+    /// The history that was followed before.
+    pub previous: Option<History>,
+    /// How many times the silence that is suffered is doubled: Postgres may just be long in decoding, and would
+    /// never be done if it had to start over each time.
+    pub patience: u32,
+}
+
+/// One history of a log: equal positions of equal histories hold the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The cluster's own identifier.
+    pub system: Box<str>,
+    /// Counts the promotions and recoveries of the cluster.
+    pub timeline: u32,
+}
+
 /// A stream over one replication session.
 pub struct PgWireSource {
     client: ReplicationClient,
     continuity: Continuity,
+    history: History,
+    silence_max: Duration,
+    steps: Interval,
+    silent_steps: u32,
 }
 
 impl PgWireSource {
     /// Connects, makes publications and slot ready, and starts streaming. When this returns, every commit from
     /// here on will be received.
-    pub async fn open(config: &StreamConfig) -> Result<Self, Error> {
-        tokio::time::timeout(OPEN_WITHIN, Self::open_now(config)).await.map_err(|_| Error::Timeout)?
+    pub async fn open(config: &StreamConfig, opening: &Opening) -> Result<Self, Error> {
+        tokio::time::timeout(OPEN_WITHIN, Self::open_now(config, opening))
+            .await
+            .map_err(|_| Error::Timeout)?
     }
 
-    async fn open_now(config: &StreamConfig) -> Result<Self, Error> {
+    async fn open_now(config: &StreamConfig, opening: &Opening) -> Result<Self, Error> {
         let name = match &config.slot {
             Slot::Temporary => format!("rowcast_{:016x}", rand::random::<u64>()),
             Slot::Durable(name) => name.as_str().to_owned(),
         };
+        let silence_max = config.connection.idle_wakeup_interval.max(SILENCE_MIN);
+        let silence_max = silence_max.saturating_mul(1 << opening.patience.min(PATIENCE_MAX));
         let mut connection = config
             .connection
             .clone()
             .with_buffer_size(EVENTS_AHEAD_MAX)
             .with_max_message_size(MESSAGE_BYTES_MAX)
             .with_status_interval(STATUS_INTERVAL)
+            .with_wakeup_interval(WAKEUP_INTERVAL)
+            // Observed so that it is known what has not been reported yet.
+            .with_feedback_observer(FeedbackObserver::new(|_| {}))
             .with_application_name("rowcast_stream");
         connection.slot.clone_from(&name);
         connection.publication = config.publications.iter().map(|name| quoted(name)).collect::<Publication>();
         let mut client = ReplicationClient::connect_gated(connection).await?;
         client.simple_query(SESSION_SETTINGS).await?;
-        slot::prepare_publications(&mut client, &config.publications).await?;
-        let continuity = slot::prepare(&mut client, &config.slot, &name).await?;
+        // Postgres speaks up after half of its timeout: at two thirds of the silence that is suffered.
+        let timeout = silence_max.mul_f64(4.0 / 3.0).as_millis();
+        client.simple_query(&format!("set wal_sender_timeout = {timeout}")).await?;
+        let history = history(&mut client).await?;
+        slot::prepare_publications(&mut client, &config.publications, opening.make_publications).await?;
+        let continuity = slot::prepare(&mut client, &config.slot, &name, opening.skip_undecodable).await?;
+        let continuity = match (&opening.previous, continuity) {
+            (Some(previous), Continuity::Unbroken { .. }) => {
+                Continuity::Unbroken { shared: shared(&mut client, previous, &history).await? }
+            }
+            (_, continuity) => continuity,
+        };
         client.start().await?;
         client.wait_started().await?;
-        Ok(Self { client, continuity })
+        let mut steps = interval(silence_max / SILENCE_STEPS);
+        steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self { client, continuity, history, silence_max, steps, silent_steps: 0 })
     }
 
     /// What became of the changes since the last session.
     pub fn continuity(&self) -> Continuity {
         self.continuity
     }
+
+    /// Which history this stream follows.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Resolves once the session has ended, whatever is still to be received. Safe to cancel.
+    pub async fn ended(&self) {
+        const LOOK_EVERY: Duration = Duration::from_millis(50);
+        while self.client.is_running() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Ends the session in order, once Postgres has been told of the last acknowledgement.
+    pub async fn close(mut self) {
+        let told = async {
+            while self.client.feedback_pending_since().is_some() && self.client.is_running() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            // What has been received beyond that is not ours to report.
+            let _ = self.client.shutdown().await;
+        };
+        // Postgres will send it again to the next session, at worst.
+        let _ = tokio::time::timeout(CLOSE_WITHIN, told).await;
+    }
+}
+
+async fn history(client: &mut ReplicationClient) -> Result<History, Error> {
+    let identity = client.identify_system().await?;
+    Ok(History { system: identity.system_id.into(), timeline: identity.timeline })
+}
+
+/// Up to which position the two histories are the same.
+async fn shared(client: &mut ReplicationClient, previous: &History, now: &History) -> Result<Lsn, Error> {
+    if previous == now {
+        return Ok(Lsn::new(u64::MAX));
+    }
+    if previous.system != now.system {
+        return Ok(Lsn::ZERO);
+    }
+    // A lower timeline has left ours at a place that its own history does not tell.
+    let Some(file) = (now.timeline > previous.timeline).then_some(now.timeline) else { return Ok(Lsn::ZERO) };
+    let file = client.timeline_history(file).await?;
+    Ok(switch_point(&String::from_utf8_lossy(&file.content), previous.timeline))
+}
+
+/// Where a history left `timeline`, by its history file; nothing is shared if it was never there.
+fn switch_point(file: &str, timeline: u32) -> Lsn {
+    let lines = file.lines().map(|line| line.split_whitespace());
+    let ends = lines.filter_map(|mut words| {
+        let left: u32 = words.next()?.parse().ok()?;
+        let end: Lsn = words.next()?.parse().ok()?;
+        Some((left, end))
+    });
+    ends.filter(|(left, _)| *left == timeline).map(|(_, end)| end).next().unwrap_or(Lsn::ZERO)
 }
 
 /// The stream's option is a list of identifiers inside a string, so each is quoted for both.
 fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\"").replace('\'', "''"))
+    identifier(name).replace('\'', "''")
 }
 
 impl WalSource for PgWireSource {
     async fn recv(&mut self) -> Result<Received, Error> {
-        let message = |message| Ok(Received::Message { message, bytes: 0 });
-        match self.client.recv().await?.ok_or(Error::Closed)? {
-            ReplicationEvent::KeepAlive { wal_end, .. } => {
-                Ok(Received::Keepalive { wal_end: Lsn::new(wal_end.as_u64()) })
+        loop {
+            tokio::select! {
+                biased;
+                event = self.client.recv() => {
+                    self.silent_steps = 0;
+                    return received(event?.ok_or(Error::Closed)?);
+                }
+                _ = self.steps.tick() => {
+                    if self.silent_steps >= SILENCE_STEPS {
+                        return Err(Error::Silent(self.silence_max));
+                    }
+                    self.silent_steps += 1;
+                }
             }
-            ReplicationEvent::Begin { final_lsn, xid, commit_time_micros } => {
-                message(Message::Begin(pgoutput::Begin {
-                    commit_lsn: Lsn::new(final_lsn.as_u64()),
-                    commit_time_micros: unix_micros(commit_time_micros),
-                    xid,
-                }))
-            }
-            ReplicationEvent::Commit { lsn, end_lsn, commit_time_micros } => {
-                message(Message::Commit(pgoutput::Commit {
-                    commit_lsn: Lsn::new(lsn.as_u64()),
-                    end_lsn: Lsn::new(end_lsn.as_u64()),
-                    commit_time_micros: unix_micros(commit_time_micros),
-                }))
-            }
-            ReplicationEvent::XLogData { data, .. } => {
-                // A copy, as a slice would keep the client's whole read buffer alive.
-                let data = bytes::Bytes::copy_from_slice(&data);
-                Ok(Received::Message { message: Message::decode(&data)?, bytes: data.len() })
-            }
-            ReplicationEvent::Message { transactional, lsn, prefix, content } => message(Message::Logical {
-                transactional,
-                lsn: Lsn::new(lsn.as_u64()),
-                prefix: prefix.into(),
-                content,
-            }),
-            ReplicationEvent::StoppedAt { .. } => Err(Error::Closed),
         }
     }
 
     fn acknowledge(&self, lsn: Lsn) {
         self.client.update_applied_lsn(lsn.as_u64().into());
+    }
+}
+
+fn received(event: ReplicationEvent) -> Result<Received, Error> {
+    let message = |message| Ok(Received::Message { message, bytes: 0 });
+    match event {
+        ReplicationEvent::KeepAlive { wal_end, .. } => {
+            Ok(Received::Keepalive { wal_end: Lsn::new(wal_end.as_u64()) })
+        }
+        ReplicationEvent::Begin { final_lsn, xid, commit_time_micros } => {
+            message(Message::Begin(pgoutput::Begin {
+                commit_lsn: Lsn::new(final_lsn.as_u64()),
+                commit_time_micros: unix_micros(commit_time_micros),
+                xid,
+            }))
+        }
+        ReplicationEvent::Commit { lsn, end_lsn, commit_time_micros } => {
+            message(Message::Commit(pgoutput::Commit {
+                commit_lsn: Lsn::new(lsn.as_u64()),
+                end_lsn: Lsn::new(end_lsn.as_u64()),
+                commit_time_micros: unix_micros(commit_time_micros),
+            }))
+        }
+        ReplicationEvent::XLogData { data, .. } => {
+            // A copy, as a slice would keep the client's whole read buffer alive.
+            let data = bytes::Bytes::copy_from_slice(&data);
+            Ok(Received::Message { message: Message::decode(&data)?, bytes: data.len() })
+        }
+        ReplicationEvent::Message { transactional, lsn, prefix, content } => message(Message::Logical {
+            transactional,
+            lsn: Lsn::new(lsn.as_u64()),
+            prefix: prefix.into(),
+            content,
+        }),
+        ReplicationEvent::StoppedAt { .. } => Err(Error::Closed),
     }
 }
 
@@ -265,11 +476,42 @@ mod tests {
     #[test]
     fn common_failures_come_with_a_remedy() {
         let server = |text: &str| Error::Session(PgWireError::Server(text.into()));
-        assert!(server("no such user (SQLSTATE 28P01)").remedy().unwrap().contains("password"));
-        assert!(
-            server("logical decoding requires wal_level >= logical").remedy().unwrap().contains("wal_level")
-        );
-        assert!(server("too many (SQLSTATE 53300)").remedy().unwrap().contains("max_wal_senders"));
-        assert_eq!(Error::Closed.remedy(), None);
+        let io = |kind: io::ErrorKind| Error::Session(PgWireError::from(io::Error::from(kind)));
+        let name = || "x".into();
+        for (error, expected) in [
+            (server("no such user (SQLSTATE 28P01)"), "password"),
+            (server("no pg_hba.conf entry (SQLSTATE 28000)"), "pg_hba.conf"),
+            (Error::Session(PgWireError::Auth("server signature mismatch".into())), "password"),
+            (server("logical decoding requires wal_level >= logical (SQLSTATE 55000)"), "wal_level"),
+            (server("logical decoding cannot be used while in recovery (SQLSTATE 55000)"), "primary"),
+            (server("too many (SQLSTATE 53300)"), "max_wal_senders"),
+            (server("all replication slots are in use (SQLSTATE 53400)"), "max_replication_slots"),
+            (server("slot is active for PID 1 (SQLSTATE 55006)"), "another server"),
+            (server("must be superuser or replication role (SQLSTATE 42501)"), "REPLICATION"),
+            (server("database \"x\" does not exist (SQLSTATE 3D000)"), "create the database"),
+            (server("publication \"x\" does not exist (SQLSTATE 42704)"), "create the publication"),
+            (Error::PublicationMissing { name: name() }, "create the publication"),
+            (Error::ForeignSlot { name: name() }, "slot name"),
+            (Error::Silent(SILENCE_MAX), "network"),
+            (Error::Timeout, "network"),
+            (Error::Session(PgWireError::Tls("no TLS".into())), "sslmode"),
+            (io(io::ErrorKind::ConnectionRefused), "listens"),
+            (io(io::ErrorKind::NotFound), "socket directory"),
+        ] {
+            let remedy = error.remedy();
+            assert!(remedy.is_some_and(|remedy| remedy.contains(expected)), "{error}: {remedy:?}");
+        }
+        for error in [Error::Closed, io(io::ErrorKind::UnexpectedEof), server("starting (SQLSTATE 57P03)")] {
+            assert_eq!(error.remedy(), None, "{error}");
+        }
+    }
+
+    #[test]
+    fn histories_part_where_the_file_says() {
+        let file = "1\t0/3000148\tno recovery target specified\n\n2\t0/5000000\tbefore 2000-01-01\n";
+        for (timeline, expected) in [(1, "0/3000148"), (2, "0/5000000"), (3, "0/0"), (0, "0/0")] {
+            assert_eq!(switch_point(file, timeline).to_string(), expected, "{timeline}");
+        }
+        assert_eq!(switch_point("nonsense\n1\n1\tx\n", 1), Lsn::ZERO);
     }
 }

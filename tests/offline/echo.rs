@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use rowcast::auth::{Secret, Verifier, sign};
 use rowcast::hub::ConnectionId;
+use rowcast::protocol::frame::{binary_frame, text_frame};
 use rowcast::rest::{HttpConfig, router, serve};
-use rowcast::socket::frame::{binary_frame, text_frame};
 use rowcast::socket::{
     Gate, GateConfig, Handler, Message, Outbox, Session, ShardConfig, ShardHandle, ShardMetrics, spawn,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use rowcast::socket::frame::text_frame;
+use rowcast::protocol::frame::text_frame;
 use rowcast::socket::{CloseReason, ShardConfig};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -48,7 +48,8 @@ async fn read_to_close(client: &mut Client) -> (u32, u16, String) {
 
 #[tokio::test]
 async fn a_slow_client_is_closed_while_a_fast_one_gets_everything_in_order() {
-    let server = TestServer::start(Options::default()).await;
+    let shard = ShardConfig { backlog_bytes_max: 1_000_000, ..ShardConfig::default() };
+    let server = TestServer::start(Options { shard, ..Options::default() }).await;
     let mut clients = connect(&server, 2).await;
     let (mut slow, mut fast) = (clients.remove(0), clients.remove(0));
     for start in (0..4000).step_by(10) {
@@ -146,7 +147,8 @@ async fn frames_of_one_batch_leave_in_one_write() {
     for expected in 0..40 {
         assert_eq!(next_number(&mut client).await, expected);
     }
-    assert_eq!(server.metrics().writes.get(), before + 1);
+    server.until("it is counted", |server| server.metrics().frames_out.get() == 40).await;
+    server.until("the write is counted", |server| server.metrics().writes.get() == before + 1).await;
     server.stop().await;
 }
 

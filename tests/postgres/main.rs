@@ -8,6 +8,7 @@ mod support;
 mod cluster;
 mod connect;
 mod dev;
+mod feed;
 mod filter_oracle;
 mod migrate;
 mod value_oracle;

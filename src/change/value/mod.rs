@@ -15,13 +15,11 @@
 
 mod nested;
 mod scalar;
-mod string;
 #[cfg(test)]
 mod tests;
 
+use super::json;
 use super::types::{Oid, TypeKind, Types};
-
-pub use string::write_json_string;
 
 /// How deeply arrays and composites may nest in a type. Beyond it Postgres is asked.
 const NESTING_MAX: usize = 64;
@@ -83,7 +81,7 @@ fn write_value(types: &Types, type_id: Oid, text: &str, depth: usize, out: &mut 
     }
     match Form::of(types, type_id)? {
         Form::Text => {
-            write_json_string(text, out);
+            json::write_string(text, out);
             Ok(())
         }
         Form::Integer => scalar::write_integer(text, out),

@@ -1,6 +1,7 @@
 //! Values with structure: arrays, composites, and the two vectors of the system catalogs.
 
-use super::{Error, write_json_string, write_value};
+use super::{Error, write_value};
+use crate::change::json;
 use crate::change::types::{Oid, Types};
 
 /// How many dimensions an array of Postgres can have.
@@ -93,7 +94,7 @@ pub(super) fn write_composite(
                 _ => return Err(Error::Malformed),
             }
         }
-        write_json_string(name, out);
+        json::write_string(name, out);
         out.push(':');
         match reader.composite_field(&mut scratch)? {
             Some(value) => write_value(types, *field, value, depth + 1, out)?,

@@ -2,7 +2,8 @@
 
 use serde::de::IgnoredAny;
 
-use super::{Error, write_json_string};
+use super::Error;
+use crate::change::json;
 
 /// The longest exponent that is written out: more than `double precision` reaches (`5e-324`), and a bound on what
 /// a few bytes may grow to.
@@ -29,7 +30,7 @@ pub(super) fn write_quoted_integer(text: &str, out: &mut String) -> Result<(), E
 pub(super) fn write_decimal(text: &str, out: &mut String) -> Result<(), Error> {
     match text {
         "NaN" | "Infinity" | "-Infinity" => {
-            write_json_string(text, out);
+            json::write_string(text, out);
             return Ok(());
         }
         // numeric, through which to_jsonb sends every number, has no negative zero.
@@ -142,7 +143,7 @@ fn split_timestamp(text: &str) -> Result<Option<(&str, &str)>, Error> {
 fn write_infinity(text: &str, out: &mut String) -> Result<(), Error> {
     match text {
         "infinity" | "-infinity" => {
-            write_json_string(text, out);
+            json::write_string(text, out);
             Ok(())
         }
         _ => Err(Error::Malformed),

@@ -1,21 +1,47 @@
-//! JSON string literals.
+//! JSON string literals, written into text or into a frame.
+
+use bytes::BufMut;
+
+/// How each control character is written.
+const CONTROLS: [&str; 32] = [
+    "\\u0000", "\\u0001", "\\u0002", "\\u0003", "\\u0004", "\\u0005", "\\u0006", "\\u0007", "\\b", "\\t",
+    "\\n", "\\u000b", "\\f", "\\r", "\\u000e", "\\u000f", "\\u0010", "\\u0011", "\\u0012", "\\u0013",
+    "\\u0014", "\\u0015", "\\u0016", "\\u0017", "\\u0018", "\\u0019", "\\u001a", "\\u001b", "\\u001c",
+    "\\u001d", "\\u001e", "\\u001f",
+];
 
 /// Appends `text` as a JSON string literal, quotes included.
 ///
 /// Only what JSON demands is escaped: quotes, backslashes and control characters.
-pub fn write_json_string(text: &str, out: &mut String) {
+pub fn write_string(text: &str, out: &mut String) {
     out.reserve(text.len() + 2);
-    out.push('"');
+    write(text, |part| out.push_str(part));
+}
+
+/// The same into a frame.
+pub fn put_string(text: &str, out: &mut impl BufMut) {
+    write(text, |part| out.put_slice(part.as_bytes()));
+}
+
+/// `text` as a JSON string literal.
+pub fn string(text: &str) -> String {
+    let mut out = String::new();
+    write_string(text, &mut out);
+    out
+}
+
+fn write(text: &str, mut push: impl FnMut(&str)) {
+    push("\"");
     let mut rest = text;
     while let Some(plain) = find_escaped(rest.as_bytes()) {
         // The byte found is ASCII, so both cuts fall between characters.
         let (before, after) = rest.split_at(plain);
-        out.push_str(before);
-        push_escaped(after.as_bytes()[0], out);
+        push(before);
+        push(escaped(after.as_bytes()[0]));
         rest = &after[1..];
     }
-    out.push_str(rest);
-    out.push('"');
+    push(rest);
+    push("\"");
 }
 
 /// The place of the first byte that cannot stand as it is.
@@ -36,21 +62,12 @@ const fn is_escaped(byte: u8) -> bool {
     (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
-fn push_escaped(byte: u8, out: &mut String) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
+/// What stands for a byte that [`is_escaped`].
+fn escaped(byte: u8) -> &'static str {
     match byte {
-        b'"' => out.push_str("\\\""),
-        b'\\' => out.push_str("\\\\"),
-        b'\n' => out.push_str("\\n"),
-        b'\r' => out.push_str("\\r"),
-        b'\t' => out.push_str("\\t"),
-        0x08 => out.push_str("\\b"),
-        0x0c => out.push_str("\\f"),
-        _ => {
-            out.push_str("\\u00");
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 0x0f)]));
-        }
+        b'"' => "\\\"",
+        b'\\' => "\\\\",
+        control => CONTROLS.get(usize::from(control)).copied().unwrap_or_default(),
     }
 }
 
@@ -59,12 +76,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn literal(text: &str) -> String {
-        let mut out = String::new();
-        write_json_string(text, &mut out);
-        out
-    }
 
     #[test]
     fn escapes_what_json_demands_and_nothing_else() {
@@ -76,7 +87,7 @@ mod tests {
             ("\u{1}\u{1f}\u{7f}", "\"\\u0001\\u001f\u{7f}\""),
             ("ünï\u{2028}🎈", "\"ünï\u{2028}🎈\""),
         ] {
-            assert_eq!(literal(text), expected);
+            assert_eq!(string(text), expected);
         }
     }
 
@@ -86,15 +97,25 @@ mod tests {
             for place in 0..length {
                 let mut text = "é".repeat(length);
                 text.insert(place * 2, '"');
-                assert_eq!(literal(&text), format!("\"{}\"", text.replace('"', "\\\"")));
+                assert_eq!(string(&text), format!("\"{}\"", text.replace('"', "\\\"")));
             }
+        }
+    }
+
+    #[test]
+    fn every_control_character_comes_back() {
+        for control in '\0'..' ' {
+            assert_eq!(serde_json::from_str::<char>(&string(&control.to_string())).unwrap(), control);
         }
     }
 
     proptest! {
         #[test]
         fn any_text_comes_back(text in any::<String>()) {
-            prop_assert_eq!(serde_json::from_str::<String>(&literal(&text)).unwrap(), text);
+            prop_assert_eq!(serde_json::from_str::<String>(&string(&text)).unwrap(), text.clone());
+            let mut frame = Vec::new();
+            put_string(&text, &mut frame);
+            prop_assert_eq!(frame, string(&text).into_bytes());
         }
     }
 }

@@ -1,0 +1,24 @@
+//! The real program and unmodified stock clients, against a live Postgres.
+//!
+//! A test sets a stage: a database of its own, the server on it, and one process for each stock client. Rust gives
+//! the orders, the clients do them with their own code and tell what they saw, and every wait is for an event.
+//! `tests/tools/fetch-clients.sh` fetches the clients.
+
+#![allow(clippy::unwrap_used, reason = "helpers fail a test as tests do, by a panic")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod stage;
+
+mod broadcast;
+mod changes;
+mod cli;
+mod dev;
+mod join;
+mod outage;
+mod presence;
+mod publication;
+mod raw_socket;
+mod token;
+mod visibility;
