@@ -60,6 +60,10 @@ const NEEDED_WITHIN: Duration = Duration::from_secs(30);
 /// what commits until its `system` message says that it is subscribed.
 const ADMIT_WITHIN: Duration = Duration::from_millis(250);
 
+/// How long a stream must have lived to be opened anew at once when it breaks. One that breaks again and again, on a
+/// message that it cannot get past for instance, is opened with growing pauses.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
+
 /// How long a new stream waits for those to be subscribed who were here before it.
 const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -183,6 +187,9 @@ struct Feed<S> {
     source: Option<Box<PgWireSource>>,
     /// What to mind when the next stream is opened.
     opening: Opening,
+    opened_at: Instant,
+    /// The pauses between a stream that breaks early and the next.
+    reopening: Backoff,
     /// Channels that the present stream waits for before it is read, and until when.
     awaited: HashSet<ChannelRef>,
     awaited_until: Instant,
@@ -218,6 +225,8 @@ impl<S: Sink> Feed<S> {
             operands: Rc::default(),
             source: None,
             opening: Opening { make_publications: true, ..Opening::default() },
+            opened_at: Instant::now(),
+            reopening: Backoff::new(),
             awaited: HashSet::new(),
             awaited_until: Instant::now(),
             assembler: Assembler::new(config.transaction_bytes_max),
@@ -244,7 +253,7 @@ impl<S: Sink> Feed<S> {
 
     async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
-        self.open_stream();
+        self.open_stream(Duration::ZERO);
         let watch = watch_catalog(Rc::clone(&self.catalogs), self.config.catalog_poll, self.report.clone());
         self.tasks.spawn_local(watch);
         loop {
@@ -298,11 +307,12 @@ impl<S: Sink> Feed<S> {
 
     // The stream.
 
-    /// Opens a stream in the background, however long it takes.
-    fn open_stream(&mut self) {
+    /// Opens a stream in the background after a pause, however long it takes.
+    fn open_stream(&mut self, pause: Duration) {
         let (config, catalogs) = (Rc::clone(&self.config), Rc::clone(&self.catalogs));
         let (report, health, opening) = (self.report.clone(), self.health.clone(), self.opening.clone());
         self.tasks.spawn_local(async move {
+            tokio::time::sleep(pause).await;
             let mut backoff = Backoff::new();
             loop {
                 match open(&config, &catalogs, &opening).await {
@@ -331,6 +341,7 @@ impl<S: Sink> Feed<S> {
         self.opening.make_publications = false;
         self.opening.skip_undecodable = false;
         self.opening.previous = Some(source.history().clone());
+        self.opened_at = Instant::now();
         self.source = Some(source);
         self.adopt(catalog).await?;
         self.health.set_live();
@@ -392,7 +403,13 @@ impl<S: Sink> Feed<S> {
         for channel in subscribed {
             self.tell(channel, false, &message);
         }
-        self.open_stream();
+        if self.opened_at.elapsed() >= STABLE_AFTER {
+            self.reopening = Backoff::new();
+            self.open_stream(Duration::ZERO);
+        } else {
+            let pause = self.reopening.pause(rand::random());
+            self.open_stream(pause);
+        }
     }
 
     /// Waits for what the stream cannot go on without, as long as the stream itself lives and

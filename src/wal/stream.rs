@@ -138,6 +138,12 @@ impl Error {
             Self::Session(PgWireError::Tls(_)) => {
                 return Some("check sslmode and sslrootcert in the database URL");
             }
+            Self::Session(PgWireError::MessageTooLarge { .. }) => {
+                return Some(
+                    "a row or message is too large to be followed: a durable slot gets past it by \
+                     pg_replication_slot_advance, a temporary one by itself",
+                );
+            }
             Self::Session(error) => error.to_string(),
             Self::Timeout | Self::Silent(_) => {
                 return Some("check that Postgres and the network to it are well; trying again");
@@ -495,6 +501,10 @@ mod tests {
             (Error::Silent(SILENCE_MAX), "network"),
             (Error::Timeout, "network"),
             (Error::Session(PgWireError::Tls("no TLS".into())), "sslmode"),
+            (
+                Error::Session(PgWireError::MessageTooLarge { payload_bytes: 2, limit_bytes: 1 }),
+                "pg_replication_slot_advance",
+            ),
             (io(io::ErrorKind::ConnectionRefused), "listens"),
             (io(io::ErrorKind::NotFound), "socket directory"),
         ] {

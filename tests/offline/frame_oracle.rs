@@ -5,7 +5,7 @@ use proptest::prelude::*;
 #[path = "../support/frame_oracle.rs"]
 mod oracle;
 
-use oracle::{agree, ours, theirs};
+use oracle::{Seen, agree, ours, theirs};
 
 /// A frame that is well-formed more often than not.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
@@ -55,4 +55,13 @@ proptest! {
         prop_assert_eq!(&seen, &ours(&bytes, piece));
         prop_assert!(agree(&seen, &theirs(&bytes)), "{:?} {:?}", seen, theirs(&bytes));
     }
+}
+
+#[test]
+fn control_frame_with_a_needlessly_long_length_is_refused() {
+    let bytes = [0x88, 0xFE, 0, 0, 0, 0xFF, 0x0A, 0x29, 0xFF];
+    for piece in 1..=bytes.len() {
+        assert_eq!(ours(&bytes, piece), [Seen::NotMinimal]);
+    }
+    assert!(agree(&ours(&bytes, 1), &theirs(&bytes)));
 }

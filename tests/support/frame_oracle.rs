@@ -20,7 +20,7 @@ pub(crate) enum Seen {
     Pong,
     Close(Option<u16>),
     Protocol,
-    /// A length longer than needed, which only we refuse.
+    /// A length in a form that is longer than needed, which only we refuse, or than a control frame may have.
     NotMinimal,
     InvalidUtf8,
     TooLarge,
@@ -42,7 +42,10 @@ pub(crate) fn ours(bytes: &[u8], piece: usize) -> Vec<Seen> {
         });
         if let Err(violation) = result {
             seen.push(match violation {
-                Violation::Protocol("length is not minimal") => Seen::NotMinimal,
+                // A control frame is refused by the form of its length, before the length itself is read.
+                Violation::Protocol("length is not minimal" | "control frame is too long") => {
+                    Seen::NotMinimal
+                }
                 Violation::Protocol(_) => Seen::Protocol,
                 Violation::InvalidUtf8 => Seen::InvalidUtf8,
                 Violation::TooLarge => Seen::TooLarge,
