@@ -286,6 +286,11 @@ impl Outbox {
         self.dirty.len()
     }
 
+    /// How many bytes wait for clients to read, all connections together.
+    pub(super) fn backlog_bytes_total(&self) -> usize {
+        self.backlog_bytes
+    }
+
     /// Writes connections that have frames until about `writes_max` writes are made; returns how many
     /// connections had their turn.
     pub(super) fn flush(&mut self, writes_max: usize) -> usize {

@@ -451,12 +451,18 @@ impl<H: Handler> Pump<H> {
     /// Runs until the shard has drained.
     async fn run(mut self) {
         loop {
-            let dirty = self.shard.core.borrow().out.dirty_count();
+            let (dirty, backlog_bytes) = {
+                let out = &self.shard.core.borrow().out;
+                (out.dirty_count(), out.backlog_bytes_total())
+            };
+            // Waiting does not let go of the thread while commands keep coming. Clients that are behind get the
+            // chance to catch up first.
+            if dirty > 0 || backlog_bytes > 0 {
+                yield_now().await;
+            }
             if dirty == 0 {
                 self.unserved = 0;
                 self.wait().await;
-            } else {
-                yield_now().await;
             }
             self.take_controls();
             if self.unserved == 0 {

@@ -13,10 +13,10 @@
 //! Tables that policies read are read as they are now.
 //!
 //! A policy written as text needs USAGE on every schema that it names, where Postgres's own row level security does
-//! not. Roles without it get [`judge`]s.
+//! not. Roles without it get judges: see `judge.rs`.
 //!
-//! Where policies read a value that was not logged (unchanged TOAST), it is taken from the stored row if that is
-//! still the version in question, or equals it in all that was logged. Else the answer is no.
+//! Where policies read a value that was not logged (unchanged TOAST), it is taken from the stored row if that
+//! equals the logged one in all that was. Else the answer is no.
 //!
 //! **When.** The stream can deliver a commit before the commit is visible to new snapshots. A batch therefore
 //! first waits until its snapshot sees every transaction that it asks about.

@@ -151,7 +151,7 @@ impl<'a> Planner<'a> {
         let Some(mut image) = image else { return Probe::Impossible };
         if !rows::knows(&change.table, image, &item.condition) {
             let is_new = change.new.as_ref().is_some_and(|new| std::ptr::eq(new, image));
-            let filled = self.rows.filled.get(&std::ptr::from_ref(change)).filter(|_| is_new);
+            let filled = self.rows.filled(change).filter(|_| is_new);
             let Some(filled) = filled else { return Probe::Impossible };
             image = filled;
         }

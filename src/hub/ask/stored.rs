@@ -26,8 +26,8 @@ pub(super) fn key_of(change: &RowChange) -> Option<Vec<&str>> {
 pub(super) struct Stored {
     /// Which transaction wrote each row, by key.
     writers: HashMap<RelationId, HashMap<Key, u32>>,
-    /// Rows with the values that were not logged, by change.
-    pub(super) filled: HashMap<*const RowChange, Image>,
+    /// New rows with the values that were not logged, by change; `None` where these are not known.
+    filled: HashMap<*const RowChange, Option<Image>>,
 }
 
 impl Stored {
@@ -45,8 +45,13 @@ impl Stored {
             }
         }
         for item in items() {
-            stored.fill(client, item, item.last()).await?;
-            stored.fill(client, item, &item.change).await?;
+            // A row that is current is judged as it is stored.
+            if !matches!(item.later, Later::Unknown) && !stored.is_current(item.last(), item.xid) {
+                stored.fill(client, item, item.last()).await?;
+            }
+            if !matches!(item.later, Later::Nothing) {
+                stored.fill(client, item, &item.change).await?;
+            }
         }
         Ok(stored)
     }
@@ -60,45 +65,55 @@ impl Stored {
         writer == Some(&xid)
     }
 
+    /// The new row of a change with the values that were not logged, if they are known.
+    pub(super) fn filled(&self, change: &RowChange) -> Option<&Image> {
+        self.filled.get(&std::ptr::from_ref(change))?.as_ref()
+    }
+
     /// Completes a change's new row if policies read more of it than was logged.
     async fn fill(&mut self, client: &Client, item: &Item, change: &RowChange) -> Result<(), SessionLost> {
-        let (Some(image), Some(key)) = (&change.new, key_of(change)) else { return Ok(()) };
-        let table = &*change.table;
-        if rows::knows(table, image, &item.condition) || self.filled.contains_key(&std::ptr::from_ref(change))
-        {
-            return Ok(());
-        }
-        let is_last = std::ptr::eq(change, item.last()) && !matches!(item.later, Later::Unknown);
-        let same = if is_last && self.is_current(change, item.xid) {
-            "true".to_owned()
-        } else {
-            rows::equals(table, image)
-        };
-        let Some(key) = rows::key_condition(table, &[key]) else { return Ok(()) };
-        let absent = image.values.iter().enumerate().filter(|(_, value)| **value == Datum::Absent);
-        let absent: Vec<usize> = absent.map(|(place, _)| place).collect();
-        let names = absent.iter().filter_map(|place| table.columns.get(*place));
-        let list: Vec<String> = names.map(|column| rows::text_of(&identifier(&column.name))).collect();
-        let sql = format!(
-            "rollback to savepoint base; select {} from {} where {key} and {same}",
-            list.join(", "),
-            rows::table_name(table)
-        );
-        let messages = match client.simple_query(&sql).await {
-            Ok(messages) => messages,
-            Err(error) if error.code().is_some() => return Ok(()),
-            Err(error) => return Err(SessionLost(error)),
-        };
-        if let Some(row) = rows_of(&messages).next() {
-            let mut filled = image.clone();
-            for (column, place) in absent.iter().enumerate() {
-                let text = row.get(column).map(|text| Datum::Text(Bytes::copy_from_slice(text.as_bytes())));
-                filled.values[*place] = text.unwrap_or(Datum::Null);
-            }
-            self.filled.insert(change, filled);
+        let Some(image) = &change.new else { return Ok(()) };
+        let id = std::ptr::from_ref(change);
+        if !self.filled.contains_key(&id) && !rows::knows(&change.table, image, &item.condition) {
+            let filled = read_filled(client, change, image).await?;
+            self.filled.insert(id, filled);
         }
         Ok(())
     }
+}
+
+/// The new row of a change with what was not logged, from the stored row if that equals it in all that was.
+async fn read_filled(
+    client: &Client,
+    change: &RowChange,
+    image: &Image,
+) -> Result<Option<Image>, SessionLost> {
+    let table = &*change.table;
+    let Some(key) = key_of(change).and_then(|key| rows::key_condition(table, &[key])) else {
+        return Ok(None);
+    };
+    let absent = image.values.iter().enumerate().filter(|(_, value)| **value == Datum::Absent);
+    let absent: Vec<usize> = absent.map(|(place, _)| place).collect();
+    let names = absent.iter().filter_map(|place| table.columns.get(*place));
+    let list: Vec<String> = names.map(|column| rows::text_of(&identifier(&column.name))).collect();
+    let sql = format!(
+        "rollback to savepoint base; select {} from {} where {key} and {}",
+        list.join(", "),
+        rows::table_name(table),
+        rows::equals(table, image)
+    );
+    let messages = match client.simple_query(&sql).await {
+        Ok(messages) => messages,
+        Err(error) if error.code().is_some() => return Ok(None),
+        Err(error) => return Err(SessionLost(error)),
+    };
+    let Some(row) = rows_of(&messages).next() else { return Ok(None) };
+    let mut filled = image.clone();
+    for (column, place) in absent.iter().enumerate() {
+        let text = row.get(column).map(|text| Datum::Text(Bytes::copy_from_slice(text.as_bytes())));
+        filled.values[*place] = text.unwrap_or(Datum::Null);
+    }
+    Ok(Some(filled))
 }
 
 /// Which transaction wrote each row that is stored under these keys; `None` if the table cannot be read.
