@@ -135,8 +135,8 @@ pub(super) enum Report {
     CatalogChanged(Arc<Catalog>),
     /// It is not known any more whether the catalog has changed.
     CatalogLost,
-    /// Postgres lets nobody in: it shuts down.
-    ShuttingDown,
+    /// Postgres lets nobody in, as an attempt found that began then: it shuts down.
+    ShuttingDown(Instant),
 }
 
 pub(super) struct Resolved {
@@ -577,7 +577,9 @@ impl<S: Sink> Feed<S> {
                     self.dispatch_questions();
                     self.hand_over().await;
                 }
-                Some(Report::ShuttingDown) => return Err(Interruption::ShuttingDown),
+                Some(Report::ShuttingDown(found)) if found >= self.opened_at => {
+                    return Err(Interruption::ShuttingDown);
+                }
                 Some(other) => self.postponed.push_back(other),
                 None => return Ok(()),
             }
@@ -828,10 +830,16 @@ impl<S: Sink> Feed<S> {
             Report::Resolved(resolved) => self.resolved(*resolved).await,
             Report::CatalogChanged(catalog) => self.adopt(catalog).await,
             // Without a stream nothing is decided by the old one.
-            Report::CatalogLost if self.source.is_some() => Err(Interruption::Unanswered),
+            // The stream began with a reading of its own.
+            Report::CatalogLost if self.source.is_some() && self.opened_at.elapsed() >= NEEDED_WITHIN => {
+                Err(Interruption::Unanswered)
+            }
             // It waits for this very stream, which may wait for answers that will not come.
-            Report::ShuttingDown if self.source.is_some() => Err(Interruption::ShuttingDown),
-            Report::CatalogLost | Report::ShuttingDown => Ok(()),
+            Report::ShuttingDown(found) if self.source.is_some() && found >= self.opened_at => {
+                Err(Interruption::ShuttingDown)
+            }
+            // News of before the stream, or of while there is none.
+            Report::CatalogLost | Report::ShuttingDown(_) => Ok(()),
             Report::Answered(asker, outcomes) => {
                 self.idle_askers.push(asker);
                 self.answered(outcomes);
@@ -985,11 +993,12 @@ async fn watch_catalog(catalogs: Rc<Catalogs>, poll: Duration, report: mpsc::Sen
     let mut backoff = Backoff::new();
     loop {
         tokio::time::sleep(poll).await;
-        let news = match catalogs.read_if_changed().await {
+        let began = Instant::now();
+        let (news, pause) = match catalogs.read_if_changed().await {
             Ok(catalog) => {
                 compared = Instant::now();
                 backoff = Backoff::new();
-                catalog.map(Report::CatalogChanged)
+                (catalog.map(Report::CatalogChanged), Duration::ZERO)
             }
             Err(error) => {
                 tracing::warn!(
@@ -997,10 +1006,9 @@ async fn watch_catalog(catalogs: Rc<Catalogs>, poll: Duration, report: mpsc::Sen
                     remedy = error.remedy(),
                     "catalog could not be compared"
                 );
-                tokio::time::sleep(backoff.pause(rand::random())).await;
                 let is_lost = compared.elapsed() >= NEEDED_WITHIN;
-                let shuts_down = error.is_shutting_down().then_some(Report::ShuttingDown);
-                shuts_down.or(is_lost.then_some(Report::CatalogLost))
+                let shuts_down = error.is_shutting_down().then_some(Report::ShuttingDown(began));
+                (shuts_down.or(is_lost.then_some(Report::CatalogLost)), backoff.pause(rand::random()))
             }
         };
         if let Some(news) = news
@@ -1008,5 +1016,6 @@ async fn watch_catalog(catalogs: Rc<Catalogs>, poll: Duration, report: mpsc::Sen
         {
             return;
         }
+        tokio::time::sleep(pause).await;
     }
 }
