@@ -20,9 +20,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::auth::{self, Verifier};
 use crate::channel;
 use crate::config::{self, Settings};
-use crate::hub::feed::{self, Sink};
+use crate::hub::feed;
 use crate::hub::{
-    self, Directory, FeedCommand, FeedEvent, JoinRate, Links, PeerFull, Peers, Shard, ShardCommand,
+    self, Authorizer, Directory, FeedCommand, JoinRate, Links, PeerFull, Peers, Shard, ShardCommand, Sink,
     TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
@@ -39,6 +39,9 @@ const FEED_COMMANDS_MAX: usize = 65_536;
 
 /// How many deliveries may wait for Postgres's answers before the stream is read no further.
 const WAITING_MAX: usize = 50_000;
+
+/// How many inquiries about private channels may wait for Postgres; a join beyond that is refused.
+const INQUIRIES_MAX: usize = 16_384;
 
 /// The publication that is ours alone, for what the server itself wants to follow.
 const OWN_PUBLICATION: &str = "rowcast";
@@ -93,7 +96,9 @@ pub async fn run(
     let health = Health::starting();
     let feed_config = feed_config(&settings)?;
     let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);
-    let (shards, shard_threads) = start_shards(&settings, &verifier, feed_commands)?;
+    // Nobody answers yet: whoever asks is told that the database cannot be reached.
+    let (authorizer, _inquiries) = Authorizer::queue(INQUIRIES_MAX);
+    let (shards, shard_threads) = start_shards(&settings, &verifier, feed_commands, &authorizer)?;
     let sinks = shards.iter().cloned().map(ShardSink).collect();
     let mut feed = FeedThread::start(feed_config, sinks, commands, health.clone())?;
 
@@ -218,6 +223,7 @@ fn start_shards(
     settings: &Settings,
     verifier: &Arc<Verifier>,
     feed: mpsc::Sender<FeedCommand>,
+    authorizer: &Authorizer,
 ) -> Result<(Shards, Vec<JoinHandle<()>>), Error> {
     let count = u16::try_from(settings.hub.shard_count).unwrap_or(hub::SHARDS_MAX).clamp(1, hub::SHARDS_MAX);
     let directory = Directory::new(count, rand::random(), Instant::now());
@@ -233,6 +239,7 @@ fn start_shards(
             clock: Box::new(unix_seconds),
             feed: feed.clone(),
             peers: Box::new(OtherShards(Arc::clone(&all))),
+            authorizer: authorizer.clone(),
         };
         let shard_config = ShardConfig {
             message_bytes_max: settings.socket.frame_bytes_max,
@@ -302,12 +309,13 @@ impl Peers for OtherShards {
     }
 }
 
-/// A shard, as the feed sees it.
+/// A shard, as those see it who can wait.
+#[derive(Clone)]
 struct ShardSink(ShardHandle<Shard>);
 
 impl Sink for ShardSink {
-    async fn send(&self, event: FeedEvent) -> bool {
-        self.0.send(ShardCommand::Feed(event)).await.is_ok()
+    async fn send(&self, command: ShardCommand) -> bool {
+        self.0.send(command).await.is_ok()
     }
 }
 
@@ -332,7 +340,7 @@ mod tests {
     struct Broken;
 
     impl Sink for Broken {
-        async fn send(&self, _: FeedEvent) -> bool {
+        async fn send(&self, _: ShardCommand) -> bool {
             panic!("no value of any row")
         }
     }
@@ -387,7 +395,7 @@ mod tests {
     async fn a_feed_ends_when_it_is_told_to() {
         struct Well;
         impl Sink for Well {
-            async fn send(&self, _: FeedEvent) -> bool {
+            async fn send(&self, _: ShardCommand) -> bool {
                 true
             }
         }

@@ -61,6 +61,16 @@ impl Broadcast<'_> {
 }
 
 /// Payloads never reach a log: only the kind and the size are printed.
+impl fmt::Debug for Body<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(json) => write!(f, "Json({} bytes)", json.len()),
+            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+        }
+    }
+}
+
+/// Payloads never reach a log: only the kind and the size are printed.
 impl fmt::Debug for Broadcast<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self {

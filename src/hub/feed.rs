@@ -44,7 +44,7 @@ use super::lane::Lanes;
 use super::profile::{Profiles, Spec};
 use super::progress::Progress;
 use super::resolve::{Operands, Target, Unresolved, resolve};
-use super::{ChannelRef, FeedCommand, FeedEvent, Subscribe, compute};
+use super::{ChannelRef, FeedCommand, ShardCommand, Sink, Subscribe, compute};
 
 /// How many messages are taken from the stream before commands and answers get their turn.
 const MESSAGES_PER_TURN: usize = 512;
@@ -89,12 +89,6 @@ pub struct Config {
     pub record_bytes_max: usize,
     /// How many deliveries may wait for answers.
     pub waiting_max: usize,
-}
-
-/// Where the feed's events go: one shard.
-pub trait Sink {
-    /// Hands over an event, waiting for room; `false` once the shard has ended.
-    fn send(&self, event: FeedEvent) -> impl Future<Output = bool>;
 }
 
 /// Runs the feed until `commands` closes; `shards` stand in the order of their numbers.
@@ -617,7 +611,7 @@ impl<S: Sink> Feed<S> {
     async fn hand_over(&mut self) {
         for (shard, event) in self.out.take() {
             if let Some(shard) = self.shards.get(usize::from(shard)) {
-                shard.send(event).await;
+                shard.send(ShardCommand::Feed(event)).await;
             }
         }
     }

@@ -10,9 +10,12 @@
 //! **Invariants:** no I/O here, and no clock but the one that is given; a channel gets nothing before its join
 //! reply and nothing after its close; a sender's order is kept to every receiver.
 
+pub mod authorization;
+mod broadcaster;
 mod config;
 mod limit;
 mod link;
+mod meter;
 mod peers;
 mod presence;
 mod rooms;
@@ -34,8 +37,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
+pub use authorization::{Authorized, Authorizer};
+pub use broadcaster::{Broadcaster, Sink};
 pub use config::{Config, JoinRate};
+pub use meter::Meter;
 pub use peers::{Directory, PeerFull, Peers, RoomName, SHARDS_MAX};
 pub use presence::{PresenceNews, PresenceUpdate};
 pub use session::Session;
@@ -67,6 +74,10 @@ pub enum ShardCommand {
     Presence(PresenceUpdate),
     /// From the home of a room.
     PresenceNews(PresenceNews),
+    /// What policies let a channel do, or a join that waits for the answer.
+    Authorized(Box<Authorized>),
+    /// Policies on `realtime.messages`, roles or rights have changed: what channels may do is to be asked again.
+    PoliciesChanged,
     /// The server goes down: refuse joins, say so to every channel, close every socket.
     Drain,
 }
@@ -76,6 +87,8 @@ pub enum ShardCommand {
 pub struct RoomBroadcast {
     /// The room.
     pub room: RoomName,
+    /// Its id in `realtime.messages`, by which a channel that has had it replayed knows it.
+    pub id: Option<Uuid>,
     /// What to send.
     pub message: Broadcast<'static>,
 }

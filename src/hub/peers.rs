@@ -78,7 +78,7 @@ impl Directory {
     }
 
     /// The shards that may have members of a room.
-    pub(super) fn shards_with(&self, room: &RoomName) -> impl Iterator<Item = u16> + use<> {
+    pub fn shards_with(&self, room: &RoomName) -> impl Iterator<Item = u16> + use<> {
         let mask = self.masks[room.bucket()].load(Ordering::SeqCst);
         (0..self.shards).filter(move |shard| mask & bit(*shard) != 0)
     }

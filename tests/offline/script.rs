@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rowcast::hub::authorization::Inquiry;
 use rowcast::hub::{
-    Clock, Config, ConnectionId, Directory, FeedCommand, Links, Outbox, Session, Shard, ShardCommand,
-    TokenRefusal, TokenVerifier,
+    Authorizer, Clock, Config, ConnectionId, Directory, FeedCommand, Links, Outbox, Session, Shard,
+    ShardCommand, TokenRefusal, TokenVerifier,
 };
 use rowcast::policy::Claims;
 use rowcast::protocol::{Dialect, Message};
@@ -111,6 +112,8 @@ impl TokenVerifier for Tokens {
 pub(crate) struct Server {
     pub(crate) shards: Vec<Shard>,
     pub(crate) feed: mpsc::Receiver<FeedCommand>,
+    /// What the shards ask about private channels.
+    _inquiries: mpsc::Receiver<Inquiry>,
     inboxes: Vec<mpsc::Receiver<ShardCommand>>,
     recorders: Vec<Recorder>,
     generations: u32,
@@ -131,6 +134,7 @@ impl Server {
         let unix = Arc::new(AtomicI64::new(START_UNIX));
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..shard_count).map(|_| mpsc::channel(mailbox)).unzip();
         let (feed_sender, feed) = mpsc::channel(feed);
+        let (authorizer, inquiries) = Authorizer::queue(1_024);
         let shard = |me| {
             let unix = Arc::clone(&unix);
             let clock: Clock = Box::new(move || unix.load(Ordering::Relaxed));
@@ -139,6 +143,7 @@ impl Server {
                 clock,
                 feed: feed_sender.clone(),
                 peers: Box::new(senders.clone()),
+                authorizer: authorizer.clone(),
             };
             Shard::new(me, config.clone(), Arc::clone(&directory), links)
         };
@@ -146,6 +151,7 @@ impl Server {
             shards: (0..shard_count).map(shard).collect(),
             recorders: (0..shard_count).map(|_| Recorder::default()).collect(),
             feed,
+            _inquiries: inquiries,
             inboxes,
             generations: 0,
             start,

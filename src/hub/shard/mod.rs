@@ -19,7 +19,9 @@ use super::peers::{Directory, Peers};
 use super::presence::{Homes, Unsent};
 use super::rooms::{RoomId, Rooms};
 use super::session::{Connections, Entry, Session};
-use super::{ChannelRef, Config, ConnectionId, FeedCommand, FeedEvent, Outbox, RoomBroadcast, ShardCommand};
+use super::{
+    Authorizer, ChannelRef, Config, ConnectionId, FeedCommand, FeedEvent, Outbox, RoomBroadcast, ShardCommand,
+};
 use crate::channel::{Broadcast, Effect, MessageRef, Reply, Token};
 use crate::policy::Claims;
 use crate::protocol::{Dialect, Extension, Incoming, Message, SOCKET_TOPIC, code};
@@ -55,6 +57,8 @@ pub struct Links {
     pub feed: mpsc::Sender<FeedCommand>,
     /// The queues of the other shards.
     pub peers: Box<dyn Peers>,
+    /// Answers what private channels may do.
+    pub authorizer: Authorizer,
 }
 
 /// What a shard counts about itself.
@@ -175,6 +179,8 @@ impl Shard {
             }
             ShardCommand::Presence(update) => self.apply_presence(out, &update),
             ShardCommand::PresenceNews(news) => self.presence_news(out, &news),
+            // Private joins are refused, so nothing was asked and nothing can change.
+            ShardCommand::Authorized(_) | ShardCommand::PoliciesChanged => {}
             ShardCommand::Drain => self.drain(out),
         }
     }
@@ -257,7 +263,8 @@ impl Shard {
         if !self.directory.is_elsewhere(name, self.me) {
             return;
         }
-        let broadcast = Arc::new(RoomBroadcast { room: name.clone(), message: message.into_owned() });
+        let broadcast =
+            Arc::new(RoomBroadcast { room: name.clone(), id: None, message: message.into_owned() });
         for shard in self.directory.shards_with(&broadcast.room).filter(|shard| *shard != self.me) {
             let command = ShardCommand::Broadcast(Arc::clone(&broadcast));
             if self.links.peers.try_send(shard, command).is_err() {

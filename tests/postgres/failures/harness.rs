@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rowcast::hub::feed::{self, Sink};
-use rowcast::hub::{ChannelRef, ConnectionId, FeedCommand, FeedEvent, Subscribe};
+use rowcast::hub::feed;
+use rowcast::hub::{ChannelRef, ConnectionId, FeedCommand, FeedEvent, ShardCommand, Sink, Subscribe};
 use rowcast::policy::Claims;
 use rowcast::postgres::cluster::Cluster;
 use rowcast::postgres::connect::Database;
@@ -165,7 +165,8 @@ pub(super) enum Heard {
 struct Inbox(mpsc::Sender<FeedEvent>);
 
 impl Sink for Inbox {
-    async fn send(&self, event: FeedEvent) -> bool {
+    async fn send(&self, command: ShardCommand) -> bool {
+        let ShardCommand::Feed(event) = command else { panic!("the feed sends events only: {command:?}") };
         self.0.send(event).await.is_ok()
     }
 }

@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rowcast::hub::feed::{self, Sink};
-use rowcast::hub::{ChannelRef, ConnectionId, FeedCommand, FeedEvent, Subscribe};
+use rowcast::hub::feed;
+use rowcast::hub::{ChannelRef, ConnectionId, FeedCommand, FeedEvent, ShardCommand, Sink, Subscribe};
 use rowcast::policy::Claims;
 use rowcast::postgres::connect::Database;
 use rowcast::postgres::migrate::migrate;
@@ -129,7 +129,8 @@ fn brief(changes: &[Change]) -> Value {
 struct TestSink(Routes);
 
 impl Sink for TestSink {
-    async fn send(&self, event: FeedEvent) -> bool {
+    async fn send(&self, command: ShardCommand) -> bool {
+        let ShardCommand::Feed(event) = command else { panic!("the feed sends events only: {command:?}") };
         let routes = self.0.lock().unwrap();
         let send = |channel: &ChannelRef, event| {
             if let Some(route) = routes.get(channel) {

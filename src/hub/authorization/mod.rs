@@ -1,0 +1,169 @@
+//! What policies on `realtime.messages` let a caller do on the topic of a private channel.
+//!
+//! In: an [`Inquiry`] of a shard, or of an HTTP request, in a bounded queue. Out: its [`Answer`], to the shard as
+//! [`ShardCommand::Authorized`](super::ShardCommand::Authorized) or to whoever waits for it.
+//!
+//! **Invariants:** an inquiry that was taken is answered once; doubt denies; no answer outlives the policies, the
+//! rights and the rows that it was made of.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::ChannelRef;
+use crate::channel::Body;
+use crate::policy::Claims;
+
+/// Who wants something on which topic, as policies see them.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Subject {
+    /// The verified token.
+    pub claims: Arc<Claims>,
+    /// The topic without its prefix: what `realtime.topic()` answers.
+    pub topic: Arc<str>,
+    /// The request's headers as a JSON object, names in lower case: what `request.headers` holds.
+    pub headers: Arc<str>,
+}
+
+/// Claims, topics and headers never reach a log.
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subject").field("claims", &self.claims).finish_non_exhaustive()
+    }
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// What the caller may receive.
+    Read,
+    /// What the caller may send.
+    Write,
+    /// The latest stored broadcasts of the topic. The caller has been found to be allowed to read them.
+    Replay {
+        /// Not older than this, in milliseconds since the epoch.
+        since_unix_ms: i64,
+        /// At most this many, from 1 to 25.
+        limit: u8,
+    },
+}
+
+/// What a caller may do, by extension.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Receive or send broadcasts.
+    pub broadcast: bool,
+    /// Receive the presence of others, or be tracked.
+    pub presence: bool,
+}
+
+/// A stored broadcast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its id in `realtime.messages`.
+    pub id: Uuid,
+    /// The user's event.
+    pub event: String,
+    /// The body.
+    pub body: Body<'static>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Question::Read`] and [`Question::Write`].
+    Rights(Rights),
+    /// To [`Question::Replay`], oldest first.
+    Stored(Vec<Stored>),
+}
+
+/// Why there is no answer. Whoever asked is denied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorizationError {
+    /// As many inquiries wait as may.
+    #[error("too many authorizations wait for the database")]
+    Busy,
+    /// The database cannot be reached.
+    #[error("the database cannot be reached")]
+    Unavailable,
+    /// The database takes no more sessions.
+    #[error("the database takes no more sessions")]
+    NoConnections,
+    /// A policy, or the query for stored broadcasts, took too long or was canceled.
+    #[error("the query was canceled")]
+    Canceled,
+    /// A policy raised an error, named here by its SQLSTATE; or the role does not exist, or may not be taken on.
+    #[error("a policy could not be evaluated: SQLSTATE {0}")]
+    Policy(Arc<str>),
+    /// There is no table `realtime.messages`, or no partition of it for now.
+    #[error("realtime.messages or its partition is missing")]
+    MissingPartition,
+}
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub enum ReplyTo {
+    /// To a channel, or to a join on its way: `inquiry` counts the inquiries of that channel, so that answers to
+    /// old ones can be told.
+    Channel {
+        /// The channel; its join may not have been answered yet.
+        channel: ChannelRef,
+        /// Which of its inquiries this is.
+        inquiry: u32,
+    },
+    /// To whoever waits.
+    Caller(oneshot::Sender<Result<Answer, AuthorizationError>>),
+}
+
+/// A question and where its answer goes.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// Who asks.
+    pub subject: Subject,
+    /// What.
+    pub question: Question,
+    /// Where the answer goes.
+    pub reply: ReplyTo,
+}
+
+/// The answer to an [`Inquiry`] of a channel.
+#[derive(Debug)]
+pub struct Authorized {
+    /// The channel.
+    pub channel: ChannelRef,
+    /// Which of its inquiries.
+    pub inquiry: u32,
+    /// What was asked.
+    pub question: Question,
+    /// What was found.
+    pub result: Result<Answer, AuthorizationError>,
+}
+
+/// The way to whoever answers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Authorizer(mpsc::Sender<Inquiry>);
+
+impl Authorizer {
+    /// A queue of at most `inquiries_max`, and its two ends.
+    pub fn queue(inquiries_max: usize) -> (Self, mpsc::Receiver<Inquiry>) {
+        let (sender, inquiries) = mpsc::channel(inquiries_max.max(1));
+        (Self(sender), inquiries)
+    }
+
+    /// Puts an inquiry in the queue without waiting. One that is refused gets no answer but this.
+    pub fn ask(&self, inquiry: Inquiry) -> Result<(), AuthorizationError> {
+        self.0.try_send(inquiry).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AuthorizationError::Busy,
+            mpsc::error::TrySendError::Closed(_) => AuthorizationError::Unavailable,
+        })
+    }
+
+    /// Asks and waits for the answer.
+    pub async fn answer(&self, subject: Subject, question: Question) -> Result<Answer, AuthorizationError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Inquiry { subject, question, reply: ReplyTo::Caller(reply) })?;
+        answer.await.unwrap_or(Err(AuthorizationError::Unavailable))
+    }
+}
