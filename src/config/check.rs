@@ -186,7 +186,11 @@ impl Check {
             },
             channel: Channel {
                 channels_per_socket_max: self.count("channels_per_socket_max")?,
+                concurrent_users_max: self.count("concurrent_users_max")?,
                 joins_per_second_max: self.count("joins_per_second_max")?,
+                events_per_second_max: self.count("events_per_second_max")?,
+                presence_events_per_second_max: self.count("presence_events_per_second_max")?,
+                db_events_per_second_max: self.count("db_events_per_second_max")?,
                 join_error_delay: self.time("join_error_delay_ms")?,
                 presence_window_events_max: self.count("presence_window_events_max")?,
                 presence_window: self.time("presence_window_ms")?,

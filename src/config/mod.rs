@@ -101,8 +101,16 @@ pub struct Hub {
 pub struct Channel {
     /// Channels of one socket.
     pub channels_per_socket_max: usize,
-    /// Joins per second, all sockets together.
-    pub joins_per_second_max: u32,
+    /// Sockets with a channel joined at a time; 0 is no limit.
+    pub concurrent_users_max: u64,
+    /// Joins per second, all sockets together; 0 is no limit, here and in the next three.
+    pub joins_per_second_max: u64,
+    /// Broadcasts sent and delivered per second.
+    pub events_per_second_max: u64,
+    /// Presence messages sent and delivered per second.
+    pub presence_events_per_second_max: u64,
+    /// Deliveries of database changes per second.
+    pub db_events_per_second_max: u64,
     /// Wait before a refused join is answered.
     pub join_error_delay: Duration,
     /// Presence events on one channel within a window.

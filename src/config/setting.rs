@@ -75,6 +75,8 @@ pub const SECRET_BYTES_MIN: usize = 32;
 
 const MIB: u64 = 1 << 20;
 const HOUR_MS: u64 = 3_600_000;
+/// How often a second something may happen.
+const RATE: Kind = Kind::Integer(0, 1_000_000_000);
 
 /// Every setting, in the order of `default.toml`.
 pub static SETTINGS: &[Setting] = &[
@@ -101,7 +103,11 @@ pub static SETTINGS: &[Setting] = &[
         Kind::Integer(1, 10_000),
         &["TENANT_MAX_CHANNELS_PER_CLIENT"],
     ),
-    setting("joins_per_second_max", "channel", Kind::Integer(1, 1_000_000), &["TENANT_MAX_JOINS_PER_SECOND"]),
+    setting("concurrent_users_max", "channel", Kind::Integer(0, 1_000_000), &["TENANT_MAX_CONCURRENT_USERS"]),
+    setting("joins_per_second_max", "channel", RATE, &["TENANT_MAX_JOINS_PER_SECOND"]),
+    setting("events_per_second_max", "channel", RATE, &["TENANT_MAX_EVENTS_PER_SECOND"]),
+    setting("presence_events_per_second_max", "channel", RATE, &[]),
+    setting("db_events_per_second_max", "channel", RATE, &[]),
     setting("join_error_delay_ms", "channel", Kind::Integer(0, 60_000), &["CHANNEL_ERROR_BACKOFF_MS"]),
     setting(
         "presence_window_events_max",

@@ -65,8 +65,7 @@ impl Shard {
             out.close(id, code::CLOSE_JOIN_RATE.code, code::CLOSE_JOIN_RATE.reason);
             return self.closed(out, id);
         }
-        match topic.and_then(|topic| self.grant(id, &topic, incoming, nanos).map(|granted| (topic, granted)))
-        {
+        match topic.and_then(|topic| self.grant(id, &topic, incoming).map(|granted| (topic, granted))) {
             Ok((topic, granted)) => self.joined(out, attempt, topic, granted),
             Err(refusal) => self.refuse(out, attempt, &refusal),
         }
@@ -78,14 +77,14 @@ impl Shard {
         id: ConnectionId,
         topic: &Topic,
         incoming: &Incoming<'_>,
-        nanos: u64,
     ) -> Result<Granted, Refusal> {
         if self.draining {
             return Err(Refusal::Restarting);
         }
-        if !self.joins_per_server.admits_shared(self.directory.joins(), nanos) {
+        if self.links.meters.joins.is_reached() {
             return Err(Refusal::TooManyJoins);
         }
+        self.links.meters.joins.add(1);
         let connection = self.connections.get_mut(id).ok_or(Refusal::TooManyChannels)?;
         if connection.channels().len() >= self.config.channels_per_socket_max {
             return Err(Refusal::TooManyChannels);

@@ -20,7 +20,8 @@ use super::presence::{Homes, Unsent};
 use super::rooms::{RoomId, Rooms};
 use super::session::{Connections, Entry, Session};
 use super::{
-    Authorizer, ChannelRef, Config, ConnectionId, FeedCommand, FeedEvent, Outbox, RoomBroadcast, ShardCommand,
+    Authorizer, ChannelRef, Config, ConnectionId, FeedCommand, FeedEvent, Meters, Outbox, RoomBroadcast,
+    ShardCommand,
 };
 use crate::channel::{Broadcast, Effect, MessageRef, Reply, Token};
 use crate::policy::Claims;
@@ -59,6 +60,8 @@ pub struct Links {
     pub peers: Box<dyn Peers>,
     /// Answers what private channels may do.
     pub authorizer: Authorizer,
+    /// What the whole server is held to.
+    pub meters: Arc<Meters>,
 }
 
 /// What a shard counts about itself.
@@ -94,7 +97,6 @@ pub struct Shard {
     /// Oldest first; the delay is the same for all.
     refusals: VecDeque<HeldRefusal>,
     joins_per_socket: Rate,
-    joins_per_server: Rate,
     presence_keys: u64,
     draining: bool,
     counters: Counters,
@@ -122,7 +124,6 @@ impl Shard {
             expiries: BTreeSet::new(),
             refusals: VecDeque::new(),
             joins_per_socket: Rate::new(config.joins_per_socket),
-            joins_per_server: Rate::new(config.joins_per_server),
             presence_keys: 0,
             draining: false,
             counters: Counters::default(),
