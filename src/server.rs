@@ -111,8 +111,9 @@ pub async fn run(
         refusal_delay: settings.socket.connect_error_delay,
         ..GateConfig::default()
     };
-    let gate = Gate::new(gate_config, verifier, shards.clone());
+    let gate = Gate::new(gate_config, verifier, Arc::clone(&meters), shards.clone());
     let router = rest::router(gate.clone(), health.clone());
+    let router = rest::bound_headers(router, settings.socket.header_bytes_max);
     ready(address);
     let ended = serve_until(listener, router, shutdown, &mut feed, &health).await;
 
