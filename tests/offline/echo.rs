@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use rowcast::auth::{Secret, Verifier, sign};
+use rowcast::auth::{self, Secret, Verifier, sign};
 use rowcast::hub::{ConnectionId, Meters, ServerLimits};
 use rowcast::protocol::frame::{binary_frame, text_frame};
 use rowcast::rest::{HttpConfig, bound_headers, router, serve};
@@ -144,8 +144,8 @@ impl TestServer {
             .gate
             .unwrap_or(GateConfig { refusal_delay: Duration::from_millis(1), ..GateConfig::default() });
         let meters = Arc::new(Meters::new(options.limits));
-        let gate =
-            Gate::new(gate, Arc::new(Verifier::new(&secret())), Arc::clone(&meters), vec![shard.clone()]);
+        let verifier = Verifier::new(auth::Config { secrets: vec![secret()], ..auth::Config::default() });
+        let gate = Gate::new(gate, Arc::new(verifier), Arc::clone(&meters), vec![shard.clone()]);
         let health = Health::starting();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
