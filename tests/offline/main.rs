@@ -10,4 +10,7 @@ mod golden_frames;
 mod hub_simulation;
 mod script;
 mod shard;
+#[path = "../support/signer.rs"]
+mod signer;
 mod socket;
+mod tokens;
