@@ -8,6 +8,9 @@ mod echo;
 mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
+#[path = "../support/key_server.rs"]
+mod key_server;
+mod key_sources;
 mod script;
 mod shard;
 #[path = "../support/signer.rs"]
