@@ -92,13 +92,16 @@ async fn channel_goes_on_when_its_token_changes_from_secret_to_key_pair() {
     }
 }
 
-/// Has the old key changed for the new one while clients are joined, in a way that the test chooses.
+/// Has the old key changed for the new one while clients are joined, in a way that the test chooses. Ann's token is
+/// by the old key, Bob's by the new one, and Cid's by the shared secret, which stays.
 async fn rotates(stage: &Stage, old: &Signer, new: &Signer, rotate: impl FnOnce()) {
     let url = stage.server.url();
     for client in &stage.clients {
         client.connect("ann", &url, Some(&token(old, ANN))).await;
     }
     stage.subscribe("ann", "notes", inserts()).await;
+    stage.connect("cid", ANN).await;
+    stage.subscribe("cid", "notes", inserts()).await;
     assert_eq!(connect(&stage.server, &token(new, BOB)).0, 401);
 
     rotate();
@@ -106,7 +109,9 @@ async fn rotates(stage: &Stage, old: &Signer, new: &Signer, rotate: impl FnOnce(
     until_connect_is(&stage.server, &token(old, ANN), 401).await;
 
     for client in &stage.clients {
-        // Another topic on the socket that is open: the very token that was good before.
+        // What was joined with the old key ends; the socket stays.
+        client.expect(json!({ "as": "ann", "topic": "notes", "kind": "status", "status": "CLOSED" })).await;
+        // The very token that was good before.
         client.subscribe("ann", "again", inserts()).await;
         client.connect("bob", &url, Some(&token(new, BOB))).await;
         client.subscribe("bob", "notes", inserts()).await;
@@ -119,8 +124,9 @@ async fn rotates(stage: &Stage, old: &Signer, new: &Signer, rotate: impl FnOnce(
     }
     stage.database.execute(&format!("insert into notes values (1, '{ANN}'), (2, '{BOB}'), (3, null)")).await;
     for client in &stage.clients {
-        assert_eq!(client.ids_up_to("ann", "notes", 3).await, [1, 3], "{:?}", client.stock);
         assert_eq!(client.ids_up_to("bob", "notes", 3).await, [2, 3], "{:?}", client.stock);
+        assert_eq!(client.ids_up_to("cid", "notes", 3).await, [1, 3], "{:?}", client.stock);
+        assert_eq!(client.changes("ann", "notes"), [], "{:?}", client.stock);
         assert_eq!(client.changes("ann", "again"), [], "{:?}", client.stock);
     }
 }

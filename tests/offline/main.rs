@@ -17,3 +17,4 @@ mod shard;
 mod signer;
 mod socket;
 mod tokens;
+mod withdrawn_key;

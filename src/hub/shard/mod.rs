@@ -4,6 +4,7 @@
 
 mod join;
 mod presence;
+mod recheck;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use super::{
 use crate::channel::{Broadcast, Effect, MessageRef, Reply, Token};
 use crate::policy::Claims;
 use crate::protocol::{Dialect, Extension, Incoming, Message, SOCKET_TOPIC, code};
+use recheck::Recheck;
 
 /// Reads the wall clock: seconds since the Unix epoch. Only the expiry of tokens depends on it.
 ///
@@ -36,6 +38,12 @@ pub type Clock = Box<dyn Fn() -> i64 + Send>;
 pub trait TokenVerifier: Send + Sync {
     /// The body of a token that is valid at `now_unix`, in seconds since the epoch.
     fn verify(&self, token: &str, now_unix: i64) -> Result<Arc<Claims>, TokenRefusal>;
+
+    /// Changes when a token that was valid may not be so any more, for another reason than its expiry. It stays
+    /// as it is where keys do.
+    fn generation(&self) -> u64 {
+        0
+    }
 }
 
 /// Why a token is not valid, in the words of either place where a client reads them.
@@ -96,6 +104,7 @@ pub struct Shard {
     joins_per_socket: Rate,
     joins_per_server: Rate,
     presence_keys: u64,
+    recheck: Recheck,
     draining: bool,
     counters: Counters,
 }
@@ -124,6 +133,7 @@ impl Shard {
             joins_per_socket: Rate::new(config.joins_per_socket),
             joins_per_server: Rate::new(config.joins_per_server),
             presence_keys: 0,
+            recheck: Recheck::new(links.verifier.generation()),
             draining: false,
             counters: Counters::default(),
             config,
@@ -185,7 +195,8 @@ impl Shard {
         }
     }
 
-    /// Time has passed: answers held refusals, retries full queues, closes channels whose tokens ran out.
+    /// Time has passed: answers held refusals, retries full queues, closes channels whose tokens ran out or
+    /// whose keys were withdrawn.
     ///
     /// Call it several times a second, also while there are no connections: other shards may wait for presence
     /// that did not fit into their queues.
@@ -198,6 +209,7 @@ impl Shard {
         self.feed.flush();
         self.flush_presence(out);
         self.expire(out);
+        self.recheck(out);
     }
 
     fn send_all(&self, out: &mut dyn Outbox, id: ConnectionId, frames: Frames) {
