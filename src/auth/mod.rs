@@ -103,8 +103,10 @@ struct Keys {
 }
 
 impl Keys {
+    /// The first key of that name and of the kind that the algorithm takes, if it may be used with it.
     fn find(&self, key_id: &str, algorithm: Algorithm) -> Option<&Key> {
-        self.sets.iter().find_map(|set| set.find(key_id, algorithm))
+        let named = self.sets.iter().find_map(|set| set.find(key_id, algorithm.key_type()))?;
+        Some(named).filter(|key| key.takes(algorithm))
     }
 }
 

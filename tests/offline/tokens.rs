@@ -331,6 +331,11 @@ fn of_two_keys_with_one_name_the_first_counts() {
     let verifier = verifier(set, None);
     assert!(answer(&verifier, &first.token(&claims())).is_ok());
     assert_eq!(answer(&verifier, &second.token(&claims())), Err(TokenError::Signature));
+    // So it is with two places, whatever the curve.
+    let third = Signer::generate("ES384", "k");
+    verifier.replace_keys(KeySource::Url, keys(&key_set([&third])));
+    assert_eq!(answer(&verifier, &third.token(&claims())), no_key("k"));
+    assert!(answer(&verifier, &first.token(&claims())).is_ok());
     // A key of another kind may have the same name.
     let other = Signer::generate("EdDSA", "k");
     assert!(keys(&key_set([&first, &other])).skipped().is_empty());
