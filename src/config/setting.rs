@@ -107,7 +107,6 @@ pub const API_KEY_BYTES_MIN: usize = 16;
 
 const MIB: u64 = 1 << 20;
 const HOUR_MS: u64 = 3_600_000;
-const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Every setting, in the order of `default.toml`.
 pub static SETTINGS: &[Setting] = &[
@@ -123,7 +122,7 @@ pub static SETTINGS: &[Setting] = &[
     setting("jwt_jwks", "auth", Kind::KeySet, &["API_JWT_JWKS"]),
     setting("jwt_jwks_file", "auth", Kind::Path, &[]),
     setting("jwt_jwks_url", "auth", Kind::KeySetUrl, &[]),
-    setting("jwt_jwks_refresh_ms", "auth", Kind::Integer(1000, DAY_MS), &[]),
+    setting("jwt_jwks_refresh_ms", "auth", Kind::Integer(1000, 24 * HOUR_MS), &[]),
     setting("publishable_keys", "auth", Kind::ApiKeys(PUBLISHABLE_PREFIX), &[]),
     setting("secret_keys", "auth", Kind::ApiKeys(SECRET_PREFIX), &[]),
     setting("jwt_clock_skew_ms", "auth", Kind::Integer(0, 300_000), &[]),

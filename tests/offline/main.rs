@@ -8,13 +8,14 @@ mod echo;
 mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
-#[path = "../support/key_server.rs"]
-mod key_server;
-mod key_sources;
 mod script;
 mod shard;
-#[path = "../support/signer.rs"]
-mod signer;
 mod socket;
+mod token_keys;
 mod tokens;
 mod withdrawn_key;
+
+#[path = "../support/key_server.rs"]
+mod key_server;
+#[path = "../support/signer.rs"]
+mod signer;

@@ -70,10 +70,10 @@ impl TestServer {
         let slot = format!("rowcast_{}_{}", std::process::id(), self.address.port());
         let child = program(&["serve", "--listen", &self.address.to_string()])
             .args(["--database-url", &self.database_url, "--jwt-secret", SECRET, "--slot-name", &slot])
+            .args(&self.arguments)
             // Refusals are answered soon, and every core's worth of shards is two.
             .args(["--join-error-delay-ms", "50", "--connect-error-delay-ms", "50", "--shard-count", "2"])
             .args(["--catalog-poll-ms", "100", "--log-level", "debug"])
-            .args(&self.arguments)
             .stderr(log)
             .spawn()
             .unwrap();
