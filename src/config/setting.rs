@@ -59,7 +59,7 @@ impl Kind {
                 "keys of {prefix} and at least {API_KEY_BYTES_MIN} of A-Z, a-z, 0-9, _ and -, with commas between them"
             ),
             Self::Object => "a JSON object".to_owned(),
-            Self::KeySet => "a JSON Web Key Set, or its array of keys".to_owned(),
+            Self::KeySet => "a JSON Web Key Set, its array of keys, or one key".to_owned(),
             Self::KeySetUrl => "an https URL, or an http URL of this machine".to_owned(),
             Self::Path => "the path of a file".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),

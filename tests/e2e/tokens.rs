@@ -234,7 +234,7 @@ async fn log_says_what_is_wrong_with_a_key_set_and_shows_nothing_of_it() {
         "key set in force source=Url keys=1 skipped=1",
         "a key of the set is not used source=Url key=2 reason=its `use` is not `sig`",
         "could not read the key set; the last good one stays in force source=Url code=\"KeySetUnavailable\"",
-        "is no key set: the key set is neither an object with an array `keys` nor such an array",
+        "is no key set: the key set is neither an object with an array `keys` nor such an array or key",
         "could not fetch http://127.0.0.1",
         "the answer was 403 Forbidden",
         "remedy=\"give the URL of the issuer's key set",
@@ -243,6 +243,26 @@ async fn log_says_what_is_wrong_with_a_key_set_and_shows_nothing_of_it() {
     }
     assert!(!log.contains("opensesame") && !log.contains(good.jwk()["x"].as_str().unwrap()), "{log}");
     assert_eq!(connect(&server, &token(&good, ANN)).0, 426, "the last good set is gone");
+}
+
+#[tokio::test]
+async fn token_minted_with_a_key_file_is_good_where_the_file_is_the_key_set() {
+    let pair = Signer::generate("ES256", "pair");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("signing-key.json");
+    let database = TestDatabase::create(major()).await;
+    server::migrate(&database.url);
+    std::fs::write(&path, pair.private_jwk().to_string()).unwrap();
+    let server = TestServer::start_with(&database.url, &["--jwt-jwks-file", path.to_str().unwrap()]).await;
+    let mint = || server::program(&["token", "--key-file", path.to_str().unwrap()]).output().unwrap();
+    let minted = mint();
+    assert!(minted.status.success(), "{}", server::stderr(&minted));
+    assert_eq!(connect(&server, server::stdout(&minted).trim()).0, 426);
+
+    std::fs::write(&path, pair.jwk().to_string()).unwrap();
+    let refused = mint();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(server::stderr(&refused).contains("it has no private key"), "{}", server::stderr(&refused));
 }
 
 #[test]
