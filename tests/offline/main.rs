@@ -12,3 +12,11 @@ mod limits;
 mod script;
 mod shard;
 mod socket;
+mod token_keys;
+mod tokens;
+mod withdrawn_key;
+
+#[path = "../support/key_server.rs"]
+mod key_server;
+#[path = "../support/signer.rs"]
+mod signer;

@@ -37,6 +37,7 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     database_url: String,
+    arguments: Vec<String>,
     log: PathBuf,
     process: Option<(Child, Reaper)>,
 }
@@ -44,7 +45,13 @@ pub(crate) struct TestServer {
 impl TestServer {
     /// Starts it on a free port, and waits until it says that changes flow.
     pub(crate) async fn start(database_url: &str) -> Self {
+        Self::start_with(database_url, &[]).await
+    }
+
+    /// Starts it with further arguments.
+    pub(crate) async fn start_with(database_url: &str, arguments: &[&str]) -> Self {
         let mut server = Self::new(database_url);
+        server.arguments = arguments.iter().map(ToString::to_string).collect();
         server.start_again().await;
         server
     }
@@ -59,7 +66,8 @@ impl TestServer {
 
     fn new(database_url: &str) -> Self {
         let address = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap();
-        Self { address, database_url: database_url.to_owned(), log: scratch("server-log"), process: None }
+        let (database_url, log) = (database_url.to_owned(), scratch("server-log"));
+        Self { address, database_url, arguments: Vec::new(), log, process: None }
     }
 
     /// Starts it once more on the same port, after it was stopped or killed.
@@ -74,6 +82,7 @@ impl TestServer {
         let slot = format!("rowcast_{}_{}", std::process::id(), self.address.port());
         let child = program(&["serve", "--listen", &self.address.to_string()])
             .args(["--database-url", &self.database_url, "--jwt-secret", SECRET, "--slot-name", &slot])
+            .args(&self.arguments)
             // Refusals are answered soon, and every core's worth of shards is two.
             .args(["--join-error-delay-ms", "50", "--connect-error-delay-ms", "50", "--shard-count", "2"])
             .args(["--catalog-poll-ms", "100", "--log-level", "debug"])
@@ -110,6 +119,11 @@ impl TestServer {
     /// Where clients connect to.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What it has logged.
+    pub(crate) fn logged(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// Ends it as `signal` does, and waits for that.
