@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::interval_at;
 
-use crate::auth::{self, Verifier};
+use crate::auth::Verifier;
 use crate::channel;
 use crate::config::{self, Settings};
 use crate::hub::feed;
@@ -68,9 +68,6 @@ pub enum Error {
     /// The slot's name is none.
     #[error("could not use slot_name")]
     SlotName(#[from] crate::wal::slot::InvalidSlotName),
-    /// The secret is empty.
-    #[error("could not use jwt_secret")]
-    Secret(#[from] auth::EmptySecret),
     /// The system gives no more threads.
     #[error("could not start a thread")]
     Thread(#[source] io::Error),
@@ -93,8 +90,7 @@ pub async fn run(
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
 
-    let secret = auth::Secret::new(settings.auth.jwt_secret.expose().as_bytes().to_vec())?;
-    let verifier = Arc::new(Verifier::new(&secret));
+    let verifier = Arc::new(Verifier::new(settings.auth.verifier_config()));
     let health = Health::starting();
     let feed_config = feed_config(&settings)?;
     let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);

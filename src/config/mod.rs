@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::postgres::connect::Database;
 
+mod auth;
 mod check;
 pub mod reference;
 mod secret;
@@ -20,6 +21,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use auth::Auth;
 pub use check::{Problem, Problems};
 pub use secret::Secret;
 pub use source::{Given, Origin, Resolved, Sources};
@@ -45,13 +47,6 @@ pub struct Settings {
     pub socket: Socket,
     /// For `telemetry`.
     pub log: Log,
-}
-
-/// Who clients are.
-#[derive(Clone, Debug)]
-pub struct Auth {
-    /// The HS256 key, at least 32 bytes.
-    pub jwt_secret: Secret,
 }
 
 /// The replication stream.

@@ -25,6 +25,10 @@ pub enum Kind {
     DatabaseUrl,
     /// Something never printed.
     Secret,
+    /// Tokens with commas between them; never printed.
+    Tokens,
+    /// A JSON object.
+    Object,
     /// An identifier that is safe in replication commands, which cannot quote it.
     Identifier,
     /// One of these words.
@@ -40,6 +44,8 @@ impl Kind {
             Self::Address => "an IP address and a port, such as 127.0.0.1:4000".to_owned(),
             Self::DatabaseUrl => "postgres://user:password@host:port/database".to_owned(),
             Self::Secret => format!("at least {SECRET_BYTES_MIN} bytes"),
+            Self::Tokens => "tokens, with commas between them".to_owned(),
+            Self::Object => "a JSON object".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
             Self::OneOf([words @ .., last]) => format!("{} or {last}", words.join(", ")),
             Self::OneOf([]) => "nothing".to_owned(),
@@ -49,7 +55,7 @@ impl Kind {
 
     /// Whether a value may be shown.
     pub fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::DatabaseUrl)
+        matches!(self, Self::Secret | Self::Tokens | Self::DatabaseUrl)
     }
 }
 
@@ -88,6 +94,12 @@ pub static SETTINGS: &[Setting] = &[
         &["DATABASE_URL", "DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME", "DB_SSL"],
     ),
     setting("jwt_secret", "auth", Kind::Secret, &["API_JWT_SECRET"]),
+    setting("jwt_secret_next", "auth", Kind::Secret, &["API_JWT_SECRET_NEXT"]),
+    setting("jwt_clock_skew_ms", "auth", Kind::Integer(0, 300_000), &[]),
+    setting("jwt_claims_required", "auth", Kind::Object, &["JWT_CLAIM_VALIDATORS"]),
+    setting("admin_token_blocklist", "auth", Kind::Tokens, &["API_TOKEN_BLOCKLIST"]),
+    setting("metrics_jwt_secret", "auth", Kind::Secret, &["METRICS_JWT_SECRET"]),
+    setting("metrics_token_blocklist", "auth", Kind::Tokens, &["METRICS_TOKEN_BLOCKLIST"]),
     setting("slot", "wal", Kind::OneOf(&["temporary", "durable"]), &[]),
     setting("slot_name", "wal", Kind::Identifier, &["SLOT_NAME_SUFFIX"]),
     setting("publication", "wal", Kind::Identifier, &[]),

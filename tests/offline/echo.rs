@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use rowcast::auth::{Secret, Verifier, sign};
+use rowcast::auth::{self, Secret, Verifier, sign};
 use rowcast::hub::ConnectionId;
 use rowcast::protocol::frame::{binary_frame, text_frame};
 use rowcast::rest::{HttpConfig, router, serve};
@@ -141,7 +141,8 @@ impl TestServer {
         let gate = options
             .gate
             .unwrap_or(GateConfig { refusal_delay: Duration::from_millis(1), ..GateConfig::default() });
-        let gate = Gate::new(gate, Arc::new(Verifier::new(&secret())), vec![shard.clone()]);
+        let verifier = Verifier::new(auth::Config { secrets: vec![secret()], ..auth::Config::default() });
+        let gate = Gate::new(gate, Arc::new(verifier), vec![shard.clone()]);
         let health = Health::starting();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
