@@ -24,12 +24,13 @@ use crate::channel;
 use crate::config::{self, Settings};
 use crate::hub::feed;
 use crate::hub::{
-    self, Authorizer, Directory, FeedCommand, Links, Meters, PeerFull, Peers, ServerLimits, Shard,
-    ShardCommand, Sink, TokenRefusal, TokenVerifier,
+    self, Authorizer, Broadcaster, Directory, FeedCommand, Links, Meters, PeerFull, Peers, ServerLimits,
+    Shard, ShardCommand, Sink, TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
+use crate::protocol::change::write_timestamp;
 use crate::protocol::code::{CLOSE_RESTART, CloseCode};
-use crate::rest::{self, HttpConfig};
+use crate::rest::{self, BodyLimits, BodyReader, BroadcastLimits, HttpConfig, Services};
 use crate::socket::shard::Refused;
 use crate::socket::{self, Gate, GateConfig, ShardConfig, ShardHandle};
 use crate::telemetry::clock::unix_seconds;
@@ -95,10 +96,12 @@ pub async fn run(
     let feed_config = feed_config(&settings)?;
     let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);
     // Nobody answers yet: whoever asks is told that the database cannot be reached.
-    let (authorizer, _inquiries) = Authorizer::queue(INQUIRIES_MAX);
+    let (authorizer, _) = Authorizer::queue(INQUIRIES_MAX);
     let meters = Arc::new(Meters::new(server_limits(&settings)));
     let _ticking = tick(&meters);
-    let (shards, shard_threads) = start_shards(&settings, &verifier, feed_commands, &authorizer, &meters)?;
+    let directory = Directory::new(shard_count(&settings), rand::random(), Instant::now());
+    let (shards, shard_threads) =
+        start_shards(&settings, &directory, &verifier, feed_commands, &authorizer, &meters)?;
     let sinks = shards.iter().cloned().map(ShardSink).collect();
     let mut feed = FeedThread::start(feed_config, sinks, commands, health.clone())?;
 
@@ -107,8 +110,21 @@ pub async fn run(
         refusal_delay: settings.socket.connect_error_delay,
         ..GateConfig::default()
     };
-    let gate = Gate::new(gate_config, verifier, shards.clone());
-    let router = rest::router(gate.clone(), health.clone());
+    let gate = Gate::new(gate_config, Arc::clone(&verifier), shards.clone());
+    let sinks = shards.iter().cloned().map(ShardSink).collect();
+    let services = Services {
+        broadcaster: Broadcaster::new(directory, sinks),
+        verifier,
+        admins: settings.auth.admin_verifier(),
+        authorizer,
+        meters,
+        health: health.clone(),
+        tenant: settings.tenant(format!("rowcast@{address}"), started_at()),
+        broadcasts: broadcast_limits(&settings),
+        bodies: BodyReader::new(BodyLimits::default()),
+        counters: Arc::default(),
+    };
+    let router = rest::router(gate.clone(), Arc::new(services));
     ready(address);
     let ended = serve_until(listener, router, shutdown, &mut feed, &health).await;
 
@@ -221,20 +237,19 @@ type Shards = Vec<ShardHandle<Shard>>;
 
 fn start_shards(
     settings: &Settings,
+    directory: &Arc<Directory>,
     verifier: &Arc<Verifier>,
     feed: mpsc::Sender<FeedCommand>,
     authorizer: &Authorizer,
     meters: &Arc<Meters>,
 ) -> Result<(Shards, Vec<JoinHandle<()>>), Error> {
-    let count = u16::try_from(settings.hub.shard_count).unwrap_or(hub::SHARDS_MAX).clamp(1, hub::SHARDS_MAX);
-    let directory = Directory::new(count, rand::random(), Instant::now());
     // Shards know each other through this list, which is complete before the first socket arrives.
     let all: Arc<OnceLock<Shards>> = Arc::default();
     let mut shards = Vec::new();
     let mut threads = Vec::new();
-    for index in 0..count {
+    for index in 0..shard_count(settings) {
         let config = hub_config(settings);
-        let directory = Arc::clone(&directory);
+        let directory = Arc::clone(directory);
         let links = Links {
             verifier: Arc::clone(verifier) as Arc<dyn TokenVerifier>,
             clock: Box::new(unix_seconds),
@@ -257,6 +272,24 @@ fn start_shards(
     // The list is set once, here.
     let _ = all.set(shards.clone());
     Ok((shards, threads))
+}
+
+/// From 1 to [`hub::SHARDS_MAX`].
+fn shard_count(settings: &Settings) -> u16 {
+    u16::try_from(settings.hub.shard_count).unwrap_or(hub::SHARDS_MAX).clamp(1, hub::SHARDS_MAX)
+}
+
+/// The bounds of broadcasts over HTTP are those of sockets.
+fn broadcast_limits(settings: &Settings) -> BroadcastLimits {
+    let hub::Config { topic_bytes_max, json_depth_max, channel, .. } = hub_config(settings);
+    BroadcastLimits { payload_bytes_max: channel.payload_bytes_max, json_depth_max, topic_bytes_max }
+}
+
+/// Now, as tenants tell it.
+fn started_at() -> String {
+    let mut text = String::new();
+    write_timestamp(unix_seconds().saturating_mul(1_000_000), &mut text);
+    text
 }
 
 fn feed_config(settings: &Settings) -> Result<feed::Config, Error> {

@@ -79,7 +79,7 @@ fn argument(setting: &Setting) -> Arg {
         Kind::Secret => "SECRET",
         Kind::Tokens => "TOKENS",
         Kind::Object => "JSON",
-        Kind::Identifier => "NAME",
+        Kind::Identifier | Kind::Label => "NAME",
         Kind::OneOf(_) => "WORD",
         Kind::Integer(..) => "NUMBER",
     };

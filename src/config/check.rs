@@ -117,6 +117,10 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
             (1..=63).contains(&text.len())
                 && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
         }
+        Kind::Label => {
+            (1..=63).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        }
         Kind::Object => text.is_empty() || object(text).is_some(),
         Kind::OneOf(words) => words.contains(&text.as_str()),
         Kind::Integer(min, max) => number(text).is_some_and(|number| (min..=max).contains(&number)),
@@ -170,6 +174,7 @@ impl Check {
         let (database, auth) = (self.database(), self.auth());
         Some(Settings {
             listen: self.text("listen").parse().ok()?,
+            tenant_id: self.text("tenant_id").to_owned(),
             database: database?,
             auth: auth?,
             wal: Wal {

@@ -31,6 +31,8 @@ pub enum Kind {
     Object,
     /// An identifier that is safe in replication commands, which cannot quote it.
     Identifier,
+    /// A name that fits into a host name and a path.
+    Label,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// A whole number within these bounds, both included.
@@ -47,6 +49,7 @@ impl Kind {
             Self::Tokens => "tokens, with commas between them".to_owned(),
             Self::Object => "a JSON object".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
+            Self::Label => "1 to 63 of a-z, A-Z, 0-9, - and _".to_owned(),
             Self::OneOf([words @ .., last]) => format!("{} or {last}", words.join(", ")),
             Self::OneOf([]) => "nothing".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
@@ -87,6 +90,7 @@ const RATE: Kind = Kind::Integer(0, 1_000_000_000);
 /// Every setting, in the order of `default.toml`.
 pub static SETTINGS: &[Setting] = &[
     setting("listen", "server", Kind::Address, &["PORT"]),
+    setting("tenant_id", "server", Kind::Label, &["SELF_HOST_TENANT_NAME"]),
     setting(
         "database_url",
         "postgres",

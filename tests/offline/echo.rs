@@ -147,7 +147,8 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let http = tokio::spawn(serve(listener, router(gate.clone(), health.clone()), options.http, async {
+        let app = router(gate.clone(), Arc::new(crate::rest::nowhere(health.clone())));
+        let http = tokio::spawn(serve(listener, app, options.http, async {
             let _ = stopped.await;
         }));
         Self { address, shard, gate, health, log, stop, http, thread }

@@ -182,6 +182,7 @@ impl Shard {
             ShardCommand::PresenceNews(news) => self.presence_news(out, &news),
             // Private joins are refused, so nothing was asked and nothing can change.
             ShardCommand::Authorized(_) | ShardCommand::PoliciesChanged => {}
+            ShardCommand::Disconnect => self.disconnect(out),
             ShardCommand::Drain => self.drain(out),
         }
     }
