@@ -110,7 +110,7 @@ pub async fn run(
         refusal_delay: settings.socket.connect_error_delay,
         ..GateConfig::default()
     };
-    let gate = Gate::new(gate_config, Arc::clone(&verifier), shards.clone());
+    let gate = Gate::new(gate_config, Arc::clone(&verifier), Arc::clone(&meters), shards.clone());
     let sinks = shards.iter().cloned().map(ShardSink).collect();
     let services = Services {
         broadcaster: Broadcaster::new(directory, sinks),
@@ -120,6 +120,7 @@ pub async fn run(
         meters,
         health: health.clone(),
         tenant: settings.tenant(format!("rowcast@{address}"), started_at()),
+        header_bytes_max: settings.socket.header_bytes_max,
         broadcasts: broadcast_limits(&settings),
         bodies: BodyReader::new(BodyLimits::default()),
         counters: Arc::default(),

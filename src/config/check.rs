@@ -205,6 +205,7 @@ impl Check {
             },
             socket: Socket {
                 frame_bytes_max: self.count("frame_bytes_max")?,
+                header_bytes_max: self.count("header_bytes_max")?,
                 json_depth_max: self.count("json_depth_max")?,
                 connections_max: self.count("connections_max")?,
                 idle_timeout: self.time("idle_timeout_ms")?,

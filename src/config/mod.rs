@@ -126,6 +126,8 @@ pub struct Channel {
 pub struct Socket {
     /// Bytes of one frame from a client.
     pub frame_bytes_max: usize,
+    /// Bytes of one header value of a request.
+    pub header_bytes_max: usize,
     /// Nesting of a client's JSON.
     pub json_depth_max: usize,
     /// Sockets open at a time.

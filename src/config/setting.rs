@@ -135,6 +135,7 @@ pub static SETTINGS: &[Setting] = &[
     setting("payload_bytes_max", "channel", Kind::Integer(1024, 64 * MIB), &[]),
     setting("record_bytes_max", "channel", Kind::Integer(1024, 64 * MIB), &[]),
     setting("frame_bytes_max", "socket", Kind::Integer(1024, 64 * MIB), &[]),
+    setting("header_bytes_max", "socket", Kind::Integer(1024, 32 << 10), &["MAX_HEADER_LENGTH"]),
     setting("json_depth_max", "socket", Kind::Integer(8, 120), &[]),
     setting("connections_max", "socket", Kind::Integer(1, 1_000_000), &["MAX_CONNECTIONS"]),
     setting("idle_timeout_ms", "socket", Kind::Integer(1000, HOUR_MS), &[]),

@@ -89,6 +89,7 @@ fn stock_container_variables_mean_the_same() {
         ("tenant_id", &[("SELF_HOST_TENANT_NAME", "our-tenant")], "our-tenant"),
         ("joins_per_second_max", &[("TENANT_MAX_JOINS_PER_SECOND", "6")], "6"),
         ("events_per_second_max", &[("TENANT_MAX_EVENTS_PER_SECOND", "8")], "8"),
+        ("header_bytes_max", &[("MAX_HEADER_LENGTH", "8192")], "8192"),
         ("connections_max", &[("MAX_CONNECTIONS", "7")], "7"),
         ("log_level", &[("LOG_LEVEL", "warning")], "warn"),
     ] {

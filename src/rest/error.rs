@@ -67,6 +67,9 @@ pub enum Error {
     /// A payload of some other type.
     #[error("Unsupported Media Type. Use application/json or application/octet-stream")]
     MediaType,
+    /// A header's value is too long.
+    #[error("")]
+    HeaderTooLong,
     /// What was sent is not what is asked for; what is wrong with which field.
     #[error("invalid")]
     Invalid(Value),
@@ -120,6 +123,7 @@ impl Error {
             Self::NotJsonType | Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Authorization(AuthorizationError::Busy) => StatusCode::TOO_MANY_REQUESTS,
             Self::Invalid(_) | Self::Authorization(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::HeaderTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::RequestRate | Self::EventRate | Self::BatchSize => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -130,7 +134,7 @@ impl Error {
         Cow::Borrowed(match self {
             Self::NotJson | Self::Unreadable | Self::TooLong(_) | Self::Timeout => "HttpClientError",
             Self::NotFound | Self::LongPoll | Self::Method | Self::Blocked => "HttpClientError",
-            Self::NotJsonType | Self::MediaType => "HttpClientError",
+            Self::NotJsonType | Self::MediaType | Self::HeaderTooLong => "HttpClientError",
             Self::Invalid(_) | Self::OnlyTenant => "UnprocessableEntity",
             Self::NoToken => "MissingAPIKey",
             Self::Token(error) => return token_code(error),
@@ -160,7 +164,7 @@ impl Error {
 
     fn shape(&self) -> Shape {
         match self {
-            Self::NotAdmin => Shape::Empty,
+            Self::NotAdmin | Self::HeaderTooLong => Shape::Empty,
             Self::NotJsonType | Self::MediaType => Shape::Error,
             Self::Invalid(_) => Shape::Errors,
             _ => Shape::Message,
@@ -272,6 +276,7 @@ mod tests {
             Error::RequestRate,
             Error::EventRate,
             Error::BatchSize,
+            Error::HeaderTooLong,
             Error::Busy,
         ];
         let mut all: Vec<_> = plain.into_iter().map(|error| (error.clone(), words(&error))).collect();

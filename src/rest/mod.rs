@@ -11,6 +11,7 @@ mod broadcast;
 mod caller;
 pub mod error;
 mod field;
+mod headers;
 mod healthcheck;
 pub mod listener;
 pub mod openapi;

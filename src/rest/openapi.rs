@@ -26,7 +26,7 @@ pub fn document() -> Value {
         "info": {
             "title": "Rowcast",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Realtime for Postgres. Every route answers 405 to methods that it does not have.",
+            "description": "Realtime for Postgres. Every route answers 405 to methods that it does not have, and 431 to headers that are too long.",
         },
         "servers": [{ "url": "/" }],
         "paths": paths,

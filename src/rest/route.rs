@@ -152,7 +152,8 @@ pub const OPERATIONS: &[Operation] = &[
             refusal(401, "the token is missing or refused"),
             answer(403, Content::Empty, "the version is not known"),
             answer(426, Content::Empty, "the request asks for no WebSocket"),
-            refusal(500, "`exp` or `iat` of the token is not a number"),
+            refusal(429, "as many sockets have joined channels as may, or too many join"),
+            refusal(500, "`exp` or `iat` of the token is not a number, or a required claim differs"),
             refusal(503, "as many sockets are open as may be"),
         ],
         ..get(Endpoint::Socket, "/socket/websocket", Access::Open)

@@ -13,7 +13,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use super::error::Error;
 use super::route::{Access, Endpoint, OPERATIONS, Operation};
 use super::services::{Services, Shards};
-use super::{broadcast, healthcheck, openapi, page, ping, rate, request_id, tenant};
+use super::{broadcast, headers, healthcheck, openapi, page, ping, rate, request_id, tenant};
 use crate::socket::{Gate, Handler, Session};
 
 /// How long a browser may remember what it was allowed; most cut it down to this.
@@ -42,6 +42,7 @@ where
         .merge(routes(&[Access::Open, Access::Operator]))
         .merge(blocked())
         .fallback(async || Error::NotFound)
+        .layer(from_fn_with_state(services.header_bytes_max, headers::bound))
         .layer(from_fn(request_id::name))
 }
 

@@ -31,6 +31,8 @@ pub struct Services<S> {
     pub health: Health,
     /// The only tenant.
     pub tenant: Tenant,
+    /// Bytes of one header's value.
+    pub header_bytes_max: usize,
     /// The bounds of what is broadcast.
     pub broadcasts: BroadcastLimits,
     /// Reads bodies.

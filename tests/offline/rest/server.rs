@@ -77,6 +77,7 @@ fn with<S: Sink>(
         meters,
         health,
         tenant: tenant(),
+        header_bytes_max: 4_096,
         broadcasts: BroadcastLimits {
             payload_bytes_max: PAYLOAD_BYTES_MAX,
             json_depth_max: 100,
@@ -132,7 +133,12 @@ impl RestServer {
             refusal_delay: Duration::ZERO,
             ..GateConfig::default()
         };
-        let gate = Gate::new(gate_config, Arc::clone(&services.verifier), shards.clone());
+        let gate = Gate::new(
+            gate_config,
+            Arc::clone(&services.verifier),
+            Arc::clone(&services.meters),
+            shards.clone(),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -158,11 +158,12 @@ fn small() -> Vec<Case> {
     cases.collect()
 }
 
-/// Of a server that has had too many requests.
+/// Of a server that has had too many requests and joins.
 fn busy() -> Vec<Case> {
     let held =
         OPERATIONS.iter().filter(|operation| operation.answers.iter().any(|answer| answer.status == 429));
-    held.map(|operation| case(operation.method, operation.path, 429, as_client)).collect()
+    let ask = |path| if path == SOCKET { upgrade } else { as_client };
+    held.map(|operation| case(operation.method, operation.path, 429, ask(operation.path))).collect()
 }
 
 /// Asks all, checks the statuses, and takes them off the list.
@@ -196,10 +197,12 @@ async fn every_documented_answer_is_given() {
     ask_all(Options { bodies, ..Options::default() }, |_| {}, small(), &mut missing).await;
     let full = vec![case("GET", SOCKET, 503, upgrade)];
     ask_all(Options { connections_max: 0, ..Options::default() }, |_| {}, full, &mut missing).await;
-    let limits = ServerLimits { events_per_second_max: 1, ..ServerLimits::NONE };
+    let limits = ServerLimits { events_per_second_max: 1, joins_per_second_max: 1, ..ServerLimits::NONE };
     let make_busy = |server: &RestServer| {
-        server.services.meters.requests.add(1000);
-        server.services.meters.requests.tick();
+        for meter in [&server.services.meters.requests, &server.services.meters.joins] {
+            meter.add(1000);
+            meter.tick();
+        }
     };
     ask_all(Options { limits, ..Options::default() }, make_busy, busy(), &mut missing).await;
     assert!(missing.is_empty(), "never given: {missing:?}");
