@@ -112,7 +112,8 @@ impl Resolved {
 pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
     let Given { text, origin } = given;
     let fits = match setting.kind {
-        Kind::Address => text.parse::<SocketAddr>().is_ok(),
+        Kind::OptionalAddress if text.is_empty() => true,
+        Kind::Address | Kind::OptionalAddress => text.parse::<SocketAddr>().is_ok(),
         Kind::Identifier => {
             (1..=63).contains(&text.len())
                 && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
@@ -170,6 +171,7 @@ impl Check {
         let (database, auth) = (self.database(), self.auth());
         Some(Settings {
             listen: self.text("listen").parse().ok()?,
+            metrics_listen: self.text("metrics_listen").parse().ok(),
             database: database?,
             auth: auth?,
             wal: Wal {

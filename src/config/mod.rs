@@ -31,6 +31,8 @@ pub use source::{Given, Origin, Resolved, Sources};
 pub struct Settings {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// Where the metrics are read without a token, if anywhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// The database to follow.
     pub database: Database,
     /// For `auth`.

@@ -21,6 +21,8 @@ pub struct Setting {
 pub enum Kind {
     /// An IP address and a port.
     Address,
+    /// The same, or nothing.
+    OptionalAddress,
     /// A Postgres URL; never printed whole.
     DatabaseUrl,
     /// Something never printed.
@@ -42,6 +44,7 @@ impl Kind {
     pub fn expectation(self) -> String {
         match self {
             Self::Address => "an IP address and a port, such as 127.0.0.1:4000".to_owned(),
+            Self::OptionalAddress => "an IP address and a port, or nothing".to_owned(),
             Self::DatabaseUrl => "postgres://user:password@host:port/database".to_owned(),
             Self::Secret => format!("at least {SECRET_BYTES_MIN} bytes"),
             Self::Tokens => "tokens, with commas between them".to_owned(),
@@ -87,6 +90,7 @@ const RATE: Kind = Kind::Integer(0, 1_000_000_000);
 /// Every setting, in the order of `default.toml`.
 pub static SETTINGS: &[Setting] = &[
     setting("listen", "server", Kind::Address, &["PORT"]),
+    setting("metrics_listen", "server", Kind::OptionalAddress, &[]),
     setting(
         "database_url",
         "postgres",

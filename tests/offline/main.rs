@@ -9,6 +9,7 @@ mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
 mod limits;
+mod metrics;
 mod script;
 mod shard;
 #[path = "../support/signer.rs"]
