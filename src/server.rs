@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::interval_at;
 
-use crate::auth::Verifier;
+use crate::auth::{KeySource, Verifier, jwks};
 use crate::channel;
 use crate::config::{self, Settings};
 use crate::hub::feed;
@@ -76,12 +76,25 @@ pub enum Error {
     /// The slot's name is none.
     #[error("could not use slot_name")]
     SlotName(#[from] crate::wal::slot::InvalidSlotName),
+    /// The keys of tokens cannot be had.
+    #[error(transparent)]
+    Keys(#[from] jwks::Error),
     /// The system gives no more threads.
     #[error("could not start a thread")]
     Thread(#[source] io::Error),
     /// The feed of database changes has panicked: a bug. The panic's message is in the log.
     #[error("the feed of database changes ended by itself")]
     FeedEnded,
+}
+
+impl Error {
+    /// What an operator can do about it, where the error itself does not say.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Keys(jwks::Error::File(error)) => Some(error.remedy()),
+            _ => None,
+        }
+    }
 }
 
 /// Serves until `shutdown` resolves; calls `ready` with the bound address once clients may connect.
@@ -99,6 +112,9 @@ pub async fn run(
     let address = listener.local_addr().map_err(listen)?;
 
     let verifier = Arc::new(Verifier::new(settings.auth.verifier_config()));
+    jwks::warn_of_skipped(KeySource::Settings, &settings.auth.key_set);
+    // Before anybody connects: a client takes the refusal of its token for the last word.
+    let _follower = jwks::Follower::start(settings.auth.key_sources(), &verifier).await?;
     let health = Health::starting();
     let feed_config = feed_config(&settings)?;
     let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);
