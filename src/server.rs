@@ -1,7 +1,7 @@
 //! The composition root: builds every stage, joins them with bounded queues, and takes them down in path order.
 //!
-//! Threads: one for each shard of sockets, one for the feed of database changes, and the caller's runtime for
-//! HTTP. What they share is listed here and nowhere else: the queues, the room directory, the verifier and the
+//! Threads: one for each shard of sockets, one for the feed of database changes, one for what private channels ask,
+//! and the caller's runtime for HTTP. What they share is listed here and nowhere else: the queues, the room directory, the verifier and the
 //! state of health.
 //!
 //! The feed is not restarted if it ends by itself: subscribers would be missing changes and not know. The server
@@ -22,6 +22,7 @@ use tokio::time::interval_at;
 use crate::auth::{KeySource, Verifier, jwks};
 use crate::channel;
 use crate::config::{self, Settings};
+use crate::hub::authorization::{self, Inquiry};
 use crate::hub::feed;
 use crate::hub::{
     self, Authorizer, Counters, Directory, FeedCommand, Links, Meters, PeerFull, Peers, ServerLimits, Shard,
@@ -118,14 +119,16 @@ pub async fn run(
     let health = Health::starting();
     let feed_config = feed_config(&settings)?;
     let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);
-    // Nobody answers yet: whoever asks is told that the database cannot be reached.
-    let (authorizer, _inquiries) = Authorizer::queue(INQUIRIES_MAX);
+    let (authorizer, inquiries) = Authorizer::queue(INQUIRIES_MAX);
     let meters = Arc::new(Meters::new(server_limits(&settings)));
     let _ticking = tick(&meters);
     let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
-    let (shards, shard_threads) =
+    let (shards, mut threads) =
         start_shards(&settings, &verifier, feed_commands, &authorizer, &meters, &counters)?;
-    let sinks = shards.iter().cloned().map(ShardSink).collect();
+    let sinks: Vec<ShardSink> = shards.iter().cloned().map(ShardSink).collect();
+    // Dropped to have it end.
+    let (stop_authorizations, stopped) = oneshot::channel::<()>();
+    threads.push(start_authorizations(&settings, inquiries, sinks.clone(), stopped)?);
     let mut feed = FeedThread::start(feed_config, sinks, commands, health.clone())?;
 
     let gate_config = GateConfig {
@@ -161,8 +164,8 @@ pub async fn run(
     if cut_off > 0 {
         tracing::info!(cut_off, "sockets did not close in time");
     }
-    drop((gate, shards));
-    join(shard_threads).await;
+    drop((gate, shards, stop_authorizations));
+    join(threads).await;
     ended
 }
 
@@ -293,6 +296,31 @@ fn start_shards(
     // The list is set once, here.
     let _ = all.set(shards.clone());
     Ok((shards, threads))
+}
+
+/// One thread for what private channels ask, so that the feed never waits for policies, and they never for it.
+fn start_authorizations(
+    settings: &Settings,
+    inquiries: mpsc::Receiver<Inquiry>,
+    sinks: Vec<ShardSink>,
+    stopped: oneshot::Receiver<()>,
+) -> Result<JoinHandle<()>, Error> {
+    let config = authorization::Config {
+        database: settings.database.clone(),
+        connection_count: settings.hub.authorization_connections,
+        query_timeout: settings.hub.ask_timeout,
+        catalog_poll: settings.policy.catalog_poll,
+        counters: Arc::default(),
+    };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
+    let stopped = async {
+        let _ = stopped.await;
+    };
+    std::thread::Builder::new()
+        .name("authorizer".to_owned())
+        .spawn(move || runtime.block_on(authorization::run(config, inquiries, sinks, stopped)))
+        .map_err(Error::Thread)
 }
 
 fn feed_config(settings: &Settings) -> Result<feed::Config, Error> {

@@ -200,6 +200,7 @@ impl Check {
                 backlog_bytes_max: self.count("backlog_bytes_max")?,
                 ask_connections: self.count("ask_connections")?,
                 ask_timeout: self.time("ask_timeout_ms")?,
+                authorization_connections: self.count("authorization_connections")?,
             },
             channel: Channel {
                 channels_per_socket_max: self.count("channels_per_socket_max")?,

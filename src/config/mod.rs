@@ -91,6 +91,8 @@ pub struct Hub {
     pub ask_connections: usize,
     /// Time for one question.
     pub ask_timeout: Duration,
+    /// Sessions that ask what policies let a caller do on a private channel.
+    pub authorization_connections: usize,
 }
 
 /// Joined topics.

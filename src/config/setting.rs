@@ -146,6 +146,7 @@ pub static SETTINGS: &[Setting] = &[
     setting("backlog_bytes_max", "hub", Kind::Integer(64 << 10, 1 << 30), &[]),
     setting("ask_connections", "hub", Kind::Integer(1, 64), &[]),
     setting("ask_timeout_ms", "hub", Kind::Integer(10, 60_000), &[]),
+    setting("authorization_connections", "hub", Kind::Integer(1, 64), &[]),
     setting(
         "channels_per_socket_max",
         "channel",
