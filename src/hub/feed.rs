@@ -339,6 +339,7 @@ impl<S: Sink> Feed<S> {
         self.source = Some(source);
         self.adopt(catalog).await?;
         self.health.set_live();
+        self.out.live(true);
         tracing::info!(tables = self.catalog.tables.len(), "replication stream is live");
         for channel in self.channels.keys().copied().collect::<Vec<_>>() {
             self.reopened(channel);
@@ -368,6 +369,7 @@ impl<S: Sink> Feed<S> {
 
     fn interrupted(&mut self, error: &Interruption) {
         self.source = None;
+        self.out.live(false);
         self.awaited.clear();
         self.joining.clear();
         self.progress.interrupted();
