@@ -10,7 +10,8 @@ impl Settings {
     /// The only tenant. `node` is the name of this server, `inserted_at` the time of its start as ISO 8601.
     pub fn tenant(&self, node: String, inserted_at: String) -> Tenant {
         let mut fields = self.limits();
-        fields.extend(secret("jwt_secret", "jwt_secret", self.auth.jwt_secret.expose().as_bytes()));
+        let jwt_secret = self.auth.jwt_secret.as_ref().map_or("", |secret| secret.expose());
+        fields.push(secret("jwt_secret", "jwt_secret", jwt_secret.as_bytes()));
         Tenant { id: self.tenant_id.clone(), inserted_at, node, fields, database: self.extension() }
     }
 
@@ -47,16 +48,15 @@ impl Settings {
         let database = &self.database;
         let hidden = |key, text: &[u8]| secret(key, "database_url", text);
         let port = database.port().to_string();
-        let mut settings = vec![
+        vec![
             shown("publication", "publication", self.wal.publication.as_str()),
             shown("slot_name", "slot_name", self.wal.slot_name.as_str()),
-        ];
-        settings.extend(hidden("db_host", database.host().as_bytes()));
-        settings.extend(hidden("db_port", port.as_bytes()));
-        settings.extend(hidden("db_name", database.name().as_bytes()));
-        settings.extend(hidden("db_user", database.user().as_bytes()));
-        settings.extend(hidden("db_password", database.password().unwrap_or_default()));
-        settings
+            hidden("db_host", database.host().as_bytes()),
+            hidden("db_port", port.as_bytes()),
+            hidden("db_name", database.name().as_bytes()),
+            hidden("db_user", database.user().as_bytes()),
+            hidden("db_password", database.password().unwrap_or_default()),
+        ]
     }
 }
 
@@ -64,8 +64,7 @@ fn shown(key: &'static str, setting: &'static str, value: impl Into<Value>) -> T
     TenantField { key, setting, value: TenantValue::Shown(value.into()) }
 }
 
-/// An empty value is none, and nothing that is sent for it is wrong.
-fn secret(key: &'static str, setting: &'static str, value: &[u8]) -> Option<TenantField> {
-    let value = Secret::new(value).ok()?;
-    Some(TenantField { key, setting, value: TenantValue::Secret(value) })
+/// Without a value, whatever is sent for it differs.
+fn secret(key: &'static str, setting: &'static str, value: &[u8]) -> TenantField {
+    TenantField { key, setting, value: TenantValue::Secret(Secret::new(value).ok()) }
 }

@@ -2,8 +2,6 @@
 //!
 //! `docs/errors.md` lists the same; a test compares them.
 
-use std::borrow::Cow;
-
 use axum::body::Body;
 use axum::http::{Response, StatusCode, header};
 use axum::response::IntoResponse;
@@ -11,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::auth::TokenError;
 use crate::hub::authorization::AuthorizationError;
-use crate::protocol::code::Advice;
+use crate::telemetry::code::{Advice, Code};
 
 /// The content type of every body that is JSON.
 pub(super) const JSON: &str = "application/json; charset=utf-8";
@@ -129,21 +127,21 @@ impl Error {
         }
     }
 
-    /// Its stable name, for the log.
-    pub fn code(&self) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
-            Self::NotJson | Self::Unreadable | Self::TooLong(_) | Self::Timeout => "HttpClientError",
-            Self::NotFound | Self::LongPoll | Self::Method | Self::Blocked => "HttpClientError",
-            Self::NotJsonType | Self::MediaType | Self::HeaderTooLong => "HttpClientError",
-            Self::Invalid(_) | Self::OnlyTenant => "UnprocessableEntity",
-            Self::NoToken => "MissingAPIKey",
-            Self::Token(error) => return token_code(error),
-            Self::NotAdmin | Self::WriteDenied => "Unauthorized",
-            Self::NoTenant => "TenantNotFound",
+    /// Its stable name, for log and metrics.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NotJson | Self::Unreadable | Self::TooLong(_) | Self::Timeout => Code::HttpClientError,
+            Self::NotFound | Self::LongPoll | Self::Method | Self::Blocked => Code::HttpClientError,
+            Self::NotJsonType | Self::MediaType | Self::HeaderTooLong => Code::HttpClientError,
+            Self::Invalid(_) | Self::OnlyTenant => Code::UnprocessableEntity,
+            Self::NoToken => Code::MissingAPIKey,
+            Self::Token(error) => token_code(error),
+            Self::NotAdmin | Self::WriteDenied => Code::Unauthorized,
+            Self::NoTenant => Code::TenantNotFound,
             Self::Authorization(error) => authorization_code(error),
-            Self::RequestRate | Self::EventRate | Self::BatchSize => "MessagePerSecondRateLimitReached",
-            Self::Busy => "HttpServerError",
-        })
+            Self::RequestRate | Self::EventRate | Self::BatchSize => Code::MessagePerSecondRateLimitReached,
+            Self::Busy => Code::HttpServerError,
+        }
     }
 
     /// What the client should do.
@@ -173,9 +171,8 @@ impl Error {
 }
 
 /// The code that a refused join would name.
-fn token_code(error: &TokenError) -> Cow<'static, str> {
-    let reason = error.join_reason();
-    reason.split(':').next().unwrap_or_default().to_owned().into()
+fn token_code(error: &TokenError) -> Code {
+    error.join_reason().split(':').next().and_then(Code::named).unwrap_or(Code::MalformedJWT)
 }
 
 /// Words that an [`AuthorizationError`] has for whoever sends a request.
@@ -185,27 +182,28 @@ fn authorization_words(error: &AuthorizationError) -> &'static str {
         AuthorizationError::Unavailable => "Tenant database unavailable",
         AuthorizationError::NoConnections => "Tenant database has too many connections",
         AuthorizationError::Canceled => "Query canceled",
-        AuthorizationError::Policy(_) => "RLS policy error",
+        // The second is said of replays alone.
+        AuthorizationError::Policy(_) | AuthorizationError::SinceOutOfRange => "RLS policy error",
         AuthorizationError::MissingPartition => "Missing messages partition",
     }
 }
 
 /// The code of an [`AuthorizationError`].
-pub(super) fn authorization_code(error: &AuthorizationError) -> &'static str {
+pub(super) fn authorization_code(error: &AuthorizationError) -> Code {
     match error {
-        AuthorizationError::Busy => "IncreaseConnectionPool",
-        AuthorizationError::Unavailable => "UnableToConnectToProject",
-        AuthorizationError::NoConnections => "DatabaseLackOfConnections",
-        AuthorizationError::Canceled => "QueryCanceled",
-        AuthorizationError::Policy(_) => "RlsPolicyError",
-        AuthorizationError::MissingPartition => "MissingPartition",
+        AuthorizationError::Busy => Code::IncreaseConnectionPool,
+        AuthorizationError::Unavailable => Code::UnableToConnectToProject,
+        AuthorizationError::NoConnections => Code::DatabaseLackOfConnections,
+        AuthorizationError::Canceled => Code::QueryCanceled,
+        AuthorizationError::Policy(_) | AuthorizationError::SinceOutOfRange => Code::RlsPolicyError,
+        AuthorizationError::MissingPartition => Code::MissingPartition,
     }
 }
 
 /// What the log is told of a refusal; it travels with the answer, to be logged once and in one place.
 #[derive(Clone, Debug)]
 pub(super) struct Refused {
-    pub(super) code: Cow<'static, str>,
+    pub(super) code: Code,
     /// Safe to be logged: our own words, and an SQLSTATE where there is one.
     pub(super) cause: Option<String>,
     pub(super) is_the_servers: bool,
@@ -311,7 +309,7 @@ mod tests {
             .into_iter()
             .map(|(error, words)| {
                 let status = error.status().as_u16().to_string();
-                vec![status, error.code().into_owned(), error.advice().as_str().to_owned(), words]
+                vec![status, error.code().as_str().to_owned(), error.advice().as_str().to_owned(), words]
             })
             .collect();
         let missing: Vec<_> = real.iter().filter(|row| !documented.contains(row)).collect();

@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
 use super::error::Refused;
+use crate::telemetry::report::report;
 
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -36,9 +37,9 @@ fn log(refused: &Refused, method: &Method, route: Option<&MatchedPath>, status: 
     let route = route.map_or("none", MatchedPath::as_str);
     let request_id = id.to_str().unwrap_or_default();
     if *is_the_servers {
-        tracing::warn!(%code, status, cause, %method, route, request_id, "refused a request");
+        report!(warn, *code, status, cause, %method, route, request_id, "request refused");
     } else {
-        tracing::debug!(%code, status, %method, route, request_id, "refused a request");
+        report!(info, *code, status, %method, route, request_id, "request refused");
     }
 }
 

@@ -12,6 +12,7 @@ pub enum Endpoint {
     Ping,
     Batch,
     Single,
+    Metrics,
     ListTenants,
     CreateTenant,
     ShowTenant,
@@ -120,6 +121,8 @@ const UNCHANGEABLE: Answer =
     refusal(422, "a value differs from the one in force; the setting to change is named");
 const UPSERT: &[Answer] = &[TENANT, NOT_JSON, NOT_ADMIN, LATE, TOO_LONG, UNCHANGEABLE, BUSY];
 const ENDING: &[Answer] = &[NOT_ADMIN, NO_TENANT, ONLY_TENANT];
+const METRICS: &[Answer] =
+    &[answer(200, Content::Text, "the metrics"), answer(403, Content::Empty, "the token is no reader's")];
 const PAGE: &[Answer] = &[answer(200, Content::Html, "a page for people")];
 
 const fn get(endpoint: Endpoint, path: &'static str, access: Access) -> Operation {
@@ -178,6 +181,16 @@ pub const OPERATIONS: &[Operation] = &[
         summary: "This document",
         answers: &[answer(200, Content::Json("Document"), "this document")],
         ..get(Endpoint::OpenApi, "/api/openapi", Access::Browser)
+    },
+    Operation {
+        summary: "What has been counted, for Prometheus",
+        answers: METRICS,
+        ..operator(Endpoint::Metrics, "GET", "/metrics")
+    },
+    Operation {
+        summary: "The same: there is one region",
+        answers: METRICS,
+        ..operator(Endpoint::Metrics, "GET", "/metrics/{region}")
     },
     Operation {
         public_path: Some("/realtime/v1/api/ping"),

@@ -13,7 +13,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use super::error::Error;
 use super::route::{Access, Endpoint, OPERATIONS, Operation};
 use super::services::{Services, Shards};
-use super::{broadcast, headers, healthcheck, openapi, page, ping, rate, request_id, tenant};
+use super::{broadcast, headers, healthcheck, metrics, openapi, page, ping, rate, request_id, tenant};
 use crate::socket::{Gate, Handler, Session};
 
 /// How long a browser may remember what it was allowed; most cut it down to this.
@@ -52,9 +52,10 @@ where
     H: Handler<Session = Session>,
     S: Shards,
 {
-    let answered = match operation.endpoint {
+    let answered: MethodRouter<Arc<Services<S>>> = match operation.endpoint {
         // Any method: the gate answers those it does not take.
         Endpoint::Socket => return any(Gate::<H>::upgrade).with_state(gate.clone()),
+        Endpoint::Metrics => return get(metrics::answer).with_state(Arc::clone(&services.scrape)),
         Endpoint::LongPoll => any(async || Error::LongPoll),
         Endpoint::Healthcheck => get(healthcheck::healthcheck::<S>),
         Endpoint::Page => get(page::page::<S>),

@@ -1,14 +1,17 @@
 //! What requests are answered with: the parts of the server that HTTP reaches.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::body::BodyReader;
 use super::broadcast::BroadcastLimits;
+use super::metrics::Scrape;
 use super::tenant::Tenant;
 use crate::auth::{AdminVerifier, Verifier};
 use crate::hub::{Authorizer, Broadcaster, Meters, Sink};
 use crate::telemetry::health::Health;
+use crate::telemetry::metrics as names;
+use crate::telemetry::number::Number;
+use crate::telemetry::page::Page;
 
 /// The way to a shard that any thread may use.
 pub trait Shards: Sink + Send + Sync + 'static {}
@@ -31,6 +34,8 @@ pub struct Services<S> {
     pub health: Health,
     /// The only tenant.
     pub tenant: Tenant,
+    /// What everybody has counted, and who may read it.
+    pub scrape: Arc<Scrape>,
     /// Bytes of one header's value.
     pub header_bytes_max: usize,
     /// The bounds of what is broadcast.
@@ -45,22 +50,14 @@ pub struct Services<S> {
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Those that were handed on.
-    pub broadcasts: Count,
+    pub broadcasts: Number,
     /// Private ones of batches that the caller may not send, or that could not be judged.
-    pub dropped_broadcasts: Count,
+    pub dropped_broadcasts: Number,
 }
 
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    /// The number now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn add(&self, more: u64) {
-        self.0.fetch_add(more, Ordering::Relaxed);
+impl Counters {
+    pub(super) fn add_to(&self, page: &mut Page) {
+        page.add(&names::HTTP_BROADCASTS, self.broadcasts.get());
+        page.add(&names::HTTP_BROADCASTS_DROPPED, self.dropped_broadcasts.get());
     }
 }

@@ -22,6 +22,8 @@ use crate::rest::caller::headers_json;
 use crate::rest::error::{Error, authorization_code};
 use crate::rest::field::{self, BLANK, INVALID, TOO_DEEP, TOO_LARGE};
 use crate::rest::services::{Services, Shards};
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 
 /// How many messages a batch may have, whatever the rate allows.
 const MESSAGES_MAX: usize = 10_000;
@@ -83,7 +85,7 @@ async fn publish_private<S: Shards>(
                 publish(services, &topic, true, broadcast).await;
             }
         } else {
-            services.counters.dropped_broadcasts.add(u64::try_from(broadcasts.len()).unwrap_or(u64::MAX));
+            services.counters.dropped_broadcasts.add_length(broadcasts.len());
             log_dropped(&answer, broadcasts.len());
         }
     }
@@ -103,10 +105,9 @@ async fn judge<S: Shards>(
 fn log_dropped(answer: &Result<bool, AuthorizationError>, messages: usize) {
     match answer {
         Err(error) => {
-            let code = authorization_code(error);
-            tracing::warn!(code, messages, %error, "dropped private messages of a batch");
+            report!(warn, authorization_code(error), messages, %error, "private broadcasts of a batch dropped");
         }
-        Ok(_) => tracing::info!(code = "Unauthorized", messages, "dropped private messages of a batch"),
+        Ok(_) => report!(info, Code::Unauthorized, messages, "private broadcasts of a batch dropped"),
     }
 }
 

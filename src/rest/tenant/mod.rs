@@ -59,8 +59,8 @@ pub struct TenantField {
 pub enum TenantValue {
     /// Anything that operators may read.
     Shown(Value),
-    /// Something that they may not.
-    Secret(Secret),
+    /// Something that they may not, if there is any.
+    Secret(Option<Secret>),
 }
 
 /// Without secrets.
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_tenant_shows_no_secret_and_keeps_its_id() {
-        let secret = TenantValue::Secret(Secret::new("very secret indeed").unwrap());
+        let secret = TenantValue::Secret(Secret::new("very secret indeed").ok());
         let tenant = Tenant {
             id: "realtime-dev".to_owned(),
             inserted_at: "2026-01-01T00:00:00.000Z".to_owned(),

@@ -13,12 +13,13 @@ use rowcast::hub::{
 };
 use rowcast::policy::Claims;
 use rowcast::rest::{
-    BodyLimits, BodyReader, BroadcastLimits, HttpConfig, Services, Tenant, TenantField, TenantValue, router,
-    serve,
+    BodyLimits, BodyReader, BroadcastLimits, HttpConfig, Readers, Scrape, Services, Sources, Tenant,
+    TenantField, TenantValue, router, serve,
 };
 use rowcast::socket::{Gate, GateConfig, ShardConfig, ShardHandle, spawn};
 use rowcast::telemetry::clock::unix_seconds;
 use rowcast::telemetry::health::Health;
+use rowcast::telemetry::page::Place;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -69,14 +70,25 @@ fn with<S: Sink>(
     health: Health,
     bodies: BodyLimits,
 ) -> Services<S> {
+    let sources = Arc::new(Sources {
+        place: Place::default(),
+        started_unix: 0,
+        health: health.clone(),
+        meters: Arc::clone(&meters),
+        connections_max: 0,
+        sockets: Vec::new(),
+        channels: Vec::new(),
+        http: Arc::default(),
+    });
     Services {
         broadcaster,
-        verifier: Arc::new(Verifier::new(Config { secrets: vec![secret()], rules: Rules::default() })),
+        verifier: Arc::new(verifier()),
         admins: AdminVerifier::new(&[secret()], [], Rules::default()),
         authorizer,
         meters,
         health,
         tenant: tenant(),
+        scrape: Scrape::new(sources, Readers::Bearers(AdminVerifier::new(&[secret()], [], Rules::default()))),
         header_bytes_max: 4_096,
         broadcasts: BroadcastLimits {
             payload_bytes_max: PAYLOAD_BYTES_MAX,
@@ -88,6 +100,10 @@ fn with<S: Sink>(
     }
 }
 
+fn verifier() -> Verifier {
+    Verifier::new(Config { secrets: vec![secret()], ..Config::default() })
+}
+
 fn tenant() -> Tenant {
     let field = |key, setting, value| TenantField { key, setting, value };
     Tenant {
@@ -95,7 +111,7 @@ fn tenant() -> Tenant {
         inserted_at: "2026-01-01T00:00:00.000Z".to_owned(),
         node: "rowcast@test".to_owned(),
         fields: vec![
-            field("jwt_secret", "jwt_secret", TenantValue::Secret(secret())),
+            field("jwt_secret", "jwt_secret", TenantValue::Secret(Some(secret()))),
             field("max_events_per_second", "events_per_second_max", TenantValue::Shown(100.into())),
         ],
         database: vec![field("publication", "publication", TenantValue::Shown("supabase_realtime".into()))],
@@ -328,15 +344,13 @@ fn shards(directory: &Arc<Directory>, authorizer: &Authorizer, meters: &Arc<Mete
     let (feed, _) = mpsc::channel(1);
     let start = |index| {
         let links = Links {
-            verifier: Arc::new(Tokens(Verifier::new(Config {
-                secrets: vec![secret()],
-                rules: Rules::default(),
-            }))),
+            verifier: Arc::new(Tokens(verifier())),
             clock: Box::new(unix_seconds),
             feed: feed.clone(),
             peers: Box::new(Others(Arc::clone(&all))),
             authorizer: authorizer.clone(),
             meters: Arc::clone(meters),
+            counters: Arc::default(),
         };
         let directory = Arc::clone(directory);
         let make = move || Shard::new(index, hub::Config::default(), directory, links);

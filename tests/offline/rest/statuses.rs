@@ -86,6 +86,10 @@ fn pages() -> Vec<Case> {
     let paths = ["/", "/status", "/api/openapi", "/api/ping"];
     let mut pages: Vec<_> = paths.into_iter().map(|path| case("GET", path, 200, |ask| ask)).collect();
     pages.push(case("GET", "/healthcheck", 503, |ask| ask));
+    for path in ["/metrics", "/metrics/{region}"] {
+        pages.push(case("GET", path, 200, as_operator));
+        pages.push(case("GET", path, 403, |ask| ask));
+    }
     pages
 }
 
