@@ -16,6 +16,7 @@ mod changes;
 mod checklist;
 mod cli;
 mod dev;
+mod http;
 mod join;
 mod outage;
 mod presence;
