@@ -74,7 +74,7 @@ impl<const WHICH: u8> Args for SettingFlags<WHICH> {
 
 fn argument(setting: &Setting) -> Arg {
     let value = match setting.kind {
-        Kind::Address => "ADDRESS",
+        Kind::Address | Kind::OptionalAddress => "ADDRESS",
         Kind::DatabaseUrl => "URL",
         Kind::Secret => "SECRET",
         Kind::Tokens => "TOKENS",
@@ -82,7 +82,7 @@ fn argument(setting: &Setting) -> Arg {
         Kind::Object | Kind::KeySet => "JSON",
         Kind::KeySetUrl => "URL",
         Kind::Path => "FILE",
-        Kind::Identifier => "NAME",
+        Kind::Identifier | Kind::Label => "NAME",
         Kind::OneOf(_) => "WORD",
         Kind::Integer(..) => "NUMBER",
     };

@@ -114,10 +114,15 @@ impl Resolved {
 pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
     let Given { text, origin } = given;
     let fits = match setting.kind {
-        Kind::Address => text.parse::<SocketAddr>().is_ok(),
+        Kind::OptionalAddress if text.is_empty() => true,
+        Kind::Address | Kind::OptionalAddress => text.parse::<SocketAddr>().is_ok(),
         Kind::Identifier => {
             (1..=63).contains(&text.len())
                 && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        }
+        Kind::Label => {
+            (1..=63).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         }
         Kind::ApiKeys(prefix) => items(text).all(|key| is_api_key(key, prefix)),
         Kind::Path => true,
@@ -184,6 +189,8 @@ impl Check {
         let (database, auth) = (self.database(), self.auth());
         Some(Settings {
             listen: self.text("listen").parse().ok()?,
+            tenant_id: self.text("tenant_id").to_owned(),
+            metrics_listen: self.text("metrics_listen").parse().ok(),
             database: database?,
             auth: auth?,
             wal: Wal {
@@ -198,6 +205,7 @@ impl Check {
                 backlog_bytes_max: self.count("backlog_bytes_max")?,
                 ask_connections: self.count("ask_connections")?,
                 ask_timeout: self.time("ask_timeout_ms")?,
+                authorization_connections: self.count("authorization_connections")?,
             },
             channel: Channel {
                 channels_per_socket_max: self.count("channels_per_socket_max")?,

@@ -23,6 +23,8 @@ pub struct Setting {
 pub enum Kind {
     /// An IP address and a port.
     Address,
+    /// The same, or nothing.
+    OptionalAddress,
     /// A Postgres URL; never printed whole.
     DatabaseUrl,
     /// Something never printed.
@@ -41,6 +43,8 @@ pub enum Kind {
     Path,
     /// An identifier that is safe in replication commands, which cannot quote it.
     Identifier,
+    /// A name that fits into a host name and a path.
+    Label,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// A whole number within these bounds, both included.
@@ -52,6 +56,7 @@ impl Kind {
     pub fn expectation(self) -> String {
         match self {
             Self::Address => "an IP address and a port, such as 127.0.0.1:4000".to_owned(),
+            Self::OptionalAddress => "an IP address and a port, or nothing".to_owned(),
             Self::DatabaseUrl => "postgres://user:password@host:port/database".to_owned(),
             Self::Secret => format!("at least {SECRET_BYTES_MIN} bytes"),
             Self::Tokens => "tokens, with commas between them".to_owned(),
@@ -63,6 +68,7 @@ impl Kind {
             Self::KeySetUrl => "an https URL, or an http URL of this machine".to_owned(),
             Self::Path => "the path of a file".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
+            Self::Label => "1 to 63 of a-z, A-Z, 0-9, - and _".to_owned(),
             Self::OneOf([words @ .., last]) => format!("{} or {last}", words.join(", ")),
             Self::OneOf([]) => "nothing".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
@@ -113,6 +119,8 @@ const RATE: Kind = Kind::Integer(0, 1_000_000_000);
 /// Every setting, in the order of `default.toml`.
 pub static SETTINGS: &[Setting] = &[
     setting("listen", "server", Kind::Address, &["PORT"]),
+    setting("tenant_id", "server", Kind::Label, &["SELF_HOST_TENANT_NAME"]),
+    setting("metrics_listen", "server", Kind::OptionalAddress, &[]),
     setting(
         "database_url",
         "postgres",
@@ -141,6 +149,7 @@ pub static SETTINGS: &[Setting] = &[
     setting("backlog_bytes_max", "hub", Kind::Integer(64 << 10, 1 << 30), &[]),
     setting("ask_connections", "hub", Kind::Integer(1, 64), &[]),
     setting("ask_timeout_ms", "hub", Kind::Integer(10, 60_000), &[]),
+    setting("authorization_connections", "hub", Kind::Integer(1, 64), &[]),
     setting(
         "channels_per_socket_max",
         "channel",

@@ -9,6 +9,8 @@ mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
 mod limits;
+mod metrics;
+mod rest;
 mod script;
 mod shard;
 mod socket;
