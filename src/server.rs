@@ -24,8 +24,8 @@ use crate::channel;
 use crate::config::{self, Settings};
 use crate::hub::feed;
 use crate::hub::{
-    self, Authorizer, Directory, FeedCommand, Links, Meters, PeerFull, Peers, ServerLimits, Shard,
-    ShardCommand, Sink, TokenRefusal, TokenVerifier,
+    self, Authorizer, Broadcaster, Directory, FeedCommand, Links, Meters, PeerFull, Peers, ServerLimits,
+    Shard, ShardCommand, Sink, TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
 use crate::protocol::code::{CLOSE_RESTART, CloseCode};
@@ -98,9 +98,18 @@ pub async fn run(
     let (authorizer, _inquiries) = Authorizer::queue(INQUIRIES_MAX);
     let meters = Arc::new(Meters::new(server_limits(&settings)));
     let _ticking = tick(&meters);
-    let (shards, shard_threads) = start_shards(&settings, &verifier, feed_commands, &authorizer, &meters)?;
-    let sinks = shards.iter().cloned().map(ShardSink).collect();
-    let mut feed = FeedThread::start(feed_config, sinks, commands, health.clone())?;
+    let directory = Directory::new(shard_count(&settings), rand::random(), Instant::now());
+    let (shards, shard_threads) =
+        start_shards(&settings, &verifier, feed_commands, &authorizer, &meters, &directory)?;
+    let broadcaster = Broadcaster::new(directory, shards.iter().cloned().map(ShardSink).collect());
+    let feed_links = feed::Links {
+        broadcaster,
+        commands,
+        health: health.clone(),
+        meters: Arc::clone(&meters),
+        counters: Arc::default(),
+    };
+    let mut feed = FeedThread::start(feed_config, feed_links)?;
 
     let gate_config = GateConfig {
         connections_max: settings.socket.connections_max,
@@ -180,12 +189,7 @@ struct FeedThread {
 
 impl FeedThread {
     /// One thread for reading, deciding and encoding: a change is never handed from core to core on its way.
-    fn start<S: Sink + Send + 'static>(
-        config: feed::Config,
-        sinks: Vec<S>,
-        commands: mpsc::Receiver<FeedCommand>,
-        health: Health,
-    ) -> Result<Self, Error> {
+    fn start<S: Sink + Send + 'static>(config: feed::Config, links: feed::Links<S>) -> Result<Self, Error> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -198,7 +202,7 @@ impl FeedThread {
                 let stopped = async {
                     let _ = stopped.await;
                 };
-                runtime.block_on(feed::run_until(config, sinks, commands, health, stopped));
+                runtime.block_on(feed::run_until(config, links, stopped));
             })
             .map_err(Error::Thread)?;
         Ok(Self { stop: Some(stop), ended })
@@ -220,22 +224,25 @@ impl FeedThread {
 
 type Shards = Vec<ShardHandle<Shard>>;
 
+fn shard_count(settings: &Settings) -> u16 {
+    u16::try_from(settings.hub.shard_count).unwrap_or(hub::SHARDS_MAX).clamp(1, hub::SHARDS_MAX)
+}
+
 fn start_shards(
     settings: &Settings,
     verifier: &Arc<Verifier>,
     feed: mpsc::Sender<FeedCommand>,
     authorizer: &Authorizer,
     meters: &Arc<Meters>,
+    directory: &Arc<Directory>,
 ) -> Result<(Shards, Vec<JoinHandle<()>>), Error> {
-    let count = u16::try_from(settings.hub.shard_count).unwrap_or(hub::SHARDS_MAX).clamp(1, hub::SHARDS_MAX);
-    let directory = Directory::new(count, rand::random(), Instant::now());
     // Shards know each other through this list, which is complete before the first socket arrives.
     let all: Arc<OnceLock<Shards>> = Arc::default();
     let mut shards = Vec::new();
     let mut threads = Vec::new();
-    for index in 0..count {
+    for index in 0..shard_count(settings) {
         let config = hub_config(settings);
-        let directory = Arc::clone(&directory);
+        let directory = Arc::clone(directory);
         let links = Links {
             verifier: Arc::clone(verifier) as Arc<dyn TokenVerifier>,
             clock: Box::new(unix_seconds),
@@ -269,13 +276,20 @@ fn feed_config(settings: &Settings) -> Result<feed::Config, Error> {
         config::Slot::Durable => Slot::Durable(name),
     };
     Ok(feed::Config {
-        stream: StreamConfig { connection, slot, publications },
+        stream: StreamConfig {
+            connection,
+            slot,
+            publications,
+            own_publication: Some(feed::MESSAGES_PUBLICATION),
+        },
+        publication: settings.wal.publication.clone(),
         database: settings.database.clone(),
         ask_connection_count: settings.hub.ask_connections,
         ask_timeout: settings.hub.ask_timeout,
         catalog_poll: settings.policy.catalog_poll,
         transaction_bytes_max: settings.wal.transaction_memory_bytes_max,
         record_bytes_max: settings.channel.record_bytes_max,
+        broadcast_bytes_max: settings.channel.payload_bytes_max,
         waiting_max: WAITING_MAX,
     })
 }
@@ -381,17 +395,32 @@ mod tests {
         let database = Database::parse("postgres://nobody@127.0.0.1:1/none").unwrap();
         let connection = database.replication("rowcast", "supabase_realtime");
         let config = feed::Config {
-            stream: StreamConfig { connection, slot: Slot::Temporary, publications: vec![] },
+            stream: StreamConfig {
+                connection,
+                slot: Slot::Temporary,
+                publications: vec![],
+                own_publication: None,
+            },
+            publication: "supabase_realtime".to_owned(),
             database,
             ask_connection_count: 1,
             ask_timeout: Duration::from_secs(1),
             catalog_poll: Duration::from_secs(1),
             transaction_bytes_max: 1,
             record_bytes_max: 1,
+            broadcast_bytes_max: 1,
             waiting_max: 1,
         };
-        let (commands, receiver) = mpsc::channel(1);
-        (FeedThread::start(config, vec![sink], receiver, health.clone()).unwrap(), commands)
+        let (sender, commands) = mpsc::channel(1);
+        let directory = Directory::new(1, [1, 2], Instant::now());
+        let links = feed::Links {
+            broadcaster: Broadcaster::new(directory, vec![sink]),
+            commands,
+            health: health.clone(),
+            meters: Arc::new(Meters::new(ServerLimits::NONE)),
+            counters: Arc::default(),
+        };
+        (FeedThread::start(config, links).unwrap(), sender)
     }
 
     /// Has the feed say something to its only shard.
