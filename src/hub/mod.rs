@@ -16,6 +16,7 @@ mod config;
 mod limit;
 mod link;
 mod meter;
+mod meters;
 mod peers;
 mod presence;
 mod rooms;
@@ -43,6 +44,7 @@ pub use authorization::{Authorized, Authorizer};
 pub use broadcaster::{Broadcaster, Sink};
 pub use config::{Config, JoinRate};
 pub use meter::Meter;
+pub use meters::{Meters, ServerLimits, Users};
 pub use peers::{Directory, PeerFull, Peers, RoomName, SHARDS_MAX};
 pub use presence::{PresenceNews, PresenceUpdate};
 pub use session::Session;
@@ -152,6 +154,9 @@ pub struct Subscribe {
 /// What the feed tells a shard.
 #[derive(Debug)]
 pub enum FeedEvent {
+    /// Whether the replication stream is live from now on: what commits reaches subscribers and rooms. It is not until
+    /// this says so.
+    Live(bool),
     /// Finished WebSocket frames, in order, each with the channels that get it.
     Changes(Vec<Delivery>),
     /// A `system` message of extension `postgres_changes` for one channel.

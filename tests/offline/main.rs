@@ -8,6 +8,7 @@ mod echo;
 mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
+mod limits;
 mod script;
 mod shard;
 mod socket;

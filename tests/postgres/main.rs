@@ -14,4 +14,5 @@ mod failures;
 mod feed;
 mod filter_oracle;
 mod migrate;
+mod replay;
 mod value_oracle;
