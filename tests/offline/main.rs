@@ -9,6 +9,7 @@ mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
 mod limits;
+mod private;
 mod script;
 mod shard;
 mod socket;
