@@ -36,6 +36,7 @@ pub mod profile;
 mod progress;
 pub mod resolve;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -106,6 +107,13 @@ pub struct ConnectionId {
     pub generation: u32,
 }
 
+/// As the log names it.
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.slot, self.generation)
+    }
+}
+
 /// One joined channel: a topic on a socket, from one join to its close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelRef {
@@ -156,6 +164,9 @@ pub struct Subscribe {
 /// What the feed tells a shard.
 #[derive(Debug)]
 pub enum FeedEvent {
+    /// Whether the replication stream is live from now on: what commits reaches subscribers and rooms. It is not until
+    /// this says so.
+    Live(bool),
     /// Finished WebSocket frames, in order, each with the channels that get it.
     Changes(Vec<Delivery>),
     /// A `system` message of extension `postgres_changes` for one channel.

@@ -13,6 +13,7 @@ mod stage;
 
 mod broadcast;
 mod changes;
+mod checklist;
 mod cli;
 mod dev;
 mod join;

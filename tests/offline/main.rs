@@ -9,7 +9,11 @@ mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
 mod limits;
+mod metrics;
 mod private;
 mod script;
 mod shard;
+#[path = "../support/signer.rs"]
+mod signer;
 mod socket;
+mod tokens;

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod authorization;
 mod cluster;
 mod connect;
 mod dev;
@@ -13,4 +14,5 @@ mod failures;
 mod feed;
 mod filter_oracle;
 mod migrate;
+mod replay;
 mod value_oracle;

@@ -191,7 +191,7 @@ impl Shard {
         let gained = match entry.channel.review(read) {
             Ok(gained) => gained,
             Err(closing) => {
-                self.counters.revoked_channels += 1;
+                self.counters.revoked_channels.add(1);
                 return self.close(out, id, join, &closing);
             }
         };

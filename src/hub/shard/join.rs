@@ -12,6 +12,7 @@ use crate::hub::session::Entry;
 use crate::hub::waiting::{Admission, Attempt, Granted, Seat};
 use crate::hub::{ConnectionId, FeedCommand, Outbox, PresenceUpdate, Subscribe};
 use crate::protocol::{Dialect, Extension, Incoming, code};
+use crate::telemetry::report::report;
 
 /// A larger answer to a refused join is not held back: what makes it large came from the client.
 const HELD_BYTES_MAX: usize = 16_384;
@@ -48,7 +49,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.has_tried = true;
         if !self.joins_per_socket.admits(&mut connection.joins_full_at, nanos) {
-            self.counters.refused_joins += 1;
+            self.count_refused(id, &Refusal::TooManyJoins);
             let frames = attempt.refusal_frames(&Refusal::TooManyJoins);
             return self.answer_refused(out, HeldRefusal { due: now, connection: id, frames, closes: true });
         }
@@ -159,7 +160,8 @@ impl Shard {
         let Seat { room, place } = seat;
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.add(Entry { join, room, place, subscribed, announced: false, channel, private });
-        self.counters.joins += 1;
+        self.counters.joins.add(1);
+        self.counters.channels.add(1);
 
         let reply = Reply::Joined(request.bindings_with_ids());
         out.send(id, dialect.reply(topic.as_str(), &join_ref, &reference, &reply));
@@ -194,8 +196,8 @@ impl Shard {
     }
 
     pub(super) fn refuse(&mut self, out: &mut dyn Outbox, attempt: Attempt, refusal: &Refusal, now: Instant) {
-        self.counters.refused_joins += 1;
         let (id, arrived) = (attempt.id, attempt.arrived);
+        self.count_refused(id, refusal);
         let frames = attempt.refusal_frames(refusal);
         let bytes: usize = frames.iter().map(Bytes::len).sum();
         let is_full = self.refusals.len() >= self.config.refusals_pending_max;
@@ -208,6 +210,11 @@ impl Shard {
         }
         let place = self.refusals.partition_point(|other| other.due <= due);
         self.refusals.insert(place, held);
+    }
+
+    fn count_refused(&self, id: ConnectionId, refusal: &Refusal) {
+        self.counters.refused_joins.add(1);
+        report!(info, code::of_refusal(refusal), socket = %id, "join refused");
     }
 
     /// Answers a refused join, and closes the socket where that goes with it.
@@ -251,6 +258,7 @@ impl Shard {
 
     /// Takes a channel, which its socket no longer has, out of everything else.
     pub(super) fn retire(&mut self, out: &mut dyn Outbox, id: ConnectionId, entry: &Entry) {
+        self.counters.channels.subtract(1);
         let channel = self.channel_ref(id, entry.join);
         let name = self.rooms.name(entry.room).clone();
         self.vacate(Seat { room: entry.room, place: entry.place });
@@ -284,6 +292,7 @@ impl Shard {
         let Some((connection, entry)) = self.connections.channel(self.channel_ref(id, join)) else { return };
         let dialect = connection.session.dialect;
         let topic = entry.channel.topic().clone();
+        report!(info, code::of_closing(closing), socket = %id, "channel ended");
         let message = code::closing_message(closing);
         let push_ref = entry.channel.push_ref();
         out.send(

@@ -6,6 +6,8 @@ use std::time::Instant;
 use super::Shard;
 use crate::channel::Closing;
 use crate::hub::{ConnectionId, FeedCommand, Outbox};
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 
 /// Tokens.
 impl Shard {
@@ -28,6 +30,7 @@ impl Shard {
         let Some(entry) = self.connections.entry_mut(id, join) else { return };
         if entry.subscribed && !feed_has_room {
             // The old claims must not live on in the feed. Clients join again, with the new token.
+            report!(warn, Code::InitializingProjectConnection, socket = %id, "channel ended: the feed is behind");
             let topic = entry.channel.topic().clone();
             out.send(id, dialect.crashed(topic.as_str(), entry.channel.join_ref()));
             self.remove(out, id, topic.as_str());

@@ -5,10 +5,12 @@ use std::time::Duration;
 use crate::support::{TestDatabase, majors};
 
 pub(crate) mod proxy;
+pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod stock;
 
 pub(crate) use proxy::Proxy;
+pub(crate) use raw::{BOTH, RawClient, Vsn};
 pub(crate) use server::TestServer;
 pub(crate) use stock::{Stock, StockClient};
 

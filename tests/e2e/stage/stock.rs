@@ -22,12 +22,14 @@ pub(crate) enum Stock {
     Js49,
     /// supabase-js 2.119: version 2 frames, and binary broadcasts.
     Js119,
+    /// supabase-js 3.0, before its release: version 2 frames, and binary broadcasts.
+    Js3,
     /// The Python package `realtime`.
     Python,
 }
 
 impl Stock {
-    const ALL: [Self; 4] = [Self::Js39, Self::Js49, Self::Js119, Self::Python];
+    const ALL: [Self; 5] = [Self::Js39, Self::Js49, Self::Js119, Self::Js3, Self::Python];
 
     fn command(self) -> Command {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -36,6 +38,7 @@ impl Stock {
             Self::Js39 => ("node".into(), "client.mjs", Some("2-39")),
             Self::Js49 => ("node".into(), "client.mjs", Some("2-49")),
             Self::Js119 => ("node".into(), "client.mjs", Some("2-119")),
+            Self::Js3 => ("node".into(), "client.mjs", Some("3-next")),
             Self::Python => (root.join(".rowcast/python/bin/python"), "client.py", None),
         };
         assert!(

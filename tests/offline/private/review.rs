@@ -28,7 +28,7 @@ fn a_new_token_is_asked_about_and_the_old_rights_hold_until_then() {
     server.answer(inquiry, Ok(Answer::Rights(Rights { broadcast: false, presence: false })));
     let message = "You do not have permissions to read from this Channel topic: room";
     assert_eq!(server.frames(client), [system("1", message), closed("1")]);
-    assert_eq!(server.shards[0].counters().revoked_channels, 1);
+    assert_eq!(server.shards[0].counters().revoked_channels.get(), 1);
     send(&mut server, other, "4", 3);
     assert_eq!(server.frames(client), NO_FRAMES);
     heartbeat(&mut server, client);
