@@ -10,6 +10,7 @@ mod golden_frames;
 mod hub_simulation;
 mod limits;
 mod metrics;
+mod patience;
 mod private;
 mod script;
 mod shard;

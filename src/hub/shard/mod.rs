@@ -10,6 +10,7 @@ mod join;
 mod limits;
 mod presence;
 mod private;
+mod stream;
 mod token;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -99,6 +100,10 @@ pub struct Shard {
     policy_epoch: u64,
     /// How long the messages that wait are, all together.
     held_bytes: usize,
+    /// Whether the replication stream is live.
+    stream_is_live: bool,
+    /// Channels that wait for it, until when.
+    awaiting_stream: VecDeque<(Instant, ConnectionId, u32)>,
     /// When sockets without channels were looked for.
     idle_looked_at: Option<Instant>,
     /// In the order in which they are due.
@@ -135,6 +140,8 @@ impl Shard {
             unasked: VecDeque::new(),
             policy_epoch: 0,
             held_bytes: 0,
+            stream_is_live: false,
+            awaiting_stream: VecDeque::new(),
             idle_looked_at: None,
             refusals: VecDeque::new(),
             joins_per_socket: Rate::new(config.joins_per_socket),
@@ -225,6 +232,7 @@ impl Shard {
         self.expire(out);
         self.overdue(out, now);
         self.ask_unasked(now);
+        self.end_late(out, now);
         self.close_idle(out, now);
     }
 
@@ -327,8 +335,7 @@ impl Shard {
 impl Shard {
     fn feed_event(&mut self, out: &mut dyn Outbox, event: FeedEvent) {
         match event {
-            // No channel waits for it yet.
-            FeedEvent::Live(_) => {}
+            FeedEvent::Live(is_live) => self.stream_changed(out, is_live),
             FeedEvent::Changes(deliveries) => {
                 for delivery in &deliveries {
                     for channel in delivery.channels.iter() {

@@ -183,7 +183,7 @@ impl Shard {
             return self.refuse(out, attempt, &refusal, now);
         }
         self.forget_deadline(&waiting);
-        self.joined(out, waiting.attempt, waiting.granted, Some(admission));
+        self.joined(out, waiting.attempt, waiting.granted, Some(admission), now);
     }
 
     /// Refuses a join that waited and got no answer.
