@@ -19,22 +19,24 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::interval_at;
 
-use crate::auth::Verifier;
+use crate::auth::{KeySource, Verifier, jwks};
 use crate::channel;
 use crate::config::{self, Settings};
 use crate::hub::authorization::{self, Inquiry};
 use crate::hub::feed;
 use crate::hub::{
-    self, Authorizer, Directory, FeedCommand, Links, Meters, PeerFull, Peers, ServerLimits, Shard,
+    self, Authorizer, Counters, Directory, FeedCommand, Links, Meters, PeerFull, Peers, ServerLimits, Shard,
     ShardCommand, Sink, TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
 use crate::protocol::code::{CLOSE_RESTART, CloseCode};
-use crate::rest::{self, HttpConfig};
+use crate::rest::{self, HttpConfig, Readers, Sources};
 use crate::socket::shard::Refused;
 use crate::socket::{self, Gate, GateConfig, ShardConfig, ShardHandle};
 use crate::telemetry::clock::unix_seconds;
 use crate::telemetry::health::Health;
+use crate::telemetry::page::Place;
+use crate::telemetry::report;
 use crate::wal::{Slot, SlotName, StreamConfig};
 
 /// How many commands from all shards may wait for the feed.
@@ -48,6 +50,12 @@ const INQUIRIES_MAX: usize = 16_384;
 
 /// The publication that is ours alone, for what the server itself wants to follow.
 const OWN_PUBLICATION: &str = "rowcast";
+
+/// The name of the only tenant, as the stock container calls it.
+const TENANT: &str = "realtime-dev";
+
+/// HTTP connections at once where only the metrics are served.
+const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// How long sockets get to take their close frames at shutdown.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
@@ -69,12 +77,25 @@ pub enum Error {
     /// The slot's name is none.
     #[error("could not use slot_name")]
     SlotName(#[from] crate::wal::slot::InvalidSlotName),
+    /// The keys of tokens cannot be had.
+    #[error(transparent)]
+    Keys(#[from] jwks::Error),
     /// The system gives no more threads.
     #[error("could not start a thread")]
     Thread(#[source] io::Error),
     /// The feed of database changes has panicked: a bug. The panic's message is in the log.
     #[error("the feed of database changes ended by itself")]
     FeedEnded,
+}
+
+impl Error {
+    /// What an operator can do about it, where the error itself does not say.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Keys(jwks::Error::File(error)) => Some(error.remedy()),
+            _ => None,
+        }
+    }
 }
 
 /// Serves until `shutdown` resolves; calls `ready` with the bound address once clients may connect.
@@ -92,13 +113,18 @@ pub async fn run(
     let address = listener.local_addr().map_err(listen)?;
 
     let verifier = Arc::new(Verifier::new(settings.auth.verifier_config()));
+    jwks::warn_of_skipped(KeySource::Settings, &settings.auth.key_set);
+    // Before anybody connects: a client takes the refusal of its token for the last word.
+    let _follower = jwks::Follower::start(settings.auth.key_sources(), &verifier).await?;
     let health = Health::starting();
     let feed_config = feed_config(&settings)?;
     let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);
+    let (authorizer, inquiries) = Authorizer::queue(INQUIRIES_MAX);
     let meters = Arc::new(Meters::new(server_limits(&settings)));
     let _ticking = tick(&meters);
-    let (authorizer, inquiries) = Authorizer::queue(INQUIRIES_MAX);
-    let (shards, mut threads) = start_shards(&settings, &verifier, feed_commands, &authorizer, &meters)?;
+    let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
+    let (shards, mut threads) =
+        start_shards(&settings, &verifier, feed_commands, &authorizer, &meters, &counters)?;
     let sinks: Vec<ShardSink> = shards.iter().cloned().map(ShardSink).collect();
     // Dropped to have it end.
     let (stop_authorizations, stopped) = oneshot::channel::<()>();
@@ -111,8 +137,15 @@ pub async fn run(
         ..GateConfig::default()
     };
     let gate = Gate::new(gate_config, verifier, Arc::clone(&meters), shards.clone());
-    let router = rest::router(gate.clone(), health.clone());
+    let sources = Arc::new(sources(&settings, &health, &meters, &shards, counters));
+    let readers = Readers::Bearers(settings.auth.metrics_verifier());
+    let router =
+        rest::router(gate.clone(), health.clone()).merge(rest::metrics_routes(Arc::clone(&sources), readers));
     let router = rest::bound_headers(router, settings.socket.header_bytes_max);
+    let _metrics = match settings.metrics_listen {
+        Some(address) => Some(serve_metrics(address, sources).await?),
+        None => None,
+    };
     ready(address);
     let ended = serve_until(listener, router, shutdown, &mut feed, &health).await;
 
@@ -229,14 +262,15 @@ fn start_shards(
     feed: mpsc::Sender<FeedCommand>,
     authorizer: &Authorizer,
     meters: &Arc<Meters>,
+    counters: &[Arc<Counters>],
 ) -> Result<(Shards, Vec<JoinHandle<()>>), Error> {
-    let count = u16::try_from(settings.hub.shard_count).unwrap_or(hub::SHARDS_MAX).clamp(1, hub::SHARDS_MAX);
+    let count = shard_count(settings);
     let directory = Directory::new(count, rand::random(), Instant::now());
     // Shards know each other through this list, which is complete before the first socket arrives.
     let all: Arc<OnceLock<Shards>> = Arc::default();
     let mut shards = Vec::new();
     let mut threads = Vec::new();
-    for index in 0..count {
+    for (index, counters) in (0..count).zip(counters) {
         let config = hub_config(settings);
         let directory = Arc::clone(&directory);
         let links = Links {
@@ -246,6 +280,7 @@ fn start_shards(
             peers: Box::new(OtherShards(Arc::clone(&all))),
             authorizer: authorizer.clone(),
             meters: Arc::clone(meters),
+            counters: Arc::clone(counters),
         };
         let shard_config = ShardConfig {
             message_bytes_max: settings.socket.frame_bytes_max,
@@ -322,8 +357,45 @@ fn hub_config(settings: &Settings) -> hub::Config {
         json_depth_max: settings.socket.json_depth_max,
         channels_per_socket_max: channel.channels_per_socket_max,
         refusal_delay: channel.join_error_delay,
+        private_only: channel.private_only,
+        presence_for_all: channel.presence_for_all,
+        no_channel_timeout: channel.no_channel_timeout,
         ..defaults
     }
+}
+
+fn shard_count(settings: &Settings) -> u16 {
+    u16::try_from(settings.hub.shard_count).unwrap_or(hub::SHARDS_MAX).clamp(1, hub::SHARDS_MAX)
+}
+
+/// What the metrics page is made of.
+fn sources(
+    settings: &Settings,
+    health: &Health,
+    meters: &Arc<Meters>,
+    shards: &Shards,
+    channels: Vec<Arc<Counters>>,
+) -> Sources {
+    let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
+    Sources {
+        place: Place { tenant: TENANT.to_owned(), region: String::new(), host: host.unwrap_or_default() },
+        started_unix: unix_seconds(),
+        health: health.clone(),
+        meters: Arc::clone(meters),
+        connections_max: settings.socket.connections_max,
+        sockets: shards.iter().map(|shard| Arc::clone(shard.metrics())).collect(),
+        channels,
+    }
+}
+
+/// Serves the metrics alone, to anybody, until the answer is dropped.
+async fn serve_metrics(address: SocketAddr, sources: Arc<Sources>) -> Result<JoinSet<()>, Error> {
+    let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+    let routes = rest::metrics_routes(sources, Readers::Anybody);
+    let config = HttpConfig { connections_max: METRICS_CONNECTIONS_MAX, ..HttpConfig::default() };
+    let mut serving = JoinSet::new();
+    serving.spawn(rest::serve(listener, routes, config, std::future::pending()));
+    Ok(serving)
 }
 
 fn server_limits(settings: &Settings) -> ServerLimits {
@@ -337,7 +409,8 @@ fn server_limits(settings: &Settings) -> ServerLimits {
     }
 }
 
-/// Has the meters look at what they have counted, until the answer is dropped.
+/// Has the meters look at what they have counted, and the log at what it has left out, until the answer is
+/// dropped.
 fn tick(meters: &Arc<Meters>) -> JoinSet<()> {
     let mut ticking = JoinSet::new();
     for index in 0..meters.all().len() {
@@ -352,6 +425,13 @@ fn tick(meters: &Arc<Meters>) -> JoinSet<()> {
             }
         });
     }
+    ticking.spawn(async {
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            seconds.tick().await;
+            report::flush();
+        }
+    });
     ticking
 }
 

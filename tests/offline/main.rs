@@ -9,6 +9,12 @@ mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
 mod limits;
+mod metrics;
+mod patience;
+mod private;
 mod script;
 mod shard;
+#[path = "../support/signer.rs"]
+mod signer;
 mod socket;
+mod tokens;

@@ -2,9 +2,16 @@
 //!
 //! In: sockets that open, speak and close, commands of other threads, and the time. Out: frames.
 
+mod access;
+mod counters;
+mod held;
+mod idle;
 mod join;
 mod limits;
 mod presence;
+mod private;
+mod stream;
+mod token;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -20,6 +27,7 @@ use super::peers::{Directory, Peers};
 use super::presence::{Homes, Unsent};
 use super::rooms::{RoomId, Rooms};
 use super::session::{Connections, Entry, Session};
+use super::waiting::Deadline;
 use super::{
     Authorizer, ChannelRef, Config, ConnectionId, FeedCommand, FeedEvent, Meters, Outbox, RoomBroadcast,
     ShardCommand,
@@ -27,6 +35,10 @@ use super::{
 use crate::channel::{Broadcast, Effect, MessageRef, Reply, Token};
 use crate::policy::Claims;
 use crate::protocol::{Dialect, Extension, Incoming, Message, SOCKET_TOPIC, code};
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
+
+pub use counters::Counters;
 
 /// Reads the wall clock: seconds since the Unix epoch. Only the expiry of tokens depends on it.
 ///
@@ -63,23 +75,8 @@ pub struct Links {
     pub authorizer: Authorizer,
     /// What the whole server is held to.
     pub meters: Arc<Meters>,
-}
-
-/// What a shard counts about itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Client messages that could not be decoded.
-    pub malformed_messages: u64,
-    /// Joins granted.
-    pub joins: u64,
-    /// Joins refused.
-    pub refused_joins: u64,
-    /// Broadcasts accepted from clients.
-    pub broadcasts: u64,
-    /// Broadcasts that a peer did not get because its queue was full.
-    pub dropped_broadcasts: u64,
-    /// Presence messages to peers that had to wait because a queue was full.
-    pub delayed_presence: u64,
+    /// What this shard counts.
+    pub counters: Arc<Counters>,
 }
 
 /// One thread's sockets and channels.
@@ -95,12 +92,26 @@ pub struct Shard {
     unsent: Unsent,
     /// By the second in which the token runs out.
     expiries: BTreeSet<(i64, ConnectionId, u32)>,
-    /// Oldest first; the delay is the same for all.
+    /// By when something must have been answered about a channel, or a join that waits.
+    deadlines: BTreeSet<Deadline>,
+    /// Channels about which a question is to be put, and from when on.
+    unasked: VecDeque<(Instant, ConnectionId, u32)>,
+    /// Counts the changes of policies.
+    policy_epoch: u64,
+    /// How long the messages that wait are, all together.
+    held_bytes: usize,
+    /// Whether the replication stream is live.
+    stream_is_live: bool,
+    /// Channels that wait for it, until when.
+    awaiting_stream: VecDeque<(Instant, ConnectionId, u32)>,
+    /// When sockets without channels were looked for.
+    idle_looked_at: Option<Instant>,
+    /// In the order in which they are due.
     refusals: VecDeque<HeldRefusal>,
     joins_per_socket: Rate,
     presence_keys: u64,
     draining: bool,
-    counters: Counters,
+    counters: Arc<Counters>,
 }
 
 /// The answer to a refused join, held back.
@@ -125,11 +136,18 @@ impl Shard {
             homes: Homes::new(me, &directory),
             unsent: Unsent::default(),
             expiries: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            unasked: VecDeque::new(),
+            policy_epoch: 0,
+            held_bytes: 0,
+            stream_is_live: false,
+            awaiting_stream: VecDeque::new(),
+            idle_looked_at: None,
             refusals: VecDeque::new(),
             joins_per_socket: Rate::new(config.joins_per_socket),
             presence_keys: 0,
             draining: false,
-            counters: Counters::default(),
+            counters: Arc::clone(&links.counters),
             config,
             directory,
             links,
@@ -137,12 +155,13 @@ impl Shard {
     }
 
     /// What it has counted so far.
-    pub fn counters(&self) -> Counters {
-        self.counters
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// A socket has opened.
     pub fn opened(&mut self, connection: ConnectionId, session: Session) {
+        self.counters.sockets(session.dialect).add(1);
         self.connections.open(connection, session);
     }
 
@@ -151,7 +170,8 @@ impl Shard {
         let Some(connection) = self.connections.get(id) else { return };
         let dialect = connection.session.dialect;
         let Ok(incoming) = dialect.decode(message, self.config.json_depth_max) else {
-            self.counters.malformed_messages += 1;
+            self.counters.malformed_messages.add(1);
+            report!(debug, Code::MalformedWebSocketMessage, socket = %id, "message dropped");
             return;
         };
         match &*incoming.event {
@@ -159,7 +179,7 @@ impl Shard {
                 out.send(id, dialect.reply(SOCKET_TOPIC, &MessageRef::NULL, &incoming.reference, &Reply::Ok));
             }
             "phx_join" => self.join(out, id, dialect, &incoming, now),
-            "phx_leave" => self.leave(out, id, dialect, &incoming),
+            "phx_leave" => self.leave(out, id, dialect, &incoming, now),
             _ => self.event(out, id, dialect, incoming, now),
         }
     }
@@ -167,29 +187,32 @@ impl Shard {
     /// A socket is gone; its channels go with it.
     pub fn closed(&mut self, out: &mut dyn Outbox, id: ConnectionId) {
         let Some(connection) = self.connections.close(id) else { return };
+        self.counters.sockets(connection.session.dialect).subtract(1);
         if connection.is_user {
             self.links.meters.users.leave();
         }
-        for entry in connection.into_channels() {
+        let (channels, waiting) = connection.into_channels();
+        self.forget_waiting(waiting);
+        for entry in channels {
             self.retire(out, id, &entry);
         }
     }
 
     /// Another thread speaks.
-    pub fn command(&mut self, out: &mut dyn Outbox, command: ShardCommand, _now: Instant) {
+    pub fn command(&mut self, out: &mut dyn Outbox, command: ShardCommand, now: Instant) {
         match command {
             ShardCommand::Feed(event) => self.feed_event(out, event),
             ShardCommand::Broadcast(broadcast) => {
                 if let Some(room) = self.rooms.find(&broadcast.room) {
-                    let delivered = self.rooms.broadcast(out, room, &broadcast.message, None);
+                    let delivered = self.rooms.broadcast(out, room, &broadcast.message, broadcast.id, None);
                     self.links.meters.events.add(delivered);
                     self.hold_to_event_rate(out, room, None);
                 }
             }
             ShardCommand::Presence(update) => self.apply_presence(out, &update),
             ShardCommand::PresenceNews(news) => self.presence_news(out, &news),
-            // Private joins are refused, so nothing was asked and nothing can change.
-            ShardCommand::Authorized(_) | ShardCommand::PoliciesChanged => {}
+            ShardCommand::Authorized(authorized) => self.authorized(out, *authorized, now),
+            ShardCommand::PoliciesChanged => self.policies_changed(now),
             ShardCommand::Drain => self.drain(out),
         }
     }
@@ -207,6 +230,10 @@ impl Shard {
         self.feed.flush();
         self.flush_presence(out);
         self.expire(out);
+        self.overdue(out, now);
+        self.ask_unasked(now);
+        self.end_late(out, now);
+        self.close_idle(out, now);
     }
 
     fn send_all(&self, out: &mut dyn Outbox, id: ConnectionId, frames: Frames) {
@@ -235,6 +262,7 @@ impl Shard {
             && self.unsent.len() >= self.config.presence_unsent_max
             && self.directory.home(self.rooms.name(entry.room)) != self.me;
         let effect = if is_overloaded {
+            report!(warn, Code::UnableToTrackPresence, socket = %id, "presence of another thread is behind");
             Effect::Reply(Reply::Error)
         } else {
             entry.channel.receive(&incoming.event, incoming.payload, now, &self.config.channel)
@@ -247,12 +275,23 @@ impl Shard {
         match effect {
             Effect::Ignore => {}
             Effect::Unknown => self.links.meters.events.add(1),
-            Effect::Reply(answer) => out.send(id, reply(entry, &answer)),
+            Effect::Deny => self.deny(id),
+            Effect::Hold => {
+                let message = (&*incoming.event, incoming.payload, &incoming.reference);
+                self.hold(out, id, join, message, now);
+            }
+            Effect::Reply(answer) => {
+                if let Some(code) = code::of_reply(&answer) {
+                    report!(debug, code, socket = %id, "message refused");
+                }
+                out.send(id, reply(entry, &answer));
+            }
             Effect::Broadcast { message, to_self, acknowledge } => {
                 let acknowledgement = acknowledge.then(|| reply(entry, &Reply::Ok));
-                self.counters.broadcasts += 1;
+                self.counters.broadcasts.add(1);
+                self.counters.payload_bytes.record_length(message.payload_bytes());
                 let except = (!to_self).then_some((id, join));
-                let delivered = self.rooms.broadcast(out, room, &message, except);
+                let delivered = self.rooms.broadcast(out, room, &message, None, except);
                 self.links.meters.events.add(delivered + 1);
                 self.spread(room, message);
                 if let Some(frame) = acknowledgement {
@@ -264,10 +303,11 @@ impl Shard {
                 let answer = reply(entry, &Reply::Ok);
                 if !tracks || self.admit_presence(out, id, join) {
                     out.send(id, answer);
+                    self.watch_late(id, join);
                     self.present(out, id, join, false);
                 }
             }
-            Effect::Verify(Token(token)) => self.refresh(out, id, join, token),
+            Effect::Verify(Token(token)) => self.refresh(out, id, join, token, now),
             Effect::Close(closing) => self.close(out, id, join, &closing),
         }
     }
@@ -285,7 +325,7 @@ impl Shard {
         for shard in self.directory.shards_with(&broadcast.room).filter(|shard| *shard != self.me) {
             let command = ShardCommand::Broadcast(Arc::clone(&broadcast));
             if self.links.peers.try_send(shard, command).is_err() {
-                self.counters.dropped_broadcasts += 1;
+                self.counters.dropped_broadcasts.add(1);
             }
         }
     }
@@ -295,8 +335,7 @@ impl Shard {
 impl Shard {
     fn feed_event(&mut self, out: &mut dyn Outbox, event: FeedEvent) {
         match event {
-            // No channel waits for it yet.
-            FeedEvent::Live(_) => {}
+            FeedEvent::Live(is_live) => self.stream_changed(out, is_live),
             FeedEvent::Changes(deliveries) => {
                 for delivery in &deliveries {
                     for channel in delivery.channels.iter() {
@@ -319,6 +358,7 @@ impl Shard {
 }
 
 fn unmatched(out: &mut dyn Outbox, id: ConnectionId, dialect: Dialect, incoming: &Incoming<'_>) {
+    report!(debug, Code::UnmatchedTopic, socket = %id, "message refused");
     let reply = Reply::Refused(code::UNMATCHED_TOPIC.into());
     out.send(id, dialect.reply(&incoming.topic, &MessageRef::NULL, &incoming.reference, &reply));
 }
