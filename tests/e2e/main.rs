@@ -11,6 +11,7 @@ mod support;
 
 mod stage;
 
+mod bad_input;
 mod broadcast;
 mod changes;
 mod checklist;

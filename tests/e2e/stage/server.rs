@@ -99,6 +99,11 @@ impl TestServer {
         format!("http://{}", self.address)
     }
 
+    /// All it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
     /// Ends it as `signal` does, and waits for that.
     pub(crate) async fn end(&mut self, signal: Signal) -> ExitStatus {
         let (mut child, reaper) = self.process.take().expect("a server that runs");
