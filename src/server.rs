@@ -16,14 +16,16 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::interval_at;
 
-use crate::auth::{self, Verifier};
+use crate::auth::Verifier;
 use crate::channel;
 use crate::config::{self, Settings};
 use crate::hub::feed;
 use crate::hub::{
-    self, Authorizer, Directory, FeedCommand, JoinRate, Links, PeerFull, Peers, Shard, ShardCommand, Sink,
-    TokenRefusal, TokenVerifier,
+    self, Authorizer, Directory, FeedCommand, Links, Meters, PeerFull, Peers, ServerLimits, Shard,
+    ShardCommand, Sink, TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
 use crate::protocol::code::{CLOSE_RESTART, CloseCode};
@@ -66,9 +68,6 @@ pub enum Error {
     /// The slot's name is none.
     #[error("could not use slot_name")]
     SlotName(#[from] crate::wal::slot::InvalidSlotName),
-    /// The secret is empty.
-    #[error("could not use jwt_secret")]
-    Secret(#[from] auth::EmptySecret),
     /// The system gives no more threads.
     #[error("could not start a thread")]
     Thread(#[source] io::Error),
@@ -91,14 +90,15 @@ pub async fn run(
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
 
-    let secret = auth::Secret::new(settings.auth.jwt_secret.expose().as_bytes().to_vec())?;
-    let verifier = Arc::new(Verifier::new(&secret));
+    let verifier = Arc::new(Verifier::new(settings.auth.verifier_config()));
     let health = Health::starting();
     let feed_config = feed_config(&settings)?;
     let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);
     // Nobody answers yet: whoever asks is told that the database cannot be reached.
     let (authorizer, _inquiries) = Authorizer::queue(INQUIRIES_MAX);
-    let (shards, shard_threads) = start_shards(&settings, &verifier, feed_commands, &authorizer)?;
+    let meters = Arc::new(Meters::new(server_limits(&settings)));
+    let _ticking = tick(&meters);
+    let (shards, shard_threads) = start_shards(&settings, &verifier, feed_commands, &authorizer, &meters)?;
     let sinks = shards.iter().cloned().map(ShardSink).collect();
     let mut feed = FeedThread::start(feed_config, sinks, commands, health.clone())?;
 
@@ -107,8 +107,9 @@ pub async fn run(
         refusal_delay: settings.socket.connect_error_delay,
         ..GateConfig::default()
     };
-    let gate = Gate::new(gate_config, verifier, shards.clone());
+    let gate = Gate::new(gate_config, verifier, Arc::clone(&meters), shards.clone());
     let router = rest::router(gate.clone(), health.clone());
+    let router = rest::bound_headers(router, settings.socket.header_bytes_max);
     ready(address);
     let ended = serve_until(listener, router, shutdown, &mut feed, &health).await;
 
@@ -224,6 +225,7 @@ fn start_shards(
     verifier: &Arc<Verifier>,
     feed: mpsc::Sender<FeedCommand>,
     authorizer: &Authorizer,
+    meters: &Arc<Meters>,
 ) -> Result<(Shards, Vec<JoinHandle<()>>), Error> {
     let count = u16::try_from(settings.hub.shard_count).unwrap_or(hub::SHARDS_MAX).clamp(1, hub::SHARDS_MAX);
     let directory = Directory::new(count, rand::random(), Instant::now());
@@ -240,6 +242,7 @@ fn start_shards(
             feed: feed.clone(),
             peers: Box::new(OtherShards(Arc::clone(&all))),
             authorizer: authorizer.clone(),
+            meters: Arc::clone(meters),
         };
         let shard_config = ShardConfig {
             message_bytes_max: settings.socket.frame_bytes_max,
@@ -289,10 +292,38 @@ fn hub_config(settings: &Settings) -> hub::Config {
         },
         json_depth_max: settings.socket.json_depth_max,
         channels_per_socket_max: channel.channels_per_socket_max,
-        joins_per_server: JoinRate { per_second: channel.joins_per_second_max, ..defaults.joins_per_server },
         refusal_delay: channel.join_error_delay,
         ..defaults
     }
+}
+
+fn server_limits(settings: &Settings) -> ServerLimits {
+    let channel = &settings.channel;
+    ServerLimits {
+        concurrent_users_max: channel.concurrent_users_max,
+        joins_per_second_max: channel.joins_per_second_max,
+        events_per_second_max: channel.events_per_second_max,
+        presence_events_per_second_max: channel.presence_events_per_second_max,
+        db_events_per_second_max: channel.db_events_per_second_max,
+    }
+}
+
+/// Has the meters look at what they have counted, until the answer is dropped.
+fn tick(meters: &Arc<Meters>) -> JoinSet<()> {
+    let mut ticking = JoinSet::new();
+    for index in 0..meters.all().len() {
+        let meters = Arc::clone(meters);
+        ticking.spawn(async move {
+            let meter = meters.all()[index];
+            // The first tick is due when there has been time to count.
+            let mut ticks = interval_at((Instant::now() + meter.interval()).into(), meter.interval());
+            loop {
+                ticks.tick().await;
+                meter.tick();
+            }
+        });
+    }
+    ticking
 }
 
 /// The shards, as one of them sees the others.

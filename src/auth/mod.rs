@@ -6,17 +6,19 @@
 //! **Invariants:** the algorithm belongs to the key, never to the token; neither tokens nor secrets can be
 //! printed; no clock is read here.
 
+mod admin;
+mod key;
 pub mod token;
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jsonwebtoken::{Algorithm, DecodingKey};
-
-pub use token::{TOKEN_BYTES_MAX, TokenError, sign};
+pub use admin::AdminVerifier;
+pub use token::{Rules, TOKEN_BYTES_MAX, TokenError, sign};
 
 use crate::policy::Claims;
+use key::{Algorithm, Key, KeyType};
 
 /// How many verified tokens are remembered. Two that fall into one place replace each other.
 const CACHE_SLOTS: usize = 2048;
@@ -50,27 +52,27 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// One key and the only algorithm it may be used with.
-struct Key {
-    algorithm: Algorithm,
-    decoding: DecodingKey,
+/// What clients' tokens are verified by.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// Shared secrets; a token signed with any of them is genuine.
+    pub secrets: Vec<Secret>,
+    /// What else tokens have to fulfil.
+    pub rules: Rules,
 }
 
 /// Verifies tokens. Shared by all threads.
-///
-/// Today it holds one HS256 secret; a key set would add keys, each with its own algorithm, and change
-/// `key` alone.
 pub struct Verifier {
-    secret: Key,
+    secrets: Vec<Key>,
+    rules: Rules,
     cache: Cache,
 }
 
 impl Verifier {
-    /// A verifier for tokens signed with `secret` by HS256.
-    pub fn new(secret: &Secret) -> Self {
-        token::install_provider();
-        let secret = Key { algorithm: Algorithm::HS256, decoding: DecodingKey::from_secret(secret.bytes()) };
-        Self { secret, cache: Cache::new() }
+    /// A verifier for tokens of these keys.
+    pub fn new(config: Config) -> Self {
+        let Config { secrets, rules } = config;
+        Self { secrets: secrets.iter().map(Key::symmetric).collect(), rules, cache: Cache::new() }
     }
 
     /// The claims of `token`, if it is genuine and valid at `now_unix`, in seconds since the epoch.
@@ -78,7 +80,7 @@ impl Verifier {
     /// A token seen before costs a look-up; its expiry is checked all the same.
     pub fn verify(&self, token: &str, now_unix: i64) -> Result<Arc<Claims>, TokenError> {
         if let Some(claims) = self.cache.get(token) {
-            token::check_expiry(&claims, now_unix)?;
+            self.rules.check_expiry(claims.expires_at, now_unix)?;
             return Ok(claims);
         }
         let claims = Arc::new(self.verify_uncached(token, now_unix)?);
@@ -88,25 +90,17 @@ impl Verifier {
 
     fn verify_uncached(&self, token: &str, now_unix: i64) -> Result<Claims, TokenError> {
         let token = token::Parsed::parse(token)?;
-        let key = self.key(&token.algorithm, token.key_id.as_deref())?;
-        token.check_signature(&key.decoding, key.algorithm)?;
-        token.claims(now_unix)
-    }
-
-    /// The key for a token whose header names this algorithm and key id.
-    fn key(&self, algorithm: &str, key_id: Option<&str>) -> Result<&Key, TokenError> {
-        match algorithm {
-            "HS256" => Ok(&self.secret),
-            // The shared secret answers for every key id of its algorithm, so a key id that fits no key can
-            // only come with another algorithm.
-            _ => Err(TokenError::Signer { key_id: key_id.map(str::to_owned) }),
-        }
+        let algorithm = Algorithm::named(&token.algorithm)
+            .filter(|algorithm| algorithm.key_type() == KeyType::Symmetric)
+            .ok_or_else(|| TokenError::Signer { key_id: token.key_id.clone() })?;
+        token.check_signature(&self.secrets, algorithm)?;
+        token.claims(&self.rules, now_unix)
     }
 }
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verifier").field("algorithm", &self.secret.algorithm).finish_non_exhaustive()
+        f.debug_struct("Verifier").field("secrets", &self.secrets).finish_non_exhaustive()
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! The order of the checks is part of the wire: it decides which words a client reads.
 
+use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::Secret;
+use super::key::{Algorithm, Key};
 use crate::policy::Claims;
 
 /// Longer tokens are refused as malformed before anything is decoded.
@@ -47,6 +48,12 @@ pub enum TokenError {
     /// The claim `iat` is not a number.
     #[error("the token's time of issue is not a number")]
     InvalidIssuedAt,
+    /// A claim has another value than the configuration requires.
+    #[error("the token's claim {name:?} differs from the required one")]
+    ClaimDiffers {
+        /// The claim.
+        name: String,
+    },
 }
 
 impl TokenError {
@@ -54,7 +61,7 @@ impl TokenError {
     pub fn connect(&self) -> (u16, String) {
         match self {
             Self::Expired { .. } => (401, "Token has expired".to_owned()),
-            Self::InvalidExpiration | Self::InvalidIssuedAt => {
+            Self::InvalidExpiration | Self::InvalidIssuedAt | Self::ClaimDiffers { .. } => {
                 (500, "Error connecting to Realtime".to_owned())
             }
             _ => (401, self.sentence()),
@@ -67,9 +74,11 @@ impl TokenError {
             Self::Malformed => "MalformedJWT",
             Self::Signer { .. } => "JwtSignerError",
             Self::Signature => "JwtSignatureError",
-            Self::Expired { .. } | Self::MissingClaims | Self::InvalidExpiration | Self::InvalidIssuedAt => {
-                "InvalidJWTToken"
-            }
+            Self::Expired { .. }
+            | Self::MissingClaims
+            | Self::InvalidExpiration
+            | Self::InvalidIssuedAt
+            | Self::ClaimDiffers { .. } => "InvalidJWTToken",
         };
         format!("{code}: {}", self.sentence())
     }
@@ -94,15 +103,37 @@ impl TokenError {
             Self::MissingClaims => "Fields `role` and `exp` are required in JWT".to_owned(),
             Self::InvalidExpiration => "Token expiration time is invalid".to_owned(),
             Self::InvalidIssuedAt => "Token issue time is invalid".to_owned(),
+            Self::ClaimDiffers { name } => format!("Token claim {name:?} does not have the required value"),
         }
     }
 }
 
-/// Chooses the cryptography of `jsonwebtoken`, which would panic at the first use if some other dependency
-/// turned on its second backend. Later calls change nothing.
-pub(super) fn install_provider() {
-    // An error means that a provider is installed already, by an earlier call.
-    let _ = crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+/// What tokens have to fulfil beyond a genuine signature.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rules {
+    /// How far this server's clock may be ahead of the one that `exp` was taken from.
+    pub clock_skew_seconds: i64,
+    /// Claims that must have these values where a token has them.
+    pub claims_required: Map<String, Value>,
+}
+
+impl Rules {
+    /// Whether a token that ends at `expires_at` is still good.
+    pub(super) fn check_expiry(&self, expires_at: i64, now_unix: i64) -> Result<(), TokenError> {
+        if expires_at.saturating_add(self.clock_skew_seconds) > now_unix {
+            Ok(())
+        } else {
+            Err(TokenError::Expired { seconds: now_unix.saturating_sub(expires_at) })
+        }
+    }
+
+    fn check_required(&self, body: &Map<String, Value>) -> Result<(), TokenError> {
+        let differs = |(name, value): &(&String, &Value)| body.get(*name).is_some_and(|own| own != *value);
+        match self.claims_required.iter().find(differs) {
+            None => Ok(()),
+            Some((name, _)) => Err(TokenError::ClaimDiffers { name: name.clone() }),
+        }
+    }
 }
 
 /// A well-formed token, of which nothing is believed yet.
@@ -111,7 +142,8 @@ pub(super) struct Parsed {
     pub(super) algorithm: String,
     /// `kid` of the header.
     pub(super) key_id: Option<String>,
-    text: String,
+    /// The token without URI encoding and white space: genuine tokens are equal when these are.
+    pub(super) text: String,
     /// Where the signature starts in `text`; the dot before it is not signed.
     signature_start: usize,
     body: Map<String, Value>,
@@ -142,28 +174,38 @@ impl Parsed {
         Ok(Self { algorithm, key_id, text, signature_start, body })
     }
 
-    /// Checks the signature with a key and the algorithm that belongs to it.
-    pub(super) fn check_signature(&self, key: &DecodingKey, algorithm: Algorithm) -> Result<(), TokenError> {
+    /// Checks that one of these keys made the signature, by this algorithm.
+    pub(super) fn check_signature<'a>(
+        &self,
+        keys: impl IntoIterator<Item = &'a Key>,
+        algorithm: Algorithm,
+    ) -> Result<(), TokenError> {
         let (signed, signature) = self.text.split_at(self.signature_start);
-        let signed = signed.strip_suffix('.').unwrap_or(signed);
-        match crypto::verify(signature, signed.as_bytes(), key, algorithm) {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(TokenError::Signature),
-        }
+        let signed = signed.strip_suffix('.').unwrap_or(signed).as_bytes();
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Signature)?;
+        let genuine = keys.into_iter().any(|key| key.signed(algorithm, signed, &signature));
+        if genuine { Ok(()) } else { Err(TokenError::Signature) }
     }
 
-    /// The claims, once they are checked against the time.
-    pub(super) fn claims(self, now_unix: i64) -> Result<Claims, TokenError> {
+    /// Checks those claims that are there, and returns `exp` if it is.
+    pub(super) fn check_claims(&self, rules: &Rules, now_unix: i64) -> Result<Option<i64>, TokenError> {
         let expires_at = match self.body.get("exp") {
             Some(value) => Some(seconds(value).ok_or(TokenError::InvalidExpiration)?),
             None => None,
         };
         if let Some(expires_at) = expires_at {
-            check(expires_at, now_unix)?;
+            rules.check_expiry(expires_at, now_unix)?;
         }
         if self.body.get("iat").is_some_and(|value| !value.is_number()) {
             return Err(TokenError::InvalidIssuedAt);
         }
+        rules.check_required(&self.body)?;
+        Ok(expires_at)
+    }
+
+    /// The claims of a client's token, once they are checked.
+    pub(super) fn claims(self, rules: &Rules, now_unix: i64) -> Result<Claims, TokenError> {
+        let expires_at = self.check_claims(rules, now_unix)?;
         let (Some(expires_at), Some(Value::String(role))) = (expires_at, self.body.get("role")) else {
             return Err(TokenError::MissingClaims);
         };
@@ -171,19 +213,6 @@ impl Parsed {
         // The map is sorted by key, so equal bodies give equal text.
         let json = Value::Object(self.body).to_string().into();
         Ok(Claims { role, json, expires_at })
-    }
-}
-
-/// Whether claims are still valid: `exp` lies after now.
-pub(super) fn check_expiry(claims: &Claims, now_unix: i64) -> Result<(), TokenError> {
-    check(claims.expires_at, now_unix)
-}
-
-fn check(expires_at: i64, now_unix: i64) -> Result<(), TokenError> {
-    if expires_at > now_unix {
-        Ok(())
-    } else {
-        Err(TokenError::Expired { seconds: now_unix.saturating_sub(expires_at) })
     }
 }
 
@@ -207,12 +236,10 @@ fn seconds(value: &Value) -> Option<i64> {
 
 /// A token over `claims`, signed by HS256.
 pub fn sign(secret: &Secret, claims: &Map<String, Value>) -> String {
-    install_provider();
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
     let body = URL_SAFE_NO_PAD.encode(Value::Object(claims.clone()).to_string());
     let signed = format!("{header}.{body}");
-    let signature =
-        crypto::sign(signed.as_bytes(), &EncodingKey::from_secret(secret.bytes()), Algorithm::HS256)
-            .expect("HMAC takes any key and any message");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.bytes());
+    let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes()));
     format!("{signed}.{signature}")
 }

@@ -166,7 +166,7 @@ impl Channel {
             "broadcast" => self.broadcast(payload, limits),
             "presence" => self.presence(payload, now, limits),
             "access_token" => self.access_token(payload),
-            _ => Effect::Ignore,
+            _ => Effect::Unknown,
         }
     }
 

@@ -105,6 +105,8 @@ pub enum Reply {
 pub enum Effect<'a> {
     /// Nothing, and no answer.
     Ignore,
+    /// The same, for an event that nobody knows.
+    Unknown,
     /// Answer the message.
     Reply(Reply),
     /// Send to the room.
@@ -132,6 +134,10 @@ pub enum Closing {
     PresenceWindow,
     /// A tracked payload over the size limit.
     PresenceTooLarge,
+    /// It has got a message while all together send and get too many.
+    TooManyEvents,
+    /// It would track while all together send and get too many presence messages.
+    TooManyPresenceEvents,
     /// The token ran out, or a new one was not accepted. Holds the words for the client.
     Token(String),
 }
@@ -145,6 +151,8 @@ pub enum Refusal {
     TopicTooLong(usize),
     /// The server is going down.
     Restarting,
+    /// As many sockets have joined channels as may, and this one has not.
+    TooManyUsers,
     /// This socket, or all together, join too often.
     TooManyJoins,
     /// The socket has as many channels as it may have.

@@ -58,7 +58,7 @@ fn broadcasts_that_cannot_be_sent_are_answered_only_with_ack() {
 #[test]
 fn unknown_events_are_ignored() {
     for event in ["strange", "", "phx_close", "Broadcast"] {
-        assert_eq!(effect(&mut channel("{}"), event, "{}"), "Ignore");
+        assert_eq!(effect(&mut channel("{}"), event, "{}"), "Unknown");
     }
 }
 

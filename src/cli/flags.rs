@@ -31,7 +31,7 @@ impl<const WHICH: u8> SettingFlags<WHICH> {
     fn settings() -> impl Iterator<Item = &'static Setting> {
         SETTINGS.iter().filter(|setting| match WHICH {
             DATABASE => setting.kind == Kind::DatabaseUrl,
-            SECRET => setting.kind == Kind::Secret,
+            SECRET => setting.name == "jwt_secret",
             _ => true,
         })
     }
@@ -77,6 +77,8 @@ fn argument(setting: &Setting) -> Arg {
         Kind::Address => "ADDRESS",
         Kind::DatabaseUrl => "URL",
         Kind::Secret => "SECRET",
+        Kind::Tokens => "TOKENS",
+        Kind::Object => "JSON",
         Kind::Identifier => "NAME",
         Kind::OneOf(_) => "WORD",
         Kind::Integer(..) => "NUMBER",
@@ -91,10 +93,10 @@ fn argument(setting: &Setting) -> Arg {
         _ => setting.environment(),
     };
     help.push_str(&format!(" [env: {variable}]"));
-    // `listen`, `database_url` and `jwt_secret` are what everybody sets; the rest stands under its module's name.
-    let heading = match setting.group {
-        "server" | "postgres" | "auth" => None,
-        group => Some(format!("Settings of {group}")),
+    // What everybody sets comes first; the rest stands under its module's name.
+    let heading = match (setting.group, setting.name) {
+        ("server" | "postgres", _) | (_, "jwt_secret") => None,
+        (group, _) => Some(format!("Settings of {group}")),
     };
     let arg = Arg::new(setting.name).long(setting.flag()).value_name(value).help(help);
     heading.map_or(arg.clone(), |heading| arg.help_heading(heading))

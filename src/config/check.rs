@@ -117,6 +117,7 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
             (1..=63).contains(&text.len())
                 && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
         }
+        Kind::Object => text.is_empty() || object(text).is_some(),
         Kind::OneOf(words) => words.contains(&text.as_str()),
         Kind::Integer(min, max) => number(text).is_some_and(|number| (min..=max).contains(&number)),
         Kind::DatabaseUrl if text.is_empty() => return None,
@@ -133,7 +134,7 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
             );
             return Some(Problem::new(setting.name, origin.clone(), message));
         }
-        Kind::Secret => true,
+        Kind::Secret | Kind::Tokens => true,
     };
     (!fits).then(|| Problem::expected(setting, origin.clone(), Some(text)))
 }
@@ -166,11 +167,11 @@ impl Check {
     /// `None` only where a problem says why.
     fn settings(&mut self) -> Option<Settings> {
         // Both are asked for before either may end this: all problems at once.
-        let (database, jwt_secret) = (self.database(), self.secret());
+        let (database, auth) = (self.database(), self.auth());
         Some(Settings {
             listen: self.text("listen").parse().ok()?,
             database: database?,
-            auth: Auth { jwt_secret: jwt_secret? },
+            auth: auth?,
             wal: Wal {
                 slot: if self.text("slot") == "durable" { Slot::Durable } else { Slot::Temporary },
                 slot_name: self.text("slot_name").to_owned(),
@@ -186,7 +187,11 @@ impl Check {
             },
             channel: Channel {
                 channels_per_socket_max: self.count("channels_per_socket_max")?,
+                concurrent_users_max: self.count("concurrent_users_max")?,
                 joins_per_second_max: self.count("joins_per_second_max")?,
+                events_per_second_max: self.count("events_per_second_max")?,
+                presence_events_per_second_max: self.count("presence_events_per_second_max")?,
+                db_events_per_second_max: self.count("db_events_per_second_max")?,
                 join_error_delay: self.time("join_error_delay_ms")?,
                 presence_window_events_max: self.count("presence_window_events_max")?,
                 presence_window: self.time("presence_window_ms")?,
@@ -195,6 +200,7 @@ impl Check {
             },
             socket: Socket {
                 frame_bytes_max: self.count("frame_bytes_max")?,
+                header_bytes_max: self.count("header_bytes_max")?,
                 json_depth_max: self.count("json_depth_max")?,
                 connections_max: self.count("connections_max")?,
                 idle_timeout: self.time("idle_timeout_ms")?,
@@ -230,6 +236,18 @@ impl Check {
         Some(Secret::new(self.text("jwt_secret")))
     }
 
+    fn auth(&mut self) -> Option<Auth> {
+        Some(Auth {
+            jwt_secret: self.secret()?,
+            jwt_secret_next: self.optional("jwt_secret_next"),
+            clock_skew_seconds: i64::try_from(self.count::<u64>("jwt_clock_skew_ms")?.div_ceil(1000)).ok()?,
+            claims_required: object(self.text("jwt_claims_required")).unwrap_or_default(),
+            admin_token_blocklist: self.list("admin_token_blocklist"),
+            metrics_jwt_secret: self.optional("metrics_jwt_secret"),
+            metrics_token_blocklist: self.list("metrics_token_blocklist"),
+        })
+    }
+
     fn required(&mut self, name: &'static str, message: &str) -> Option<()> {
         if self.text(name).is_empty() {
             self.problems.push(Problem::new(name, Origin::Default, message));
@@ -242,6 +260,14 @@ impl Check {
         self.values.get(name).map_or("", |given| &given.text)
     }
 
+    fn optional(&self, name: &str) -> Option<Secret> {
+        Some(self.text(name)).filter(|text| !text.is_empty()).map(Secret::new)
+    }
+
+    fn list(&self, name: &str) -> Vec<Secret> {
+        self.text(name).split(',').map(str::trim).filter(|text| !text.is_empty()).map(Secret::new).collect()
+    }
+
     fn count<T: TryFrom<u64>>(&self, name: &str) -> Option<T> {
         T::try_from(number(self.text(name))?).ok()
     }
@@ -249,6 +275,10 @@ impl Check {
     fn time(&self, name: &str) -> Option<Duration> {
         number(self.text(name)).map(Duration::from_millis)
     }
+}
+
+fn object(text: &str) -> Option<serde_json::Map<String, serde_json::Value>> {
+    serde_json::from_str(text).ok()
 }
 
 /// Digits, in groups if one likes: `5_000_000`.

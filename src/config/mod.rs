@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::postgres::connect::Database;
 
+mod auth;
 mod check;
 pub mod reference;
 mod secret;
@@ -20,6 +21,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use auth::Auth;
 pub use check::{Problem, Problems};
 pub use secret::Secret;
 pub use source::{Given, Origin, Resolved, Sources};
@@ -45,13 +47,6 @@ pub struct Settings {
     pub socket: Socket,
     /// For `telemetry`.
     pub log: Log,
-}
-
-/// Who clients are.
-#[derive(Clone, Debug)]
-pub struct Auth {
-    /// The HS256 key, at least 32 bytes.
-    pub jwt_secret: Secret,
 }
 
 /// The replication stream.
@@ -101,8 +96,16 @@ pub struct Hub {
 pub struct Channel {
     /// Channels of one socket.
     pub channels_per_socket_max: usize,
-    /// Joins per second, all sockets together.
-    pub joins_per_second_max: u32,
+    /// Sockets with a channel joined at a time; 0 is no limit.
+    pub concurrent_users_max: u64,
+    /// Joins per second, all sockets together; 0 is no limit, here and in the next three.
+    pub joins_per_second_max: u64,
+    /// Broadcasts sent and delivered per second.
+    pub events_per_second_max: u64,
+    /// Presence messages sent and delivered per second.
+    pub presence_events_per_second_max: u64,
+    /// Deliveries of database changes per second.
+    pub db_events_per_second_max: u64,
     /// Wait before a refused join is answered.
     pub join_error_delay: Duration,
     /// Presence events on one channel within a window.
@@ -120,6 +123,8 @@ pub struct Channel {
 pub struct Socket {
     /// Bytes of one frame from a client.
     pub frame_bytes_max: usize,
+    /// Bytes of one header value of a request.
+    pub header_bytes_max: usize,
     /// Nesting of a client's JSON.
     pub json_depth_max: usize,
     /// Sockets open at a time.

@@ -25,6 +25,10 @@ pub enum Kind {
     DatabaseUrl,
     /// Something never printed.
     Secret,
+    /// Tokens with commas between them; never printed.
+    Tokens,
+    /// A JSON object.
+    Object,
     /// An identifier that is safe in replication commands, which cannot quote it.
     Identifier,
     /// One of these words.
@@ -40,6 +44,8 @@ impl Kind {
             Self::Address => "an IP address and a port, such as 127.0.0.1:4000".to_owned(),
             Self::DatabaseUrl => "postgres://user:password@host:port/database".to_owned(),
             Self::Secret => format!("at least {SECRET_BYTES_MIN} bytes"),
+            Self::Tokens => "tokens, with commas between them".to_owned(),
+            Self::Object => "a JSON object".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
             Self::OneOf([words @ .., last]) => format!("{} or {last}", words.join(", ")),
             Self::OneOf([]) => "nothing".to_owned(),
@@ -49,7 +55,7 @@ impl Kind {
 
     /// Whether a value may be shown.
     pub fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::DatabaseUrl)
+        matches!(self, Self::Secret | Self::Tokens | Self::DatabaseUrl)
     }
 }
 
@@ -75,6 +81,8 @@ pub const SECRET_BYTES_MIN: usize = 32;
 
 const MIB: u64 = 1 << 20;
 const HOUR_MS: u64 = 3_600_000;
+/// How often a second something may happen.
+const RATE: Kind = Kind::Integer(0, 1_000_000_000);
 
 /// Every setting, in the order of `default.toml`.
 pub static SETTINGS: &[Setting] = &[
@@ -86,6 +94,12 @@ pub static SETTINGS: &[Setting] = &[
         &["DATABASE_URL", "DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME", "DB_SSL"],
     ),
     setting("jwt_secret", "auth", Kind::Secret, &["API_JWT_SECRET"]),
+    setting("jwt_secret_next", "auth", Kind::Secret, &["API_JWT_SECRET_NEXT"]),
+    setting("jwt_clock_skew_ms", "auth", Kind::Integer(0, 300_000), &[]),
+    setting("jwt_claims_required", "auth", Kind::Object, &["JWT_CLAIM_VALIDATORS"]),
+    setting("admin_token_blocklist", "auth", Kind::Tokens, &["API_TOKEN_BLOCKLIST"]),
+    setting("metrics_jwt_secret", "auth", Kind::Secret, &["METRICS_JWT_SECRET"]),
+    setting("metrics_token_blocklist", "auth", Kind::Tokens, &["METRICS_TOKEN_BLOCKLIST"]),
     setting("slot", "wal", Kind::OneOf(&["temporary", "durable"]), &[]),
     setting("slot_name", "wal", Kind::Identifier, &["SLOT_NAME_SUFFIX"]),
     setting("publication", "wal", Kind::Identifier, &[]),
@@ -101,7 +115,11 @@ pub static SETTINGS: &[Setting] = &[
         Kind::Integer(1, 10_000),
         &["TENANT_MAX_CHANNELS_PER_CLIENT"],
     ),
-    setting("joins_per_second_max", "channel", Kind::Integer(1, 1_000_000), &["TENANT_MAX_JOINS_PER_SECOND"]),
+    setting("concurrent_users_max", "channel", Kind::Integer(0, 1_000_000), &["TENANT_MAX_CONCURRENT_USERS"]),
+    setting("joins_per_second_max", "channel", RATE, &["TENANT_MAX_JOINS_PER_SECOND"]),
+    setting("events_per_second_max", "channel", RATE, &["TENANT_MAX_EVENTS_PER_SECOND"]),
+    setting("presence_events_per_second_max", "channel", RATE, &[]),
+    setting("db_events_per_second_max", "channel", RATE, &[]),
     setting("join_error_delay_ms", "channel", Kind::Integer(0, 60_000), &["CHANNEL_ERROR_BACKOFF_MS"]),
     setting(
         "presence_window_events_max",
@@ -113,6 +131,7 @@ pub static SETTINGS: &[Setting] = &[
     setting("payload_bytes_max", "channel", Kind::Integer(1024, 64 * MIB), &[]),
     setting("record_bytes_max", "channel", Kind::Integer(1024, 64 * MIB), &[]),
     setting("frame_bytes_max", "socket", Kind::Integer(1024, 64 * MIB), &[]),
+    setting("header_bytes_max", "socket", Kind::Integer(1024, 32 << 10), &["MAX_HEADER_LENGTH"]),
     setting("json_depth_max", "socket", Kind::Integer(8, 120), &[]),
     setting("connections_max", "socket", Kind::Integer(1, 1_000_000), &["MAX_CONNECTIONS"]),
     setting("idle_timeout_ms", "socket", Kind::Integer(1000, HOUR_MS), &[]),

@@ -22,8 +22,6 @@ pub struct Config {
     pub channels_per_socket_max: usize,
     /// How many joins one socket may try. One that tries more is closed.
     pub joins_per_socket: JoinRate,
-    /// How many joins all sockets of the server may try together. A join over it is refused.
-    pub joins_per_server: JoinRate,
     /// How long the reply to a refused join is held back, because clients join again at once.
     pub refusal_delay: Duration,
     /// How many such replies a shard holds back. Beyond that they go out without delay.
@@ -57,8 +55,6 @@ impl Default for Config {
             json_depth_max: 100,
             channels_per_socket_max: 100,
             joins_per_socket: JoinRate { per_second: 100, burst: 200 },
-            // The reference allows 100 a second on average over a minute.
-            joins_per_server: JoinRate { per_second: 1_000, burst: 10_000 },
             refusal_delay: Duration::from_millis(5_000),
             refusals_pending_max: 10_000,
             feed_pending_max: 10_000,

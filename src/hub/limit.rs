@@ -1,7 +1,5 @@
 //! Rates, as token buckets in one number each.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::config::JoinRate;
 
 const SECOND_NANOS: u64 = 1_000_000_000;
@@ -21,20 +19,14 @@ impl Rate {
         Self { interval_nanos, ahead_nanos_max }
     }
 
-    /// The state after one more; `None` when that is one too many.
-    fn take(self, full_at: u64, now: u64) -> Option<u64> {
-        let full_at = full_at.max(now);
-        (full_at - now <= self.ahead_nanos_max).then(|| full_at.saturating_add(self.interval_nanos))
-    }
-
-    /// Takes one from a bucket of one thread.
+    /// Takes one from a bucket.
     pub(super) fn admits(self, full_at: &mut u64, now: u64) -> bool {
-        self.take(*full_at, now).map(|next| *full_at = next).is_some()
-    }
-
-    /// Takes one from a bucket that threads share.
-    pub(super) fn admits_shared(self, full_at: &AtomicU64, now: u64) -> bool {
-        full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| self.take(full_at, now)).is_ok()
+        let from = (*full_at).max(now);
+        let fits = from - now <= self.ahead_nanos_max;
+        if fits {
+            *full_at = from.saturating_add(self.interval_nanos);
+        }
+        fits
     }
 }
 
@@ -43,13 +35,8 @@ mod tests {
     use super::*;
 
     fn admitted(rate: JoinRate, times: &[u64]) -> Vec<bool> {
-        let (mut own, shared) = (0, AtomicU64::new(0));
-        let admit = |now: &u64| {
-            let admitted = Rate::new(rate).admits(&mut own, *now);
-            assert_eq!(admitted, Rate::new(rate).admits_shared(&shared, *now));
-            admitted
-        };
-        times.iter().map(admit).collect()
+        let mut full_at = 0;
+        times.iter().map(|now| Rate::new(rate).admits(&mut full_at, *now)).collect()
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The shards of one server: who may have members of a room, and the queues between them.
 //!
-//! The only state that shards share is a fixed table of bit masks and one bucket of joins. A room's name falls
+//! The only state that shards share is a fixed table of bit masks. A room's name falls
 //! into one bucket of the table; each shard sets its bit there while it has members of any room of that bucket.
 //! So a broadcast is offered to every shard that has members, and rarely to one that has none.
 
@@ -52,7 +52,6 @@ pub struct Directory {
     seed: [u64; 2],
     start: Instant,
     masks: Box<[AtomicU64]>,
-    joins: AtomicU64,
 }
 
 impl Directory {
@@ -61,7 +60,7 @@ impl Directory {
     pub fn new(shards: u16, seed: [u64; 2], start: Instant) -> Arc<Self> {
         let shards = shards.clamp(1, SHARDS_MAX);
         let masks = (0..BUCKETS).map(|_| AtomicU64::new(0)).collect();
-        Arc::new(Self { shards, seed, start, masks, joins: AtomicU64::new(0) })
+        Arc::new(Self { shards, seed, start, masks })
     }
 
     /// The room of a topic.
@@ -86,11 +85,6 @@ impl Directory {
     /// Whether any shard but this one may have members of a room.
     pub(super) fn is_elsewhere(&self, room: &RoomName, me: u16) -> bool {
         self.masks[room.bucket()].load(Ordering::SeqCst) & !bit(me) != 0
-    }
-
-    /// The bucket of joins of the whole server.
-    pub(super) fn joins(&self) -> &AtomicU64 {
-        &self.joins
     }
 
     /// Nanoseconds since the start.

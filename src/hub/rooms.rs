@@ -96,36 +96,37 @@ impl Rooms {
         self.rooms[room].members[place].watch = watch;
     }
 
-    /// Sends a broadcast to all members but one.
+    /// Sends a broadcast to all members but one. Answers how many got it.
     pub(super) fn broadcast(
         &self,
         out: &mut dyn Outbox,
         room: RoomId,
         message: &Broadcast<'_>,
         except: Option<(ConnectionId, u32)>,
-    ) {
+    ) -> u64 {
         let Room { name, members } = &self.rooms[room];
         let receivers = members.iter().filter(|member| Some((member.connection, member.join)) != except);
-        send_to_all(out, receivers, |dialect| dialect.broadcast(name.topic(), message));
+        send_to_all(out, receivers, |dialect| dialect.broadcast(name.topic(), message))
     }
 
-    /// Sends a presence diff to all who can make sense of it.
-    pub(super) fn presence_diff(&self, out: &mut dyn Outbox, room: RoomId, payload: &str) {
+    /// Sends a presence diff to all who can make sense of it. Answers how many got it.
+    pub(super) fn presence_diff(&self, out: &mut dyn Outbox, room: RoomId, payload: &str) -> u64 {
         let Room { name, members } = &self.rooms[room];
         let receivers = members.iter().filter(|member| member.watch != Watch::AwaitsState);
         send_to_all(out, receivers, |dialect| {
             Some(dialect.push(name.topic(), &MessageRef::NULL, "presence_diff", payload))
-        });
+        })
     }
 }
 
-/// Encodes once for each dialect that somebody has, and sends.
+/// Encodes once for each dialect that somebody has, and sends. Answers how many got it.
 fn send_to_all<'a>(
     out: &mut dyn Outbox,
     receivers: impl Iterator<Item = &'a Member>,
     encode: impl Fn(Dialect) -> Option<Bytes>,
-) {
+) -> u64 {
     let (mut v1, mut v2) = (None, None);
+    let mut sent = 0;
     for member in receivers {
         let frame = match member.dialect {
             Dialect::V1 => &mut v1,
@@ -133,6 +134,8 @@ fn send_to_all<'a>(
         };
         if let Some(frame) = frame.get_or_insert_with(|| encode(member.dialect)) {
             out.send(member.connection, frame.clone());
+            sent += 1;
         }
     }
+    sent
 }

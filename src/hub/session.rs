@@ -40,6 +40,8 @@ pub(super) struct Connection {
     joins: u32,
     /// The state of its bucket of joins.
     pub(super) joins_full_at: u64,
+    /// Whether it has joined a channel, and so is counted among the users until it closes.
+    pub(super) is_user: bool,
     /// In the order of their joins.
     channels: Vec<Entry>,
 }
@@ -107,6 +109,7 @@ impl Connections {
             session,
             joins: 0,
             joins_full_at: 0,
+            is_user: false,
             channels: Vec::new(),
         });
     }

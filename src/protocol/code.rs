@@ -49,6 +49,7 @@ pub const JOIN_ERRORS: &[ErrorCode] = &[
     terminal("TopicNameRequired", "You must provide a topic name"),
     terminal("TopicNameTooLong", "Topic name must not exceed … bytes"),
     reconnect("RealtimeRestarting", "Realtime is restarting, please standby"),
+    reconnect("ConnectionRateLimitReached", "Too many connected users"),
     reconnect("ClientJoinRateLimitReached", "Too many joins per second"),
     terminal("ChannelRateLimitReached", "Too many channels"),
     terminal("MalformedJWT", "The token provided is not a valid JWT"),
@@ -58,6 +59,7 @@ pub const JOIN_ERRORS: &[ErrorCode] = &[
     terminal("InvalidJWTToken", "Fields `role` and `exp` are required in JWT"),
     terminal("InvalidJWTToken", "Token expiration time is invalid"),
     terminal("InvalidJWTToken", "Token issue time is invalid"),
+    terminal("InvalidJWTToken", "Token claim … does not have the required value"),
     terminal("Unauthorized", "You do not have permissions to read from this Channel topic: …"),
     reconnect("InitializingProjectConnection", "Realtime is initializing the project connection"),
     terminal("UnknownErrorOnChannel", "…"),
@@ -67,10 +69,13 @@ pub const JOIN_ERRORS: &[ErrorCode] = &[
 pub const SYSTEM_ERRORS: &[ErrorCode] = &[
     reconnect("ClientPresenceRateLimitReached", "Client presence rate limit exceeded"),
     terminal("PayloadTooLarge", "Track message size exceeded"),
+    reconnect("MessagePerSecondRateLimitReached", "Too many messages per second"),
+    reconnect("PresenceRateLimitReached", "Too many presence messages per second"),
     terminal("InvalidJWTToken", "Token has expired … seconds ago"),
     terminal("InvalidJWTToken", "Fields `role` and `exp` are required in JWT"),
     terminal("InvalidJWTToken", "Token expiration time is invalid"),
     terminal("InvalidJWTToken", "Token issue time is invalid"),
+    terminal("InvalidJWTToken", "Token claim … does not have the required value"),
     terminal("MalformedJWT", "The token provided is not a valid JWT"),
     terminal("JwtSignatureError", "Failed to validate JWT signature"),
     terminal("JwtSignerError", "Failed to generate JWT signer, check your JWT secret or JWKS configuration"),
@@ -99,7 +104,7 @@ pub struct CloseCode {
 
 /// The socket was silent for too long; also the answer to a client's own close.
 pub const CLOSE_IDLE: CloseCode = CloseCode { code: 1000, advice: Advice::Terminal, reason: "idle timeout" };
-/// The socket joins too often.
+/// The socket, or all together, join too often.
 pub const CLOSE_JOIN_RATE: CloseCode =
     CloseCode { code: 1001, advice: Advice::Reconnect, reason: "too many joins per second" };
 /// The client broke the WebSocket protocol.
@@ -140,6 +145,7 @@ pub fn join_reason(refusal: &Refusal) -> Cow<'static, str> {
             format!("TopicNameTooLong: Topic name must not exceed {max} bytes").into()
         }
         Refusal::Restarting => "RealtimeRestarting: Realtime is restarting, please standby".into(),
+        Refusal::TooManyUsers => "ConnectionRateLimitReached: Too many connected users".into(),
         Refusal::TooManyJoins => "ClientJoinRateLimitReached: Too many joins per second".into(),
         Refusal::TooManyChannels => "ChannelRateLimitReached: Too many channels".into(),
         Refusal::Token(reason) => reason.clone().into(),
@@ -158,6 +164,8 @@ pub fn closing_message(closing: &Closing) -> Cow<'_, str> {
     match closing {
         Closing::PresenceWindow => "Client presence rate limit exceeded".into(),
         Closing::PresenceTooLarge => "Track message size exceeded".into(),
+        Closing::TooManyEvents => "Too many messages per second".into(),
+        Closing::TooManyPresenceEvents => "Too many presence messages per second".into(),
         Closing::Token(message) => message.into(),
     }
 }
@@ -218,6 +226,7 @@ mod tests {
             Refusal::TopicNameRequired,
             Refusal::TopicTooLong(9),
             Refusal::Restarting,
+            Refusal::TooManyUsers,
             Refusal::TooManyJoins,
             Refusal::TooManyChannels,
             Refusal::Token("MalformedJWT: The token provided is not a valid JWT".to_owned()),
@@ -242,6 +251,8 @@ mod tests {
         for closing in [
             Closing::PresenceWindow,
             Closing::PresenceTooLarge,
+            Closing::TooManyEvents,
+            Closing::TooManyPresenceEvents,
             Closing::Token("The token provided is not a valid JWT".to_owned()),
         ] {
             let message = closing_message(&closing);

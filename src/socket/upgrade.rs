@@ -4,7 +4,7 @@
 //! `vsn`, token, then the handshake itself. Out: 101, and the raw stream on the least loaded shard; or a
 //! [`Refusal`].
 //!
-//! Refusals for a bad token are delayed, since clients retry at once and for ever. At most
+//! Refusals for a bad token or a limit of the whole server are delayed, since clients retry at once and for ever. At most
 //! [`GateConfig::refusals_waiting_max`] wait; beyond that a refusal leaves without delay, which costs less
 //! than keeping its stream.
 
@@ -28,6 +28,7 @@ use super::connection::Place;
 use super::shard::ShardHandle;
 use super::{Handler, Session};
 use crate::auth::{TokenError, Verifier};
+use crate::hub::Meters;
 use crate::protocol::Dialect;
 use crate::telemetry::clock::unix_seconds;
 
@@ -57,6 +58,7 @@ pub struct Gate<H: Handler<Session = Session>>(Arc<Inner<H>>);
 struct Inner<H: Handler> {
     config: GateConfig,
     verifier: Arc<Verifier>,
+    meters: Arc<Meters>,
     shards: Vec<ShardHandle<H>>,
     places: Arc<Semaphore>,
     refusals: Semaphore,
@@ -91,6 +93,12 @@ pub enum Refusal {
     /// The token is refused.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// As many sockets have joined channels as may.
+    #[error("too many connected users")]
+    Users,
+    /// All sockets together join too often.
+    #[error("too many joins per second")]
+    Joins,
     /// It asks for no WebSocket, or for another version of it.
     #[error("the request is no websocket upgrade")]
     NoUpgrade,
@@ -100,6 +108,13 @@ pub enum Refusal {
     /// As many connections as may be are open, or the server is stopping.
     #[error("no room for another connection")]
     Full,
+}
+
+impl Refusal {
+    /// Whether it is delayed: clients try again at once.
+    fn is_held_back(&self) -> bool {
+        matches!(self, Self::MissingKey | Self::Token(_) | Self::Users | Self::Joins)
+    }
 }
 
 impl IntoResponse for Refusal {
@@ -116,6 +131,8 @@ impl IntoResponse for Refusal {
                 let (status, text) = error.connect();
                 (StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED), text)
             }
+            Self::Users => (StatusCode::TOO_MANY_REQUESTS, "Too many connected users".to_owned()),
+            Self::Joins => (StatusCode::TOO_MANY_REQUESTS, "Too many joins per second".to_owned()),
             Self::Full => (StatusCode::SERVICE_UNAVAILABLE, "Too many connections".to_owned()),
         };
         let body = serde_json::json!({ "error": text }).to_string();
@@ -125,7 +142,12 @@ impl IntoResponse for Refusal {
 
 impl<H: Handler<Session = Session>> Gate<H> {
     /// A gate to these shards.
-    pub fn new(config: GateConfig, verifier: Arc<Verifier>, shards: Vec<ShardHandle<H>>) -> Self {
+    pub fn new(
+        config: GateConfig,
+        verifier: Arc<Verifier>,
+        meters: Arc<Meters>,
+        shards: Vec<ShardHandle<H>>,
+    ) -> Self {
         let bounded = |permits: usize| permits.min(Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
             places: Arc::new(Semaphore::new(bounded(config.connections_max))),
@@ -133,6 +155,7 @@ impl<H: Handler<Session = Session>> Gate<H> {
             handovers: watch::Sender::new(0),
             config,
             verifier,
+            meters,
             shards,
         }))
     }
@@ -154,7 +177,7 @@ impl<H: Handler<Session = Session>> Gate<H> {
         match gate.admit(request) {
             Ok(response) => response,
             Err(refusal) => {
-                if matches!(refusal, Refusal::MissingKey | Refusal::Token(_)) {
+                if refusal.is_held_back() {
                     gate.hold_back().await;
                 }
                 refusal.into_response()
@@ -176,6 +199,7 @@ impl<H: Handler<Session = Session>> Gate<H> {
         let query = Parameters::read(request.uri());
         let dialect = dialect(query.vsn.as_deref()).ok_or(Refusal::Version)?;
         let session = self.session(&request, dialect, query.apikey)?;
+        self.check_limits()?;
         let response = create_response_with_body(&request, Body::empty).map_err(|error| match error {
             HandshakeError::Protocol(
                 ProtocolError::MissingConnectionUpgradeHeader
@@ -195,6 +219,17 @@ impl<H: Handler<Session = Session>> Gate<H> {
             drop(handover);
         });
         Ok(response)
+    }
+
+    /// Whether the server as a whole has room for one more who joins channels.
+    fn check_limits(&self) -> Result<(), Refusal> {
+        if self.0.meters.users.is_full() {
+            return Err(Refusal::Users);
+        }
+        if self.0.meters.joins.is_reached() {
+            return Err(Refusal::Joins);
+        }
+        Ok(())
     }
 
     fn session(

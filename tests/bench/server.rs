@@ -35,7 +35,15 @@ impl Server {
         let child = rowcast()
             .args(["serve", "--listen", &address.to_string()])
             .args(["--database-url", database_url, "--jwt-secret", JWT_SECRET])
-            .args(["--joins-per-second-max", "1000000", "--idle-timeout-ms", "3600000"])
+            .args([
+                "--joins-per-second-max",
+                "0",
+                "--concurrent-users-max",
+                "0",
+                "--events-per-second-max",
+                "0",
+            ])
+            .args(["--presence-events-per-second-max", "0", "--idle-timeout-ms", "3600000"])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log)

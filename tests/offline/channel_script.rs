@@ -151,23 +151,6 @@ fn a_socket_that_joins_too_often_is_closed_and_others_are_not() {
     server.join(other, "1", "room", json!({}));
 }
 
-#[test]
-fn a_server_that_is_joined_too_often_refuses_and_closes_nobody() {
-    let config = Config {
-        joins_per_server: JoinRate { per_second: 1, burst: 1 },
-        refusal_delay: Duration::ZERO,
-        ..Config::default()
-    };
-    let mut server = Server::with(2, config, 8, 8);
-    let (first, second) = (server.connect(0, 0, V2), server.connect(1, 0, V2));
-    server.join(first, "1", "room", json!({}));
-    server.push(second, "1", "1", ROOM, "phx_join", json!({"config": {}}));
-    let reason = "ClientJoinRateLimitReached: Too many joins per second";
-    assert_eq!(server.frames(second), [refused("1", ROOM, reason)]);
-    server.advance_to(1_000);
-    server.join(second, "2", "room", json!({}));
-}
-
 // Leaving.
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rowcast::auth::{Secret, sign};
+use rowcast::hub::ServerLimits;
 use rowcast::rest::HttpConfig;
 use rowcast::socket::GateConfig;
 use rowcast::telemetry::clock::unix_seconds;
@@ -67,6 +68,35 @@ async fn bad_tokens_are_refused_in_known_words() {
     let odd = token(&json!({"role": "anon", "exp": "soon"}));
     let (status, _, body) = upgrade(&server, &format!("/socket/websocket?apikey={odd}"), "").await;
     assert_eq!((status, body.as_str()), (500, r#"{"error":"Error connecting to Realtime"}"#));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn limits_of_the_whole_server_refuse_connections_after_a_pause() {
+    let delay = Duration::from_millis(100);
+    let gate = Some(GateConfig { refusal_delay: delay, ..GateConfig::default() });
+    let limits = ServerLimits { concurrent_users_max: 1, joins_per_second_max: 1, ..ServerLimits::NONE };
+    let server = TestServer::start(Options { gate, limits, ..Options::default() }).await;
+    let target = format!("/socket/websocket?apikey={}", valid_token());
+    let refusal = async || {
+        let started = Instant::now();
+        let (status, content_type, body) = upgrade(&server, &target, "").await;
+        assert_eq!((status, content_type.as_str()), (429, "application/json; charset=utf-8"));
+        assert!(started.elapsed() >= delay);
+        body
+    };
+    server.meters.joins.add(1_000);
+    server.meters.joins.tick();
+    assert_eq!(refusal().await, r#"{"error":"Too many joins per second"}"#);
+    // Users are looked at first.
+    assert!(server.meters.users.enter());
+    assert_eq!(refusal().await, r#"{"error":"Too many connected users"}"#);
+    // And before both, the token.
+    let answer = upgrade(&server, "/socket/websocket?apikey=bad", "").await;
+    assert_eq!(answer, refused("The token provided is not a valid JWT"));
+    server.meters.users.leave();
+    (0..12).for_each(|_| server.meters.joins.tick());
+    assert_echo(&mut server.connect().await, "in").await;
     server.stop().await;
 }
 
@@ -217,4 +247,18 @@ async fn half_a_request_neither_stays_nor_delays_a_stop() {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"GET /healthcheck HTTP/1.1\r\nHo").await.unwrap();
     tokio::time::timeout(Duration::from_secs(20), server.stop()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_header_over_its_bound_is_refused_on_every_path() {
+    let server = TestServer::start(Options::default()).await;
+    for path in ["/healthcheck", "/socket/websocket", "/nowhere"] {
+        for (length, refused) in [(4_096, false), (4_097, true)] {
+            let header = format!("x-api-key: {}\r\n", "x".repeat(length));
+            let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n");
+            let (status, _, body) = request(&server, &head).await;
+            assert_eq!((status == 431, refused && !body.is_empty()), (refused, false), "{path} {length}");
+        }
+    }
+    server.stop().await;
 }

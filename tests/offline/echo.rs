@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use rowcast::auth::{Secret, Verifier, sign};
-use rowcast::hub::ConnectionId;
+use rowcast::auth::{self, Secret, Verifier, sign};
+use rowcast::hub::{ConnectionId, Meters, ServerLimits};
 use rowcast::protocol::frame::{binary_frame, text_frame};
-use rowcast::rest::{HttpConfig, router, serve};
+use rowcast::rest::{HttpConfig, bound_headers, router, serve};
 use rowcast::socket::{
     Gate, GateConfig, Handler, Message, Outbox, Session, ShardConfig, ShardHandle, ShardMetrics, spawn,
 };
@@ -105,6 +105,7 @@ pub(crate) struct Options {
     pub(crate) shard: ShardConfig,
     pub(crate) gate: Option<GateConfig>,
     pub(crate) http: HttpConfig,
+    pub(crate) limits: ServerLimits,
 }
 
 /// A server with one shard.
@@ -112,6 +113,7 @@ pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) shard: ShardHandle<Echo>,
     pub(crate) gate: Gate<Echo>,
+    pub(crate) meters: Arc<Meters>,
     pub(crate) health: Health,
     pub(crate) log: Arc<Mutex<Log>>,
     pub(crate) stop: oneshot::Sender<()>,
@@ -141,15 +143,18 @@ impl TestServer {
         let gate = options
             .gate
             .unwrap_or(GateConfig { refusal_delay: Duration::from_millis(1), ..GateConfig::default() });
-        let gate = Gate::new(gate, Arc::new(Verifier::new(&secret())), vec![shard.clone()]);
+        let meters = Arc::new(Meters::new(options.limits));
+        let verifier = Verifier::new(auth::Config { secrets: vec![secret()], ..auth::Config::default() });
+        let gate = Gate::new(gate, Arc::new(verifier), Arc::clone(&meters), vec![shard.clone()]);
         let health = Health::starting();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let http = tokio::spawn(serve(listener, router(gate.clone(), health.clone()), options.http, async {
+        let routes = bound_headers(router(gate.clone(), health.clone()), 4_096);
+        let http = tokio::spawn(serve(listener, routes, options.http, async {
             let _ = stopped.await;
         }));
-        Self { address, shard, gate, health, log, stop, http, thread }
+        Self { address, shard, gate, meters, health, log, stop, http, thread }
     }
 
     pub(crate) fn url(&self) -> String {

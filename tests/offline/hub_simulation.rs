@@ -106,8 +106,7 @@ impl Simulation {
         let shard_count = random.random_range(1..=4);
         let mailbox = [2, 8, 4_096][random.random_range(0..3)];
         let unlimited = JoinRate { per_second: 0, burst: 1 };
-        let mut config =
-            Config { joins_per_socket: unlimited, joins_per_server: unlimited, ..Config::default() };
+        let mut config = Config { joins_per_socket: unlimited, ..Config::default() };
         config.channel.presence_calls_max = u32::MAX;
         let server = Server::with(shard_count, config, mailbox, 64);
         Self { random, server, actors: Vec::new(), slots: 0, shard_count, sent: 0 }

@@ -9,6 +9,7 @@ mod envelope;
 mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
+mod limits;
 mod script;
 mod shard;
 mod socket;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rowcast::hub::authorization::Inquiry;
 use rowcast::hub::{
-    Authorizer, Clock, Config, ConnectionId, Directory, FeedCommand, Links, Outbox, Session, Shard,
-    ShardCommand, TokenRefusal, TokenVerifier,
+    Authorizer, Clock, Config, ConnectionId, Directory, FeedCommand, Links, Meter, Meters, Outbox,
+    ServerLimits, Session, Shard, ShardCommand, TokenRefusal, TokenVerifier,
 };
 use rowcast::policy::Claims;
 use rowcast::protocol::{Dialect, Message};
@@ -120,6 +120,8 @@ pub(crate) struct Server {
     start: Instant,
     now: Instant,
     unix: Arc<AtomicI64>,
+    /// What the server counts and is held to; its ticks come with the time.
+    pub(crate) meters: Arc<Meters>,
 }
 
 impl Server {
@@ -129,12 +131,23 @@ impl Server {
 
     /// A server with these settings and sizes of the queues between shards and to the feed.
     pub(crate) fn with(shard_count: u16, config: Config, mailbox: usize, feed: usize) -> Self {
+        Self::build(shard_count, config, ServerLimits::NONE, (mailbox, feed))
+    }
+
+    /// A server that is held to some limits as a whole.
+    pub(crate) fn limited(shard_count: u16, config: Config, limits: ServerLimits) -> Self {
+        Self::build(shard_count, config, limits, (1_024, 1_024))
+    }
+
+    fn build(shard_count: u16, config: Config, limits: ServerLimits, queues: (usize, usize)) -> Self {
+        let (mailbox, feed) = queues;
         let start = Instant::now();
         let directory = Directory::new(shard_count, [7, 11], start);
         let unix = Arc::new(AtomicI64::new(START_UNIX));
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..shard_count).map(|_| mpsc::channel(mailbox)).unzip();
         let (feed_sender, feed) = mpsc::channel(feed);
         let (authorizer, inquiries) = Authorizer::queue(1_024);
+        let meters = Arc::new(Meters::new(limits));
         let shard = |me| {
             let unix = Arc::clone(&unix);
             let clock: Clock = Box::new(move || unix.load(Ordering::Relaxed));
@@ -144,6 +157,7 @@ impl Server {
                 feed: feed_sender.clone(),
                 peers: Box::new(senders.clone()),
                 authorizer: authorizer.clone(),
+                meters: Arc::clone(&meters),
             };
             Shard::new(me, config.clone(), Arc::clone(&directory), links)
         };
@@ -157,6 +171,7 @@ impl Server {
             start,
             now: start,
             unix,
+            meters,
         }
     }
 
@@ -248,10 +263,21 @@ impl Server {
     pub(crate) fn advance_to(&mut self, millis: u64) {
         let end = self.start + Duration::from_millis(millis);
         while self.now < end {
+            let before = self.now - self.start;
             self.now = end.min(self.now + Duration::from_millis(50));
+            self.tick_meters(before);
             let seconds = i64::try_from((self.now - self.start).as_secs()).unwrap();
             self.unix.store(START_UNIX + seconds, Ordering::Relaxed);
             self.tick();
+        }
+    }
+
+    fn tick_meters(&self, before: Duration) {
+        let ticks = |time: Duration, meter: &Meter| time.as_nanos() / meter.interval().as_nanos();
+        for meter in self.meters.all() {
+            if ticks(self.now - self.start, meter) > ticks(before, meter) {
+                meter.tick();
+            }
         }
     }
 

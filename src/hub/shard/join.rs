@@ -61,12 +61,10 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if !self.joins_per_socket.admits(&mut connection.joins_full_at, nanos) {
             self.counters.refused_joins += 1;
-            self.send_all(out, id, attempt.refusal_frames(&Refusal::TooManyJoins));
-            out.close(id, code::CLOSE_JOIN_RATE.code, code::CLOSE_JOIN_RATE.reason);
-            return self.closed(out, id);
+            let frames = attempt.refusal_frames(&Refusal::TooManyJoins);
+            return self.answer_refused(out, HeldRefusal { due: now, connection: id, frames, closes: true });
         }
-        match topic.and_then(|topic| self.grant(id, &topic, incoming, nanos).map(|granted| (topic, granted)))
-        {
+        match topic.and_then(|topic| self.grant(id, &topic, incoming).map(|granted| (topic, granted))) {
             Ok((topic, granted)) => self.joined(out, attempt, topic, granted),
             Err(refusal) => self.refuse(out, attempt, &refusal),
         }
@@ -78,14 +76,11 @@ impl Shard {
         id: ConnectionId,
         topic: &Topic,
         incoming: &Incoming<'_>,
-        nanos: u64,
     ) -> Result<Granted, Refusal> {
         if self.draining {
             return Err(Refusal::Restarting);
         }
-        if !self.joins_per_server.admits_shared(self.directory.joins(), nanos) {
-            return Err(Refusal::TooManyJoins);
-        }
+        self.try_join(id)?;
         let connection = self.connections.get_mut(id).ok_or(Refusal::TooManyChannels)?;
         if connection.channels().len() >= self.config.channels_per_socket_max {
             return Err(Refusal::TooManyChannels);
@@ -104,6 +99,7 @@ impl Shard {
             return Err(Refusal::FeedBusy);
         }
         let join = connection.next_join().ok_or(Refusal::TooManyJoins)?;
+        self.enter_user(id)?;
         Ok(Granted { join, request, token, claims })
     }
 
@@ -148,7 +144,7 @@ impl Shard {
                 bindings: request.bindings,
             }));
         }
-        if wants_state {
+        if wants_state && self.admit_presence(out, id, join) {
             self.present(out, id, join, true);
         }
     }
@@ -159,11 +155,23 @@ impl Shard {
         let frames = attempt.refusal_frames(refusal);
         let bytes: usize = frames.iter().map(Bytes::len).sum();
         let is_full = self.refusals.len() >= self.config.refusals_pending_max;
-        if self.config.refusal_delay.is_zero() || is_full || bytes > HELD_BYTES_MAX {
-            return self.send_all(out, id, frames);
-        }
         let due = now.checked_add(self.config.refusal_delay).unwrap_or(now);
-        self.refusals.push_back(HeldRefusal { due, connection: id, frames });
+        let closes = matches!(refusal, Refusal::TooManyJoins);
+        let held = HeldRefusal { due, connection: id, frames, closes };
+        if self.config.refusal_delay.is_zero() || is_full || bytes > HELD_BYTES_MAX {
+            return self.answer_refused(out, held);
+        }
+        self.refusals.push_back(held);
+    }
+
+    /// Answers a refused join, and closes the socket where that goes with it.
+    pub(super) fn answer_refused(&mut self, out: &mut dyn Outbox, held: HeldRefusal) {
+        let id = held.connection;
+        self.send_all(out, id, held.frames);
+        if held.closes && self.connections.get(id).is_some() {
+            out.close(id, code::CLOSE_JOIN_RATE.code, code::CLOSE_JOIN_RATE.reason);
+            self.closed(out, id);
+        }
     }
 
     pub(super) fn leave(

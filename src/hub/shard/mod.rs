@@ -3,6 +3,7 @@
 //! In: sockets that open, speak and close, commands of other threads, and the time. Out: frames.
 
 mod join;
+mod limits;
 mod presence;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -20,7 +21,8 @@ use super::presence::{Homes, Unsent};
 use super::rooms::{RoomId, Rooms};
 use super::session::{Connections, Entry, Session};
 use super::{
-    Authorizer, ChannelRef, Config, ConnectionId, FeedCommand, FeedEvent, Outbox, RoomBroadcast, ShardCommand,
+    Authorizer, ChannelRef, Config, ConnectionId, FeedCommand, FeedEvent, Meters, Outbox, RoomBroadcast,
+    ShardCommand,
 };
 use crate::channel::{Broadcast, Effect, MessageRef, Reply, Token};
 use crate::policy::Claims;
@@ -59,6 +61,8 @@ pub struct Links {
     pub peers: Box<dyn Peers>,
     /// Answers what private channels may do.
     pub authorizer: Authorizer,
+    /// What the whole server is held to.
+    pub meters: Arc<Meters>,
 }
 
 /// What a shard counts about itself.
@@ -94,7 +98,6 @@ pub struct Shard {
     /// Oldest first; the delay is the same for all.
     refusals: VecDeque<HeldRefusal>,
     joins_per_socket: Rate,
-    joins_per_server: Rate,
     presence_keys: u64,
     draining: bool,
     counters: Counters,
@@ -105,6 +108,8 @@ struct HeldRefusal {
     due: Instant,
     connection: ConnectionId,
     frames: Frames,
+    /// Whether the socket is closed with it.
+    closes: bool,
 }
 
 type Frames = SmallVec<[Bytes; 2]>;
@@ -122,7 +127,6 @@ impl Shard {
             expiries: BTreeSet::new(),
             refusals: VecDeque::new(),
             joins_per_socket: Rate::new(config.joins_per_socket),
-            joins_per_server: Rate::new(config.joins_per_server),
             presence_keys: 0,
             draining: false,
             counters: Counters::default(),
@@ -163,6 +167,9 @@ impl Shard {
     /// A socket is gone; its channels go with it.
     pub fn closed(&mut self, out: &mut dyn Outbox, id: ConnectionId) {
         let Some(connection) = self.connections.close(id) else { return };
+        if connection.is_user {
+            self.links.meters.users.leave();
+        }
         for entry in connection.into_channels() {
             self.retire(out, id, &entry);
         }
@@ -174,7 +181,9 @@ impl Shard {
             ShardCommand::Feed(event) => self.feed_event(out, event),
             ShardCommand::Broadcast(broadcast) => {
                 if let Some(room) = self.rooms.find(&broadcast.room) {
-                    self.rooms.broadcast(out, room, &broadcast.message, None);
+                    let delivered = self.rooms.broadcast(out, room, &broadcast.message, None);
+                    self.links.meters.events.add(delivered);
+                    self.hold_to_event_rate(out, room, None);
                 }
             }
             ShardCommand::Presence(update) => self.apply_presence(out, &update),
@@ -192,7 +201,7 @@ impl Shard {
     pub fn tick(&mut self, out: &mut dyn Outbox, now: Instant) {
         while self.refusals.front().is_some_and(|held| held.due <= now) {
             if let Some(held) = self.refusals.pop_front() {
-                self.send_all(out, held.connection, held.frames);
+                self.answer_refused(out, held);
             }
         }
         self.feed.flush();
@@ -231,24 +240,32 @@ impl Shard {
             entry.channel.receive(&incoming.event, incoming.payload, now, &self.config.channel)
         };
         let (join, room) = (entry.join, entry.room);
+        let tracks = entry.channel.presence_payload().is_some();
         let reply = |entry: &Entry, reply: &Reply| {
             dialect.reply(&incoming.topic, entry.channel.push_ref(), &incoming.reference, reply)
         };
         match effect {
             Effect::Ignore => {}
+            Effect::Unknown => self.links.meters.events.add(1),
             Effect::Reply(answer) => out.send(id, reply(entry, &answer)),
             Effect::Broadcast { message, to_self, acknowledge } => {
                 let acknowledgement = acknowledge.then(|| reply(entry, &Reply::Ok));
                 self.counters.broadcasts += 1;
-                self.rooms.broadcast(out, room, &message, (!to_self).then_some((id, join)));
+                let except = (!to_self).then_some((id, join));
+                let delivered = self.rooms.broadcast(out, room, &message, except);
+                self.links.meters.events.add(delivered + 1);
                 self.spread(room, message);
                 if let Some(frame) = acknowledgement {
                     out.send(id, frame);
                 }
+                self.hold_to_event_rate(out, room, except);
             }
             Effect::Presence => {
-                out.send(id, reply(entry, &Reply::Ok));
-                self.present(out, id, join, false);
+                let answer = reply(entry, &Reply::Ok);
+                if !tracks || self.admit_presence(out, id, join) {
+                    out.send(id, answer);
+                    self.present(out, id, join, false);
+                }
             }
             Effect::Verify(Token(token)) => self.refresh(out, id, join, token),
             Effect::Close(closing) => self.close(out, id, join, &closing),

@@ -73,7 +73,8 @@ impl Shard {
         match news {
             PresenceNews::Diff { room, payload } => {
                 if let Some(room) = self.rooms.find(room) {
-                    self.rooms.presence_diff(out, room, payload);
+                    let delivered = self.rooms.presence_diff(out, room, payload);
+                    self.links.meters.presence_events.add(delivered);
                 }
             }
             PresenceNews::State { channel: Some(channel), payload, .. } => {

@@ -18,6 +18,18 @@ use crate::support::scratch;
 /// Signs every token here.
 pub(crate) const SECRET: &str = "a-secret-of-end-to-end-tests-of-32-bytes-and-more";
 
+/// What keeps clients who do in seconds what others do in hours from being held back.
+pub(crate) const NO_LIMITS: [&str; 8] = [
+    "--concurrent-users-max",
+    "0",
+    "--joins-per-second-max",
+    "0",
+    "--events-per-second-max",
+    "0",
+    "--presence-events-per-second-max",
+    "0",
+];
+
 /// The pause between two looks at something that tells nobody when it changes.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -65,6 +77,7 @@ impl TestServer {
             // Refusals are answered soon, and every core's worth of shards is two.
             .args(["--join-error-delay-ms", "50", "--connect-error-delay-ms", "50", "--shard-count", "2"])
             .args(["--catalog-poll-ms", "100", "--log-level", "debug"])
+            .args(NO_LIMITS)
             .stderr(log)
             .spawn()
             .unwrap();

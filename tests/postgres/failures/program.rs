@@ -35,6 +35,7 @@ impl Program {
     fn start(database_url: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rowcast"))
             .args(["serve", "--listen", "127.0.0.1:0", "--shard-count", "2", "--log-level", "debug"])
+            .args(["--concurrent-users-max", "0", "--joins-per-second-max", "0"])
             .args(arguments)
             .env("DATABASE_URL", database_url)
             .env("ROWCAST_JWT_SECRET", SECRET)
