@@ -27,7 +27,7 @@ pub struct Auth {
 impl Auth {
     /// For the verifier of clients' tokens.
     pub fn verifier_config(&self) -> auth::Config {
-        auth::Config { secrets: keys(self.jwt_secrets()), rules: self.rules() }
+        auth::Config { secrets: keys(self.jwt_secrets()), rules: self.rules(), ..auth::Config::default() }
     }
 
     /// Admits to the administrative endpoints.

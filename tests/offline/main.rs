@@ -12,4 +12,7 @@ mod hub_simulation;
 mod limits;
 mod script;
 mod shard;
+#[path = "../support/signer.rs"]
+mod signer;
 mod socket;
+mod tokens;
