@@ -80,6 +80,7 @@ fn argument(setting: &Setting) -> Arg {
         Kind::Tokens => "TOKENS",
         Kind::Object => "JSON",
         Kind::Identifier => "NAME",
+        Kind::Switch => "BOOLEAN",
         Kind::OneOf(_) => "WORD",
         Kind::Integer(..) => "NUMBER",
     };

@@ -118,6 +118,7 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
                 && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
         }
         Kind::Object => text.is_empty() || object(text).is_some(),
+        Kind::Switch => ["true", "false"].contains(&text.as_str()),
         Kind::OneOf(words) => words.contains(&text.as_str()),
         Kind::Integer(min, max) => number(text).is_some_and(|number| (min..=max).contains(&number)),
         Kind::DatabaseUrl if text.is_empty() => return None,
@@ -146,7 +147,7 @@ struct Check {
 
 impl Check {
     fn new(resolved: Resolved) -> Self {
-        let Resolved { values, mut problems } = resolved;
+        let Resolved { values, mut problems, .. } = resolved;
         for (name, given) in &values {
             problems.extend(Setting::named(name).and_then(|setting| problem(setting, given)));
         }
@@ -171,6 +172,7 @@ impl Check {
         Some(Settings {
             listen: self.text("listen").parse().ok()?,
             database: database?,
+            migrate_on_start: self.text("migrate_on_start") == "true",
             auth: auth?,
             wal: Wal {
                 slot: if self.text("slot") == "durable" { Slot::Durable } else { Slot::Temporary },

@@ -17,6 +17,7 @@ pub mod reference;
 mod secret;
 pub mod setting;
 mod source;
+mod stock;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The database to follow.
     pub database: Database,
+    /// Whether to bring it to this version's schema before serving.
+    pub migrate_on_start: bool,
     /// For `auth`.
     pub auth: Auth,
     /// For `wal`.

@@ -31,6 +31,8 @@ pub enum Kind {
     Object,
     /// An identifier that is safe in replication commands, which cannot quote it.
     Identifier,
+    /// Yes or no.
+    Switch,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// A whole number within these bounds, both included.
@@ -47,6 +49,7 @@ impl Kind {
             Self::Tokens => "tokens, with commas between them".to_owned(),
             Self::Object => "a JSON object".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
+            Self::Switch => "true or false".to_owned(),
             Self::OneOf([words @ .., last]) => format!("{} or {last}", words.join(", ")),
             Self::OneOf([]) => "nothing".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
@@ -93,6 +96,7 @@ pub static SETTINGS: &[Setting] = &[
         Kind::DatabaseUrl,
         &["DATABASE_URL", "DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME", "DB_SSL"],
     ),
+    setting("migrate_on_start", "postgres", Kind::Switch, &["SEED_SELF_HOST"]),
     setting("jwt_secret", "auth", Kind::Secret, &["API_JWT_SECRET"]),
     setting("jwt_secret_next", "auth", Kind::Secret, &["API_JWT_SECRET_NEXT"]),
     setting("jwt_clock_skew_ms", "auth", Kind::Integer(0, 300_000), &[]),

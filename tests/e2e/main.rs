@@ -22,5 +22,6 @@ mod outage;
 mod presence;
 mod publication;
 mod raw_socket;
+mod stock_environment;
 mod token;
 mod visibility;

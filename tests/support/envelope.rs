@@ -104,7 +104,7 @@ fn hear(topic: &Topic, event: &str, incoming: &Incoming<'_>) {
                     check(dialect, &incoming.topic, &replies(dialect, incoming, &reply));
                 }
             }
-            Effect::Ignore | Effect::Verify(_) | Effect::Close(_) => {}
+            Effect::Ignore | Effect::Unknown | Effect::Verify(_) | Effect::Close(_) => {}
         }
     }
 }
