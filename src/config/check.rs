@@ -100,6 +100,13 @@ impl Resolved {
         check.finish(database)
     }
 
+    /// Where the server listens alone, for commands that ask it something.
+    pub fn listen(self) -> Result<SocketAddr, Problems> {
+        let check = Check::new(self);
+        let listen = check.text("listen").parse().ok();
+        check.finish(listen)
+    }
+
     /// The token key alone, for commands that only sign.
     pub fn jwt_secret(self) -> Result<Secret, Problems> {
         let mut check = Check::new(self);
