@@ -1,5 +1,7 @@
 //! A client of our own that speaks either dialect as it is told, right or wrong.
 
+use std::net::SocketAddr;
+
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -55,7 +57,17 @@ impl RawClient {
         target: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, tungstenite::Error> {
-        let mut request = format!("ws://{}{target}", server.address).into_client_request()?;
+        Self::open_at(server.address, vsn, target, headers).await
+    }
+
+    /// The same from whatever listens at `address`, such as a gateway.
+    pub(crate) async fn open_at(
+        address: SocketAddr,
+        vsn: Vsn,
+        target: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, tungstenite::Error> {
+        let mut request = format!("ws://{address}{target}").into_client_request()?;
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
