@@ -24,6 +24,7 @@ mod outage;
 mod presence;
 mod publication;
 mod raw_socket;
+mod shutdown;
 mod stock_environment;
 mod token;
 mod visibility;

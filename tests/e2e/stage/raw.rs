@@ -149,6 +149,12 @@ impl RawClient {
         }
     }
 
+    /// Answers a close, and waits until the server has let go.
+    pub(crate) async fn gone(&mut self) {
+        let end = async { while self.socket.next().await.is_some_and(|frame| frame.is_ok()) {} };
+        tokio::time::timeout(PATIENCE, end).await.expect("an end in time");
+    }
+
     /// Expects the next frame to be this one.
     pub(crate) async fn expect(&mut self, frame: Value) {
         assert_eq!(self.next().await, frame, "{:?}", self.vsn);

@@ -145,6 +145,21 @@ impl TestServer {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
+    /// Waits until it has logged these words.
+    pub(crate) async fn until_logged(&self, words: &str) {
+        let started = Instant::now();
+        while !self.log().contains(words) {
+            assert!(started.elapsed() < PATIENCE, "it never logged {words:?}");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Sends it a signal, and waits for nothing.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let (child, _) = self.process.as_ref().expect("a server that runs");
+        send(child, signal);
+    }
+
     /// Ends it as `signal` does, and waits for that.
     pub(crate) async fn end(&mut self, signal: Signal) -> ExitStatus {
         let (mut child, reaper) = self.process.take().expect("a server that runs");
