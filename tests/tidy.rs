@@ -42,12 +42,6 @@ const IMPURE: &[&str] = &[
 /// The longest a file may be, in lines.
 const LINES_MAX: usize = 700;
 
-/// Files that are longer, and why that is better than two files.
-const LONG_FILES: &[(&str, &str)] = &[(
-    "src/hub/feed.rs",
-    "one loop and all it may do; a reader of its invariants wants to see every place that touches its state",
-)];
-
 /// Queues without a bound, by what their constructors are called.
 const UNBOUNDED: &[&str] = &["unbounded_channel", "unbounded(", "std::sync::mpsc", "UnboundedSender"];
 
@@ -313,12 +307,9 @@ fn no_file_is_too_long_to_read() {
     let mut findings = Findings::default();
     for file in files("src", &[".rs"]).iter().chain(&files("tests", &[".rs"])) {
         let lines = file.text.lines().count();
-        if lines > LINES_MAX && !LONG_FILES.iter().any(|(path, _)| *path == file.path) {
+        if lines > LINES_MAX {
             findings.add(file, lines, format_args!("longer than {LINES_MAX} lines"));
         }
-    }
-    for (path, reason) in LONG_FILES {
-        assert!(!reason.is_empty() && root().join(path).exists(), "{path}: no reason, or no file");
     }
     findings.none();
 }

@@ -175,6 +175,12 @@ impl Outbox {
         self.systems.push((channel.shard, event));
     }
 
+    /// Tells every shard whether the stream is live.
+    pub fn live(&mut self, is_live: bool) {
+        let shards = (0..self.by_shard.len()).filter_map(|shard| u16::try_from(shard).ok());
+        self.systems.extend(shards.map(|shard| (shard, FeedEvent::Live(is_live))));
+    }
+
     /// Whether there is nothing to flush.
     pub fn is_empty(&self) -> bool {
         self.systems.is_empty() && self.by_shard.iter().all(Vec::is_empty)

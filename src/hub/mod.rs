@@ -154,6 +154,9 @@ pub struct Subscribe {
 /// What the feed tells a shard.
 #[derive(Debug)]
 pub enum FeedEvent {
+    /// Whether the replication stream is live from now on: what commits reaches subscribers and rooms. It is not until
+    /// this says so.
+    Live(bool),
     /// Finished WebSocket frames, in order, each with the channels that get it.
     Changes(Vec<Delivery>),
     /// A `system` message of extension `postgres_changes` for one channel.

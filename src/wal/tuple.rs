@@ -40,3 +40,25 @@ pub struct Tuple {
     /// One value a column.
     pub values: Box<[Datum]>,
 }
+
+/// The bytes that pairs of hexadecimal digits stand for, as Postgres writes `bytea`; `None` if the text is no such pairs.
+pub fn bytes_of_hex(digits: &str) -> Option<Vec<u8>> {
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    rest.is_empty().then_some(())?;
+    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_digits_are_bytes() {
+        assert_eq!(bytes_of_hex("00ff7F"), Some(vec![0, 255, 127]));
+        assert_eq!(bytes_of_hex(""), Some(vec![]));
+        for text in ["0", "0g", "\\x00", "ä"] {
+            assert_eq!(bytes_of_hex(text), None, "{text}");
+        }
+    }
+}

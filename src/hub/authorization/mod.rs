@@ -6,10 +6,13 @@
 //! **Invariants:** an inquiry that was taken is answered once; doubt denies; no answer outlives the policies, the
 //! rights and the rows that it was made of.
 
+pub mod replay;
+
 use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use super::ChannelRef;
@@ -100,6 +103,30 @@ pub enum AuthorizationError {
     /// There is no table `realtime.messages`, or no partition of it for now.
     #[error("realtime.messages or its partition is missing")]
     MissingPartition,
+    /// Broadcasts are asked for since a moment that no calendar here has.
+    #[error("stored broadcasts cannot be asked for since that moment")]
+    SinceOutOfRange,
+}
+
+/// What went wrong in Postgres, without what it says: that may hold values.
+impl From<tokio_postgres::Error> for AuthorizationError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(failure) = error.as_db_error() else { return Self::Unavailable };
+        let code = failure.code();
+        if *code == SqlState::QUERY_CANCELED {
+            Self::Canceled
+        } else if [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME].contains(code)
+            || (*code == SqlState::CHECK_VIOLATION && failure.table() == Some("messages"))
+        {
+            Self::MissingPartition
+        } else if [SqlState::TOO_MANY_CONNECTIONS, SqlState::CONFIGURATION_LIMIT_EXCEEDED].contains(code) {
+            Self::NoConnections
+        } else if code.code().starts_with("08") || code.code().starts_with("57P") {
+            Self::Unavailable
+        } else {
+            Self::Policy(code.code().into())
+        }
+    }
 }
 
 /// Where an answer goes.

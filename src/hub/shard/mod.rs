@@ -295,6 +295,8 @@ impl Shard {
 impl Shard {
     fn feed_event(&mut self, out: &mut dyn Outbox, event: FeedEvent) {
         match event {
+            // No channel waits for it yet.
+            FeedEvent::Live(_) => {}
             FeedEvent::Changes(deliveries) => {
                 for delivery in &deliveries {
                     for channel in delivery.channels.iter() {

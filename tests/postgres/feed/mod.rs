@@ -139,6 +139,7 @@ impl Sink for TestSink {
             }
         };
         match event {
+            FeedEvent::Live(_) => {}
             FeedEvent::Changes(deliveries) => {
                 for delivery in deliveries {
                     let change = Change::read(&delivery.frame);

@@ -1,0 +1,285 @@
+//! The feed: the replication stream and every `postgres_changes` subscription of this server, on one thread.
+//!
+//! In: the stream's messages and the shards' [`FeedCommand`]s. Out: [`FeedEvent`]s for the shards.
+//!
+//! Invariants:
+//! - A subscriber is told "subscribed" when every commit from then on will reach it, never before.
+//! - Transactions leave in commit order; on one channel, so do all their changes.
+//! - The position that Postgres may forget never passes a transaction that is not wholly handed to the shards.
+//! - A change of a table is decided by a catalog at least as new as the table's shape in the stream.
+//!
+//! **Interruptions.** When the stream breaks, or what it needs of Postgres cannot be had, every subscriber is told
+//! once, and told once again when it is live. Before a new stream is read, those who waited for it are subscribed:
+//! what a durable slot has kept reaches them. Nothing that was handed over comes twice while this process lives.
+//!
+//! Bounds: when [`Config::waiting_max`] deliveries wait for Postgres's answers, the stream is not read until some
+//! have left; Postgres keeps the log meanwhile. A full shard inbox is waited for in the same way.
+
+mod questions;
+mod stream;
+mod subscriptions;
+mod transaction;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet, LocalSet};
+use tokio::time::Instant;
+
+use crate::change::Assembler;
+use crate::policy::Catalog;
+use crate::postgres::connect::Database;
+use crate::telemetry::health::Health;
+use crate::wal::stream::{Backoff, Error as StreamError, Opening};
+use crate::wal::{PgWireSource, StreamConfig, WalSource};
+
+use super::ask::{Batch, Outcome};
+use super::asker::ask_on_demand;
+use super::catalogs::Catalogs;
+use super::fanout::{Fanout, Outbox, Waiting};
+use super::lane::Lanes;
+use super::profile::Profiles;
+use super::progress::Progress;
+use super::resolve::Operands;
+use super::{ChannelRef, FeedCommand, Sink};
+
+use stream::{Interruption, watch_catalog};
+use subscriptions::{Channel, Resolved};
+
+/// How long what the stream needs of Postgres (a catalog, a computed column) is waited for before the stream is
+/// given up, with a word to its subscribers.
+const NEEDED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Settings of the feed.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to stream from.
+    pub stream: StreamConfig,
+    /// The same database for ordinary SQL.
+    pub database: Database,
+    /// How many sessions ask Postgres who may see a change.
+    pub ask_connection_count: usize,
+    /// How long one statement of a question may take.
+    pub ask_timeout: Duration,
+    /// How often the catalog is checked for changes.
+    pub catalog_poll: Duration,
+    /// How many bytes of a transaction are held at once.
+    pub transaction_bytes_max: usize,
+    /// How many bytes of values a record may have.
+    pub record_bytes_max: usize,
+    /// How many deliveries may wait for answers.
+    pub waiting_max: usize,
+}
+
+/// Runs the feed until `commands` closes; `shards` stand in the order of their numbers.
+pub async fn run<S: Sink>(
+    config: Config,
+    shards: Vec<S>,
+    commands: mpsc::Receiver<FeedCommand>,
+    health: Health,
+) {
+    run_until(config, shards, commands, health, std::future::pending()).await;
+}
+
+/// As [`run`]; ends in order once `stop` resolves: what was read is handed over and acknowledged, no more is read.
+///
+/// # Panics
+///
+/// If one of its tasks does: without it, subscribers would wait for ever.
+pub async fn run_until<S: Sink>(
+    config: Config,
+    shards: Vec<S>,
+    commands: mpsc::Receiver<FeedCommand>,
+    health: Health,
+    stop: impl Future<Output = ()>,
+) {
+    let feed = async { Feed::new(config, shards, commands, health).run(stop).await };
+    LocalSet::new().run_until(feed).await;
+}
+
+/// What the feed's background tasks report.
+pub(super) enum Report {
+    /// A stream is open, on a catalog read after it opened.
+    Opened(Box<PgWireSource>, Arc<Catalog>),
+    /// A channel's bindings have been resolved.
+    Resolved(Box<Resolved>),
+    /// A batch of questions was answered by this asker.
+    Answered(usize, Vec<Outcome>),
+    /// The catalog has changed.
+    CatalogChanged(Arc<Catalog>),
+    /// It is not known any more whether the catalog has changed.
+    CatalogLost,
+    /// Postgres lets nobody in, as an attempt found that began then: it shuts down.
+    ShuttingDown(Instant),
+}
+
+struct Feed<S> {
+    config: Rc<Config>,
+    shards: Vec<S>,
+    commands: mpsc::Receiver<FeedCommand>,
+    health: Health,
+    tasks: JoinSet<()>,
+    reports: mpsc::Receiver<Report>,
+    report: mpsc::Sender<Report>,
+    /// Reports that came while a transaction was fanned out; each of those who report waits to be heard before it
+    /// reports again.
+    postponed: VecDeque<Report>,
+    catalogs: Rc<Catalogs>,
+    catalog: Arc<Catalog>,
+    operands: Rc<Operands>,
+    source: Option<Box<PgWireSource>>,
+    /// What to mind when the next stream is opened.
+    opening: Opening,
+    opened_at: Instant,
+    /// The pauses between a stream that breaks early and the next.
+    reopening: Backoff,
+    /// Channels that the present stream waits for before it is read, and until when.
+    awaited: HashSet<ChannelRef>,
+    awaited_until: Instant,
+    assembler: Assembler,
+    progress: Progress,
+    channels: HashMap<ChannelRef, Channel>,
+    /// Channels that have joined and are not subscribed yet.
+    joining: HashSet<ChannelRef>,
+    attempts: u64,
+    profiles: Profiles,
+    lanes: Lanes<Waiting>,
+    fanout: Fanout,
+    out: Outbox,
+    askers: Vec<mpsc::Sender<Batch>>,
+    idle_askers: Vec<usize>,
+}
+
+impl<S: Sink> Feed<S> {
+    fn new(config: Config, shards: Vec<S>, commands: mpsc::Receiver<FeedCommand>, health: Health) -> Self {
+        let (report, reports) = mpsc::channel(1024);
+        let config = Rc::new(config);
+        let mut tasks = JoinSet::new();
+        let askers: Vec<_> = (0..config.ask_connection_count.max(1))
+            .map(|asker| {
+                let (batches, queue) = mpsc::channel(1);
+                tasks.spawn_local(ask_on_demand(asker, Rc::clone(&config), queue, report.clone()));
+                batches
+            })
+            .collect();
+        Self {
+            catalogs: Rc::new(Catalogs::new(Rc::clone(&config))),
+            catalog: Arc::default(),
+            operands: Rc::default(),
+            source: None,
+            opening: Opening { make_publications: true, ..Opening::default() },
+            opened_at: Instant::now(),
+            reopening: Backoff::new(),
+            awaited: HashSet::new(),
+            awaited_until: Instant::now(),
+            assembler: Assembler::new(config.transaction_bytes_max),
+            progress: Progress::new(),
+            channels: HashMap::new(),
+            joining: HashSet::new(),
+            attempts: 0,
+            profiles: Profiles::default(),
+            lanes: Lanes::default(),
+            fanout: Fanout::new(config.record_bytes_max, config.waiting_max),
+            out: Outbox::new(shards.len()),
+            idle_askers: (0..askers.len()).collect(),
+            askers,
+            config,
+            shards,
+            commands,
+            health,
+            tasks,
+            reports,
+            report,
+            postponed: VecDeque::new(),
+        }
+    }
+
+    async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        self.open_stream(Duration::ZERO);
+        let watch = watch_catalog(Rc::clone(&self.catalogs), self.config.catalog_poll, self.report.clone());
+        self.tasks.spawn_local(watch);
+        loop {
+            self.flush().await;
+            if let Err(error) = self.take_postponed().await {
+                self.interrupted(&error);
+                continue;
+            }
+            let is_full = self.lanes.entry_count() >= self.config.waiting_max;
+            let is_awaiting = !self.awaited.is_empty();
+            let received = async {
+                match &mut self.source {
+                    Some(source) if is_full || is_awaiting => {
+                        source.ended().await;
+                        Err(StreamError::Closed)
+                    }
+                    Some(source) => source.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                Some(ended) = self.tasks.join_next() => self.task_ended(ended),
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => break,
+                },
+                Some(report) = self.reports.recv() => {
+                    if let Err(error) = self.report(report).await {
+                        self.interrupted(&error);
+                    }
+                }
+                () = tokio::time::sleep_until(self.awaited_until), if is_awaiting => self.awaited.clear(),
+                received = received => self.receive(received).await,
+            }
+        }
+        if let Some(source) = self.source.take() {
+            source.close().await;
+        }
+    }
+
+    /// A task that panics takes the feed with it: whoever waits for what the task had in hand would wait for ever.
+    fn task_ended(&self, ended: Result<(), JoinError>) {
+        if let Err(error) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    async fn take_postponed(&mut self) -> Result<(), Interruption> {
+        while let Some(report) = self.postponed.pop_front() {
+            self.report(report).await?;
+        }
+        Ok(())
+    }
+
+    async fn report(&mut self, report: Report) -> Result<(), Interruption> {
+        match report {
+            Report::Opened(source, catalog) => self.opened(source, catalog).await,
+            Report::Resolved(resolved) => self.resolved(*resolved).await,
+            Report::CatalogChanged(catalog) => self.adopt(catalog).await,
+            // Without a stream nothing is decided by the old one.
+            // The stream began with a reading of its own.
+            Report::CatalogLost if self.source.is_some() && self.opened_at.elapsed() >= NEEDED_WITHIN => {
+                Err(Interruption::Unanswered)
+            }
+            // It waits for this very stream, which may wait for answers that will not come.
+            Report::ShuttingDown(found) if self.source.is_some() && found >= self.opened_at => {
+                Err(Interruption::ShuttingDown)
+            }
+            // News of before the stream, or of while there is none.
+            Report::CatalogLost | Report::ShuttingDown(_) => Ok(()),
+            Report::Answered(asker, outcomes) => {
+                self.idle_askers.push(asker);
+                self.answered(outcomes);
+                self.dispatch_questions();
+                Ok(())
+            }
+        }
+    }
+}
