@@ -1,7 +1,7 @@
 //! The composition root: builds every stage, joins them with bounded queues, and takes them down in path order.
 //!
-//! Threads: one for each shard of sockets, one for the feed of database changes, and the caller's runtime for
-//! HTTP. What they share is listed here and nowhere else: the queues, the room directory, the verifier and the
+//! Threads: one for each shard of sockets, one for the feed of database changes, one for what private channels ask,
+//! and the caller's runtime for HTTP. What they share is listed here and nowhere else: the queues, the room directory, the verifier and the
 //! state of health.
 //!
 //! The feed is not restarted if it ends by itself: subscribers would be missing changes and not know. The server
@@ -19,21 +19,27 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::interval_at;
 
-use crate::auth::Verifier;
+use crate::auth::{KeySource, Verifier, jwks};
 use crate::channel;
 use crate::config::{self, Settings};
+use crate::hub::authorization::{self, Inquiry};
 use crate::hub::feed;
 use crate::hub::{
-    self, Authorizer, Directory, FeedCommand, Links, Meters, PeerFull, Peers, ServerLimits, Shard,
-    ShardCommand, Sink, TokenRefusal, TokenVerifier,
+    self, Authorizer, Broadcaster, Counters, Directory, FeedCommand, Links, Meters, PeerFull, Peers,
+    ServerLimits, Shard, ShardCommand, Sink, TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
+use crate::protocol::change::write_timestamp;
 use crate::protocol::code::{CLOSE_RESTART, CloseCode};
-use crate::rest::{self, HttpConfig};
+use crate::rest::{
+    self, BodyLimits, BodyReader, BroadcastLimits, HttpConfig, Readers, Scrape, Services, Sources,
+};
 use crate::socket::shard::Refused;
 use crate::socket::{self, Gate, GateConfig, ShardConfig, ShardHandle};
 use crate::telemetry::clock::unix_seconds;
 use crate::telemetry::health::Health;
+use crate::telemetry::page::Place;
+use crate::telemetry::report;
 use crate::wal::{Slot, SlotName, StreamConfig};
 
 /// How many commands from all shards may wait for the feed.
@@ -47,6 +53,9 @@ const INQUIRIES_MAX: usize = 16_384;
 
 /// The publication that is ours alone, for what the server itself wants to follow.
 const OWN_PUBLICATION: &str = "rowcast";
+
+/// HTTP connections at once where only the metrics are served.
+const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// How long sockets get to take their close frames at shutdown.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
@@ -68,12 +77,25 @@ pub enum Error {
     /// The slot's name is none.
     #[error("could not use slot_name")]
     SlotName(#[from] crate::wal::slot::InvalidSlotName),
+    /// The keys of tokens cannot be had.
+    #[error(transparent)]
+    Keys(#[from] jwks::Error),
     /// The system gives no more threads.
     #[error("could not start a thread")]
     Thread(#[source] io::Error),
     /// The feed of database changes has panicked: a bug. The panic's message is in the log.
     #[error("the feed of database changes ended by itself")]
     FeedEnded,
+}
+
+impl Error {
+    /// What an operator can do about it, where the error itself does not say.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Keys(jwks::Error::File(error)) => Some(error.remedy()),
+            _ => None,
+        }
+    }
 }
 
 /// Serves until `shutdown` resolves; calls `ready` with the bound address once clients may connect.
@@ -91,25 +113,53 @@ pub async fn run(
     let address = listener.local_addr().map_err(listen)?;
 
     let verifier = Arc::new(Verifier::new(settings.auth.verifier_config()));
+    jwks::warn_of_skipped(KeySource::Settings, &settings.auth.key_set);
+    // Before anybody connects: a client takes the refusal of its token for the last word.
+    let _follower = jwks::Follower::start(settings.auth.key_sources(), &verifier).await?;
     let health = Health::starting();
     let feed_config = feed_config(&settings)?;
     let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);
-    // Nobody answers yet: whoever asks is told that the database cannot be reached.
-    let (authorizer, _inquiries) = Authorizer::queue(INQUIRIES_MAX);
+    let (authorizer, inquiries) = Authorizer::queue(INQUIRIES_MAX);
     let meters = Arc::new(Meters::new(server_limits(&settings)));
     let _ticking = tick(&meters);
-    let (shards, shard_threads) = start_shards(&settings, &verifier, feed_commands, &authorizer, &meters)?;
-    let sinks = shards.iter().cloned().map(ShardSink).collect();
-    let mut feed = FeedThread::start(feed_config, sinks, commands, health.clone())?;
+    let directory = Directory::new(shard_count(&settings), rand::random(), Instant::now());
+    let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
+    let (shards, mut threads) =
+        start_shards(&settings, &directory, &verifier, feed_commands, &authorizer, &meters, &counters)?;
+    let sinks: Vec<ShardSink> = shards.iter().cloned().map(ShardSink).collect();
+    // Dropped to have it end.
+    let (stop_authorizations, stopped) = oneshot::channel::<()>();
+    threads.push(start_authorizations(&settings, inquiries, sinks.clone(), stopped)?);
+    let mut feed = FeedThread::start(feed_config, sinks.clone(), commands, health.clone())?;
 
     let gate_config = GateConfig {
         connections_max: settings.socket.connections_max,
         refusal_delay: settings.socket.connect_error_delay,
         ..GateConfig::default()
     };
-    let gate = Gate::new(gate_config, verifier, Arc::clone(&meters), shards.clone());
-    let router = rest::router(gate.clone(), health.clone());
-    let router = rest::bound_headers(router, settings.socket.header_bytes_max);
+    let gate = Gate::new(gate_config, Arc::clone(&verifier), Arc::clone(&meters), shards.clone());
+    let http_counters = Arc::default();
+    let sources = sources(&settings, &health, &meters, &shards, counters, Arc::clone(&http_counters));
+    let sources = Arc::new(sources);
+    let services = Services {
+        broadcaster: Broadcaster::new(directory, sinks),
+        verifier,
+        admins: settings.auth.admin_verifier(),
+        authorizer,
+        meters,
+        health: health.clone(),
+        tenant: settings.tenant(format!("rowcast@{address}"), started_at()),
+        scrape: Scrape::new(Arc::clone(&sources), Readers::Bearers(settings.auth.metrics_verifier())),
+        header_bytes_max: settings.socket.header_bytes_max,
+        broadcasts: broadcast_limits(&settings),
+        bodies: BodyReader::new(BodyLimits::default()),
+        counters: http_counters,
+    };
+    let router = rest::router(gate.clone(), Arc::new(services));
+    let _metrics = match settings.metrics_listen {
+        Some(address) => Some(serve_metrics(address, sources).await?),
+        None => None,
+    };
     ready(address);
     let ended = serve_until(listener, router, shutdown, &mut feed, &health).await;
 
@@ -128,8 +178,8 @@ pub async fn run(
     if cut_off > 0 {
         tracing::info!(cut_off, "sockets did not close in time");
     }
-    drop((gate, shards));
-    join(shard_threads).await;
+    drop((gate, shards, stop_authorizations));
+    join(threads).await;
     ended
 }
 
@@ -222,20 +272,20 @@ type Shards = Vec<ShardHandle<Shard>>;
 
 fn start_shards(
     settings: &Settings,
+    directory: &Arc<Directory>,
     verifier: &Arc<Verifier>,
     feed: mpsc::Sender<FeedCommand>,
     authorizer: &Authorizer,
     meters: &Arc<Meters>,
+    counters: &[Arc<Counters>],
 ) -> Result<(Shards, Vec<JoinHandle<()>>), Error> {
-    let count = u16::try_from(settings.hub.shard_count).unwrap_or(hub::SHARDS_MAX).clamp(1, hub::SHARDS_MAX);
-    let directory = Directory::new(count, rand::random(), Instant::now());
     // Shards know each other through this list, which is complete before the first socket arrives.
     let all: Arc<OnceLock<Shards>> = Arc::default();
     let mut shards = Vec::new();
     let mut threads = Vec::new();
-    for index in 0..count {
+    for (index, counters) in (0..shard_count(settings)).zip(counters) {
         let config = hub_config(settings);
-        let directory = Arc::clone(&directory);
+        let directory = Arc::clone(directory);
         let links = Links {
             verifier: Arc::clone(verifier) as Arc<dyn TokenVerifier>,
             clock: Box::new(unix_seconds),
@@ -243,6 +293,7 @@ fn start_shards(
             peers: Box::new(OtherShards(Arc::clone(&all))),
             authorizer: authorizer.clone(),
             meters: Arc::clone(meters),
+            counters: Arc::clone(counters),
         };
         let shard_config = ShardConfig {
             message_bytes_max: settings.socket.frame_bytes_max,
@@ -258,6 +309,44 @@ fn start_shards(
     // The list is set once, here.
     let _ = all.set(shards.clone());
     Ok((shards, threads))
+}
+
+/// The bounds of broadcasts over HTTP are those of sockets.
+fn broadcast_limits(settings: &Settings) -> BroadcastLimits {
+    let hub::Config { topic_bytes_max, json_depth_max, channel, .. } = hub_config(settings);
+    BroadcastLimits { payload_bytes_max: channel.payload_bytes_max, json_depth_max, topic_bytes_max }
+}
+
+/// Now, as tenants tell it.
+fn started_at() -> String {
+    let mut text = String::new();
+    write_timestamp(unix_seconds().saturating_mul(1_000_000), &mut text);
+    text
+}
+
+/// One thread for what private channels ask, so that the feed never waits for policies, and they never for it.
+fn start_authorizations(
+    settings: &Settings,
+    inquiries: mpsc::Receiver<Inquiry>,
+    sinks: Vec<ShardSink>,
+    stopped: oneshot::Receiver<()>,
+) -> Result<JoinHandle<()>, Error> {
+    let config = authorization::Config {
+        database: settings.database.clone(),
+        connection_count: settings.hub.authorization_connections,
+        query_timeout: settings.hub.ask_timeout,
+        catalog_poll: settings.policy.catalog_poll,
+        counters: Arc::default(),
+    };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
+    let stopped = async {
+        let _ = stopped.await;
+    };
+    std::thread::Builder::new()
+        .name("authorizer".to_owned())
+        .spawn(move || runtime.block_on(authorization::run(config, inquiries, sinks, stopped)))
+        .map_err(Error::Thread)
 }
 
 fn feed_config(settings: &Settings) -> Result<feed::Config, Error> {
@@ -297,6 +386,46 @@ fn hub_config(settings: &Settings) -> hub::Config {
     }
 }
 
+fn shard_count(settings: &Settings) -> u16 {
+    u16::try_from(settings.hub.shard_count).unwrap_or(hub::SHARDS_MAX).clamp(1, hub::SHARDS_MAX)
+}
+
+/// What the metrics page is made of.
+fn sources(
+    settings: &Settings,
+    health: &Health,
+    meters: &Arc<Meters>,
+    shards: &Shards,
+    channels: Vec<Arc<Counters>>,
+    http: Arc<rest::Counters>,
+) -> Sources {
+    let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
+    Sources {
+        place: Place {
+            tenant: settings.tenant_id.clone(),
+            region: String::new(),
+            host: host.unwrap_or_default(),
+        },
+        started_unix: unix_seconds(),
+        health: health.clone(),
+        meters: Arc::clone(meters),
+        connections_max: settings.socket.connections_max,
+        sockets: shards.iter().map(|shard| Arc::clone(shard.metrics())).collect(),
+        channels,
+        http,
+    }
+}
+
+/// Serves the metrics alone, to anybody, until the answer is dropped.
+async fn serve_metrics(address: SocketAddr, sources: Arc<Sources>) -> Result<JoinSet<()>, Error> {
+    let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+    let routes = rest::metrics_routes(sources, Readers::Anybody);
+    let config = HttpConfig { connections_max: METRICS_CONNECTIONS_MAX, ..HttpConfig::default() };
+    let mut serving = JoinSet::new();
+    serving.spawn(rest::serve(listener, routes, config, std::future::pending()));
+    Ok(serving)
+}
+
 fn server_limits(settings: &Settings) -> ServerLimits {
     let channel = &settings.channel;
     ServerLimits {
@@ -308,7 +437,8 @@ fn server_limits(settings: &Settings) -> ServerLimits {
     }
 }
 
-/// Has the meters look at what they have counted, until the answer is dropped.
+/// Has the meters look at what they have counted, and the log at what it has left out, until the answer is
+/// dropped.
 fn tick(meters: &Arc<Meters>) -> JoinSet<()> {
     let mut ticking = JoinSet::new();
     for index in 0..meters.all().len() {
@@ -323,6 +453,13 @@ fn tick(meters: &Arc<Meters>) -> JoinSet<()> {
             }
         });
     }
+    ticking.spawn(async {
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            seconds.tick().await;
+            report::flush();
+        }
+    });
     ticking
 }
 

@@ -13,6 +13,7 @@
 mod admin;
 mod api_key;
 mod cache;
+pub mod jwks;
 mod key;
 mod key_set;
 pub mod token;

@@ -77,12 +77,15 @@ impl<const WHICH: u8> Args for SettingFlags<WHICH> {
 
 fn argument(setting: &Setting) -> Arg {
     let value = match setting.kind {
-        Kind::Address => "ADDRESS",
+        Kind::Address | Kind::OptionalAddress => "ADDRESS",
         Kind::DatabaseUrl => "URL",
         Kind::Secret => "SECRET",
         Kind::Tokens => "TOKENS",
-        Kind::Object => "JSON",
-        Kind::Identifier => "NAME",
+        Kind::ApiKeys(_) => "KEYS",
+        Kind::Object | Kind::KeySet => "JSON",
+        Kind::KeySetUrl => "URL",
+        Kind::Path => "FILE",
+        Kind::Identifier | Kind::Label => "NAME",
         Kind::Switch => "BOOLEAN",
         Kind::OneOf(_) => "WORD",
         Kind::Integer(..) => "NUMBER",

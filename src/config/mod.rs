@@ -18,6 +18,7 @@ mod secret;
 pub mod setting;
 mod source;
 mod stock;
+mod tenant;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,10 @@ pub use source::{Given, Origin, Resolved, Sources};
 pub struct Settings {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// What administrative requests call this server's only tenant.
+    pub tenant_id: String,
+    /// Where the metrics are read without a token, if anywhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// The database to follow.
     pub database: Database,
     /// Whether to bring it to this version's schema before serving.
@@ -92,6 +97,8 @@ pub struct Hub {
     pub ask_connections: usize,
     /// Time for one question.
     pub ask_timeout: Duration,
+    /// Sessions that ask what policies let a caller do on a private channel.
+    pub authorization_connections: usize,
 }
 
 /// Joined topics.

@@ -34,6 +34,7 @@ pub mod profile;
 mod progress;
 pub mod resolve;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -80,7 +81,9 @@ pub enum ShardCommand {
     Authorized(Box<Authorized>),
     /// Policies on `realtime.messages`, roles or rights have changed: what channels may do is to be asked again.
     PoliciesChanged,
-    /// The server goes down: refuse joins, say so to every channel, close every socket.
+    /// Say so to every channel and close every socket; clients come back.
+    Disconnect,
+    /// The server goes down: refuse joins, and do as for [`ShardCommand::Disconnect`].
     Drain,
 }
 
@@ -102,6 +105,13 @@ pub struct ConnectionId {
     pub slot: u32,
     /// Tells it from earlier connections in the same place.
     pub generation: u32,
+}
+
+/// As the log names it.
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.slot, self.generation)
+    }
 }
 
 /// One joined channel: a topic on a socket, from one join to its close.

@@ -10,6 +10,8 @@ mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
 mod limits;
+mod metrics;
+mod rest;
 mod script;
 mod shard;
 #[path = "../support/signer.rs"]

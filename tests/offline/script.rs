@@ -158,6 +158,7 @@ impl Server {
                 peers: Box::new(senders.clone()),
                 authorizer: authorizer.clone(),
                 meters: Arc::clone(&meters),
+                counters: Arc::default(),
             };
             Shard::new(me, config.clone(), Arc::clone(&directory), links)
         };
