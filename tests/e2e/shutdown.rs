@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use rowcast::wal::Lsn;
 use serde_json::{Value, json};
 
-use crate::stage::{ANN, RawClient, Stage, TestServer, Vsn, major, server};
+use crate::stage::{ANN, BOB, RawClient, Stage, TestServer, Vsn, major, server};
 use crate::support::{TestDatabase, connect};
 
 const NOTES: &str = "
@@ -130,6 +130,29 @@ async fn transaction_in_hand_is_delivered_whole() {
     let (status, rest) = tokio::join!(server.end(Signal::SIGTERM), rows_before_the_close(&mut client));
     assert_eq!(status.code(), Some(0));
     assert_eq!(rest, (2..=ROWS).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn row_that_postgres_is_asked_about_is_decided_before_the_close() {
+    let (database, mut server) = stage(&[]).await;
+    database
+        .execute(
+            "alter table notes enable row level security;
+             create policy slow on notes for select to authenticated
+               using (pg_sleep(0.3) is not null and body = (select auth.uid())::text)",
+        )
+        .await;
+    let mut client = subscriber(&server, Vsn::V2).await;
+    database.execute(&format!("insert into notes values (1, '{BOB}'), (2, '{ANN}')")).await;
+    // The question has reached Postgres.
+    let asked = "select count(*) from pg_stat_activity
+                  where datname = current_database() and application_name = 'rowcast_ask' and wait_event = 'PgSleep'";
+    while database.client.query_one(asked, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        tokio::time::sleep(server::LOOK_AGAIN).await;
+    }
+    let (status, rows) = tokio::join!(server.end(Signal::SIGTERM), rows_before_the_close(&mut client));
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(rows, [2], "hers, and not the other");
 }
 
 #[tokio::test]
