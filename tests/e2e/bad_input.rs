@@ -126,7 +126,7 @@ impl Scene {
 
     /// Nothing leaked, and nothing broke.
     fn is_discreet(&self) {
-        let log = self.server.log();
+        let log = self.server.logged();
         assert!(log.contains("serving"), "the log is there");
         for word in [CANARY, "panic"] {
             assert!(!log.contains(word), "{word} is in the log\n{log:.4000}");

@@ -6,6 +6,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers fail a test as tests do, by a panic")]
 
+#[path = "../support/key_server.rs"]
+mod key_server;
+#[path = "../support/signer.rs"]
+mod signer;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -19,6 +23,7 @@ mod cli;
 mod container;
 mod dev;
 mod gateway;
+mod http;
 mod join;
 mod outage;
 mod presence;
@@ -27,4 +32,5 @@ mod raw_socket;
 mod shutdown;
 mod stock_environment;
 mod token;
+mod tokens;
 mod visibility;

@@ -72,7 +72,7 @@ async fn environment_of_the_stock_container_serves_unchanged() {
     for client in &clients {
         assert_eq!(client.ids_up_to("ann", "notes", 1).await, [1], "{:?}", client.stock);
     }
-    let log = server.log();
+    let log = server.logged();
     assert!(!log.contains("without an effect"), "{log}");
     assert!(log.contains("0.0.0.0:"), "it serves its network, as a container must\n{log}");
 }
@@ -87,7 +87,7 @@ async fn variables_without_an_effect_are_named_once_and_their_values_are_not() {
         environment
     })
     .await;
-    let log = server.log();
+    let log = server.logged();
     assert_eq!(log.matches("LOGFLARE_API_KEY, NO_CHANNEL_TIMEOUT_IN_MS").count(), 1, "{log}");
     assert!(!log.contains("a-key-of-mine"), "{log}");
 }

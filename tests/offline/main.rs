@@ -14,7 +14,12 @@ mod metrics;
 mod rest;
 mod script;
 mod shard;
+mod socket;
+mod token_keys;
+mod tokens;
+mod withdrawn_key;
+
+#[path = "../support/key_server.rs"]
+mod key_server;
 #[path = "../support/signer.rs"]
 mod signer;
-mod socket;
-mod tokens;
