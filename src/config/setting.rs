@@ -130,6 +130,7 @@ pub static SETTINGS: &[Setting] = &[
         Kind::DatabaseUrl,
         &["DATABASE_URL", "DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME", "DB_SSL"],
     ),
+    setting("migrate_on_start", "postgres", Kind::Boolean, &["SEED_SELF_HOST"]),
     setting("jwt_secret", "auth", Kind::Secret, &["API_JWT_SECRET"]),
     setting("jwt_secret_next", "auth", Kind::Secret, &["API_JWT_SECRET_NEXT"]),
     setting("jwt_jwks", "auth", Kind::KeySet, &["API_JWT_JWKS"]),

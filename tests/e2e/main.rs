@@ -15,17 +15,22 @@ mod support;
 
 mod stage;
 
+mod bad_input;
 mod broadcast;
 mod changes;
 mod checklist;
 mod cli;
+mod container;
 mod dev;
+mod gateway;
 mod http;
 mod join;
 mod outage;
 mod presence;
 mod publication;
 mod raw_socket;
+mod shutdown;
+mod stock_environment;
 mod token;
 mod tokens;
 mod visibility;

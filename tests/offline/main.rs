@@ -5,6 +5,7 @@
 mod channel_script;
 mod connect;
 mod echo;
+mod envelope;
 mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
