@@ -86,6 +86,8 @@ fn hear(topic: &Topic, event: &str, incoming: &Incoming<'_>) {
         token: "token".into(),
         claims: Arc::new(Claims { role: "anon".into(), json: "{}".into(), expires_at: 0 }),
         presence_key: "key".into(),
+        read: None,
+        takes_presence: true,
     };
     let mut channel = Channel::new(grant, &request);
     let now = Instant::now();
@@ -104,7 +106,12 @@ fn hear(topic: &Topic, event: &str, incoming: &Incoming<'_>) {
                     check(dialect, &incoming.topic, &replies(dialect, incoming, &reply));
                 }
             }
-            Effect::Ignore | Effect::Unknown | Effect::Verify(_) | Effect::Close(_) => {}
+            Effect::Ignore
+            | Effect::Unknown
+            | Effect::Deny
+            | Effect::Hold
+            | Effect::Verify(_)
+            | Effect::Close(_) => {}
         }
     }
 }
