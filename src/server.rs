@@ -26,12 +26,13 @@ use crate::hub::{
     TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
+use crate::postgres::maintenance;
 use crate::protocol::code::{CLOSE_RESTART, CloseCode};
 use crate::rest::{self, HttpConfig};
 use crate::socket::shard::Refused;
 use crate::socket::{self, Gate, GateConfig, ShardConfig, ShardHandle};
 use crate::telemetry::clock::unix_seconds;
-use crate::telemetry::health::Health;
+use crate::telemetry::health::{Health, Hold};
 use crate::wal::{Slot, SlotName, StreamConfig};
 
 /// How many commands from all shards may wait for the feed.
@@ -100,6 +101,7 @@ pub async fn run(
     let (authorizer, _inquiries) = Authorizer::queue(INQUIRIES_MAX);
     let (shards, shard_threads) = start_shards(&settings, &verifier, feed_commands, &authorizer)?;
     let sinks = shards.iter().cloned().map(ShardSink).collect();
+    let maintenance = tokio::spawn(maintain(&settings, health.hold()));
     let mut feed = FeedThread::start(feed_config, sinks, commands, health.clone())?;
 
     let gate_config = GateConfig {
@@ -111,6 +113,7 @@ pub async fn run(
     let router = rest::router(gate.clone(), health.clone());
     ready(address);
     let ended = serve_until(listener, router, shutdown, &mut feed, &health).await;
+    maintenance.abort();
 
     gate.shut();
     // A stream between its upgrade and its shard is waited for, but not for ever.
@@ -130,6 +133,22 @@ pub async fn run(
     drop((gate, shards));
     join(shard_threads).await;
     ended
+}
+
+/// Keeps `realtime.messages` up. The server is not live before the first run is over, so that nobody who waits for it
+/// finds a partition missing; a database that refuses, such as one that was not migrated, is live without.
+fn maintain(settings: &Settings, hold: Hold) -> impl Future<Output = ()> + use<> {
+    let config = maintenance::Config {
+        database: settings.database.clone(),
+        interval: settings.postgres.messages_maintenance,
+        retention: settings.postgres.messages_retention,
+    };
+    let mut hold = Some(hold);
+    maintenance::keep_up(config, move |result| {
+        if result.as_ref().err().is_none_or(maintenance::Error::is_refusal) {
+            drop(hold.take());
+        }
+    })
 }
 
 /// Serves HTTP until `shutdown` resolves, or the feed ends by itself, which is an error.

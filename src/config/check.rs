@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::secret::Secret;
 use super::setting::{Kind, SECRET_BYTES_MIN, Setting};
 use super::source::{Given, Origin, Resolved};
-use super::{Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Settings, Slot, Socket, Wal};
+use super::{Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Postgres, Settings, Slot, Socket, Wal};
 use crate::postgres::connect::Database;
 
 /// One wrong or unknown setting.
@@ -170,6 +170,10 @@ impl Check {
         Some(Settings {
             listen: self.text("listen").parse().ok()?,
             database: database?,
+            postgres: Postgres {
+                messages_maintenance: self.time("messages_maintenance_ms")?,
+                messages_retention: self.hours("messages_retention_hours")?,
+            },
             auth: Auth { jwt_secret: jwt_secret? },
             wal: Wal {
                 slot: if self.text("slot") == "durable" { Slot::Durable } else { Slot::Temporary },
@@ -248,6 +252,10 @@ impl Check {
 
     fn time(&self, name: &str) -> Option<Duration> {
         number(self.text(name)).map(Duration::from_millis)
+    }
+
+    fn hours(&self, name: &str) -> Option<Duration> {
+        number(self.text(name)).map(|hours| Duration::from_secs(hours * 3600))
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The database to follow.
     pub database: Database,
+    /// For `postgres`.
+    pub postgres: Postgres,
     /// For `auth`.
     pub auth: Auth,
     /// For `wal`.
@@ -45,6 +47,15 @@ pub struct Settings {
     pub socket: Socket,
     /// For `telemetry`.
     pub log: Log,
+}
+
+/// The upkeep of the database.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// Time between two runs.
+    pub messages_maintenance: Duration,
+    /// How long rows of `realtime.messages` are kept.
+    pub messages_retention: Duration,
 }
 
 /// Who clients are.

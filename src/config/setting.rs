@@ -85,6 +85,13 @@ pub static SETTINGS: &[Setting] = &[
         Kind::DatabaseUrl,
         &["DATABASE_URL", "DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME", "DB_SSL"],
     ),
+    setting(
+        "messages_maintenance_ms",
+        "postgres",
+        Kind::Integer(1000, 24 * HOUR_MS),
+        &["JANITOR_SCHEDULE_TIMER_IN_MS"],
+    ),
+    setting("messages_retention_hours", "postgres", Kind::Integer(1, 24 * 366), &[]),
     setting("jwt_secret", "auth", Kind::Secret, &["API_JWT_SECRET"]),
     setting("slot", "wal", Kind::OneOf(&["temporary", "durable"]), &[]),
     setting("slot_name", "wal", Kind::Identifier, &["SLOT_NAME_SUFFIX"]),

@@ -87,6 +87,7 @@ fn stock_container_variables_mean_the_same() {
         ("channels_per_socket_max", &[("TENANT_MAX_CHANNELS_PER_CLIENT", "5")], "5"),
         ("joins_per_second_max", &[("TENANT_MAX_JOINS_PER_SECOND", "6")], "6"),
         ("connections_max", &[("MAX_CONNECTIONS", "7")], "7"),
+        ("messages_maintenance_ms", &[("JANITOR_SCHEDULE_TIMER_IN_MS", "8000")], "8000"),
         ("log_level", &[("LOG_LEVEL", "warning")], "warn"),
     ] {
         assert_eq!(text(&sources(&[], environment, None), name).0, expected, "{environment:?}");

@@ -13,4 +13,5 @@ mod failures;
 mod feed;
 mod filter_oracle;
 mod migrate;
+mod realtime_schema;
 mod value_oracle;
