@@ -296,3 +296,17 @@ async fn upkeep_goes_on_after_a_failure() {
         task.abort();
     }
 }
+
+/// An old table without partitions takes every row; a table that is not there needs nothing.
+#[tokio::test]
+async fn a_table_without_partitions_is_left_alone() {
+    for major in majors() {
+        let database = prepared(major).await;
+        let make = "create table realtime.messages (topic text, inserted_at timestamp)";
+        for replacement in [make, "select 1"] {
+            database.execute(&format!("drop table realtime.messages; {replacement}")).await;
+            assert_eq!(maintenance::run(&config(&database)).await.unwrap(), Report::default(), "on {major}");
+            assert_eq!(list(&database.client, "select rowcast.repair_messages()::text").await, ["false"]);
+        }
+    }
+}
