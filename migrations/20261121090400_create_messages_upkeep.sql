@@ -57,8 +57,6 @@ as $fn$
     select rowcast.create_messages_partition(timezone('utc', now())::pg_catalog.date)
 $fn$;
 comment on function rowcast.repair_messages() is 'Makes today''s partition of realtime.messages, for any caller; false if it is there.';
-revoke all on function rowcast.repair_messages() from public;
-grant execute on function rowcast.repair_messages() to public;
 
 create or replace function rowcast.create_messages_partitions() returns setof text
 language plpgsql

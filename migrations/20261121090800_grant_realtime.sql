@@ -73,21 +73,22 @@ do $do$
 declare
     owner constant regrole := (
         select c.relowner from pg_catalog.pg_class c
-        where c.oid = to_regclass('realtime.messages') and has_schema_privilege(c.relowner, 'realtime', 'create')
+        where c.oid = to_regclass('realtime.messages') and obj_description(c.oid, 'pg_class') like '%Made by Rowcast.'
     );
     upkeep regprocedure;
 begin
     -- realtime.send() runs as its caller and looks for rowcast.repair_messages().
     grant usage on schema rowcast to public;
-    if owner is null or not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
-        return;
+    if owner is null then
+        revoke execute on function rowcast.repair_messages() from public;
+    elsif (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
+        for upkeep in
+            select p.oid from pg_catalog.pg_proc p
+            where p.pronamespace = 'rowcast'::regnamespace and p.proname like '%messages%'
+        loop
+            execute format('alter function %s owner to %s', upkeep, owner);
+        end loop;
     end if;
-    for upkeep in
-        select p.oid from pg_catalog.pg_proc p
-        where p.pronamespace = 'rowcast'::regnamespace and p.proname like '%messages%'
-    loop
-        execute format('alter function %s owner to %s', upkeep, owner);
-    end loop;
 end
 $do$;
 

@@ -29,6 +29,7 @@ use crate::hub::{
     ServerLimits, Shard, ShardCommand, Sink, TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
+use crate::postgres::maintenance;
 use crate::protocol::change::write_timestamp;
 use crate::protocol::code::{CLOSE_RESTART, CloseCode};
 use crate::rest::{
@@ -37,7 +38,7 @@ use crate::rest::{
 use crate::socket::shard::Refused;
 use crate::socket::{self, Gate, GateConfig, ShardConfig, ShardHandle};
 use crate::telemetry::clock::unix_seconds;
-use crate::telemetry::health::Health;
+use crate::telemetry::health::{Health, Hold};
 use crate::telemetry::page::Place;
 use crate::telemetry::report;
 use crate::wal::{Slot, SlotName, StreamConfig};
@@ -130,6 +131,7 @@ pub async fn run(
     // Dropped to have it end.
     let (stop_authorizations, stopped) = oneshot::channel::<()>();
     threads.push(start_authorizations(&settings, inquiries, sinks.clone(), stopped)?);
+    let maintenance = tokio::spawn(maintain(&settings, health.hold()));
     let feed_links = feed::Links {
         broadcaster: Broadcaster::new(Arc::clone(&directory), sinks.clone()),
         commands,
@@ -169,6 +171,7 @@ pub async fn run(
     };
     ready(address);
     let ended = serve_until(listener, router, shutdown, &mut feed, &health).await;
+    maintenance.abort();
 
     gate.shut();
     // A stream between its upgrade and its shard is waited for, but not for ever.
@@ -188,6 +191,22 @@ pub async fn run(
     drop((gate, shards, stop_authorizations));
     join(threads).await;
     ended
+}
+
+/// Keeps `realtime.messages` up. The server is not live before the first run is over, so that nobody who waits for it
+/// finds a partition missing; a database that refuses, such as one that was not migrated, is live without.
+fn maintain(settings: &Settings, hold: Hold) -> impl Future<Output = ()> + use<> {
+    let config = maintenance::Config {
+        database: settings.database.clone(),
+        interval: settings.postgres.messages_maintenance,
+        retention: settings.postgres.messages_retention,
+    };
+    let mut hold = Some(hold);
+    maintenance::keep_up(config, move |result| {
+        if result.as_ref().err().is_none_or(maintenance::Error::is_refusal) {
+            drop(hold.take());
+        }
+    })
 }
 
 /// Serves HTTP until `shutdown` resolves, or the feed ends by itself, which is an error.

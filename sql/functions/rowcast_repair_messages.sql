@@ -4,6 +4,8 @@
 -- realtime.send() calls this as whoever sends, and no sender may make tables. So it runs as the owner of the
 -- messages, for everybody, and does this one thing: no argument, and the day is the day the transaction began.
 --
+-- A function is everybody's unless somebody says otherwise, as sql/grants/rowcast.sql does where messages are not ours.
+--
 -- pg_temp comes last in the path, so that no caller's temporary type or table is taken for a built-in one, and
 -- settings that would shape the partition are not the caller's.
 
@@ -18,5 +20,3 @@ as $fn$
     select rowcast.create_messages_partition(timezone('utc', now())::pg_catalog.date)
 $fn$;
 comment on function rowcast.repair_messages() is 'Makes today''s partition of realtime.messages, for any caller; false if it is there.';
-revoke all on function rowcast.repair_messages() from public;
-grant execute on function rowcast.repair_messages() to public;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::secret::Secret;
 use super::setting::{API_KEY_BYTES_MIN, Kind, SECRET_BYTES_MIN, Setting};
 use super::source::{Given, Origin, Resolved};
-use super::{Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Settings, Slot, Socket, Wal};
+use super::{Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Postgres, Settings, Slot, Socket, Wal};
 use crate::auth::{Audience, KeySet, jwks};
 use crate::postgres::connect::Database;
 
@@ -201,6 +201,10 @@ impl Check {
             metrics_listen: self.text("metrics_listen").parse().ok(),
             database: database?,
             migrate_on_start: self.text("migrate_on_start") == "true",
+            postgres: Postgres {
+                messages_maintenance: self.time("messages_maintenance_ms")?,
+                messages_retention: self.hours("messages_retention_hours")?,
+            },
             auth: auth?,
             wal: Wal {
                 slot: if self.text("slot") == "durable" { Slot::Durable } else { Slot::Temporary },
@@ -317,6 +321,10 @@ impl Check {
 
     fn time(&self, name: &str) -> Option<Duration> {
         number(self.text(name)).map(Duration::from_millis)
+    }
+
+    fn hours(&self, name: &str) -> Option<Duration> {
+        number(self.text(name)).map(|hours| Duration::from_secs(hours * 3600))
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Settings {
     pub database: Database,
     /// Whether to bring it to this version's schema before serving.
     pub migrate_on_start: bool,
+    /// For `postgres`.
+    pub postgres: Postgres,
     /// For `auth`.
     pub auth: Auth,
     /// For `wal`.
@@ -55,6 +57,15 @@ pub struct Settings {
     pub socket: Socket,
     /// For `telemetry`.
     pub log: Log,
+}
+
+/// The upkeep of the database.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// Time between two runs.
+    pub messages_maintenance: Duration,
+    /// How long rows of `realtime.messages` are kept.
+    pub messages_retention: Duration,
 }
 
 /// The replication stream.

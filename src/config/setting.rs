@@ -131,6 +131,13 @@ pub static SETTINGS: &[Setting] = &[
         &["DATABASE_URL", "DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME", "DB_SSL"],
     ),
     setting("migrate_on_start", "postgres", Kind::Boolean, &["SEED_SELF_HOST"]),
+    setting(
+        "messages_maintenance_ms",
+        "postgres",
+        Kind::Integer(1000, 24 * HOUR_MS),
+        &["JANITOR_SCHEDULE_TIMER_IN_MS"],
+    ),
+    setting("messages_retention_hours", "postgres", Kind::Integer(1, 24 * 366), &[]),
     setting("jwt_secret", "auth", Kind::Secret, &["API_JWT_SECRET"]),
     setting("jwt_secret_next", "auth", Kind::Secret, &["API_JWT_SECRET_NEXT"]),
     setting("jwt_jwks", "auth", Kind::KeySet, &["API_JWT_JWKS"]),

@@ -113,6 +113,7 @@ fn stock_container_variables_mean_the_same() {
         ("admin_token_blocklist", &[("API_TOKEN_BLOCKLIST", "a,b")], "a,b"),
         ("metrics_jwt_secret", &[("METRICS_JWT_SECRET", SECRET)], SECRET),
         ("metrics_token_blocklist", &[("METRICS_TOKEN_BLOCKLIST", "a")], "a"),
+        ("messages_maintenance_ms", &[("JANITOR_SCHEDULE_TIMER_IN_MS", "8000")], "8000"),
         ("log_level", &[("LOG_LEVEL", "warning")], "warn"),
     ] {
         assert_eq!(text(&sources(&[], environment, None), name).0, expected, "{environment:?}");

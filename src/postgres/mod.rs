@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod cluster;
 pub mod connect;
+pub mod maintenance;
 pub mod migrate;
 pub mod rows;
 pub mod snapshot;

@@ -14,5 +14,6 @@ mod failures;
 mod feed;
 mod filter_oracle;
 mod migrate;
+mod realtime_schema;
 mod replay;
 mod value_oracle;

@@ -10,6 +10,8 @@ use futures_util::{SinkExt, StreamExt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rowcast::auth::{Secret, sign};
+use rowcast::postgres::connect::Database;
+use rowcast::postgres::migrate::migrate;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -86,6 +88,15 @@ impl Program {
                 return;
             }
             assert!(started.elapsed() < PATIENCE, "{answer}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until a line of the log has these words.
+    async fn logs(&self, words: &str) {
+        let started = Instant::now();
+        while !self.log().contains(words) {
+            assert!(started.elapsed() < PATIENCE, "{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -232,4 +243,53 @@ async fn sigterm_ends_it_while_postgres_is_gone() {
     client.hears(|message| message["payload"]["message"] == "Server requested disconnect").await;
     drop(client);
     assert_eq!(end.await.unwrap(), Some(0));
+}
+
+/// How many partitions `realtime.messages` has.
+const PARTITIONS: &str = "select count(*) from pg_inherits where inhparent = 'realtime.messages'::regclass";
+
+#[tokio::test]
+async fn it_is_live_once_the_messages_have_their_partitions() {
+    let server = Server::start(18, "").await;
+    let url = server.cluster.url("postgres");
+    migrate(&Database::parse(&url).unwrap()).await.unwrap();
+    let holder = server.client().await;
+    holder
+        .batch_execute(
+            "do $$ declare name text; begin
+                 for name in select inhrelid::regclass from pg_inherits where inhparent = 'realtime.messages'::regclass
+                 loop execute 'drop table ' || name; end loop;
+             end $$",
+        )
+        .await
+        .unwrap();
+    let hold = "begin; lock table realtime.messages in share update exclusive mode";
+    holder.batch_execute(hold).await.unwrap();
+    let program = Program::start(&url, &[]);
+    server
+        .until(
+            "exists (select from pg_stat_activity where application_name = 'rowcast_maintenance' and wait_event_type = 'Lock')
+             and exists (select from pg_replication_slots where active)",
+        )
+        .await;
+    program.answers("503", "starting").await;
+    holder.batch_execute("commit").await.unwrap();
+    program.answers("200", "ok").await;
+    assert_eq!(server.value(PARTITIONS).await.as_deref(), Some("5"));
+    assert_eq!(program.terminate().await, Some(0));
+}
+
+/// Nothing else needs the migrations; what does says so once, and goes on when they are there.
+#[tokio::test]
+async fn it_is_live_without_messages_and_says_what_is_missing() {
+    let server = Server::start(18, "").await;
+    let url = server.cluster.url("postgres");
+    let program = Program::start(&url, &["--messages-maintenance-ms", "1000"]);
+    program.answers("200", "ok").await;
+    program.logs("PartitionCreationFailed").await;
+    assert!(program.log().contains("run `rowcast migrate`"), "{}", program.log());
+    migrate(&Database::parse(&url).unwrap()).await.unwrap();
+    program.logs("realtime.messages is kept up again").await;
+    assert_eq!(program.log().matches("upkeep failed").count(), 1, "{}", program.log());
+    assert_eq!(program.terminate().await, Some(0));
 }

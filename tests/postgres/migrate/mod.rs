@@ -4,43 +4,37 @@ use crate::support::{TestDatabase, binaries, connect, majors, scratch};
 use rowcast::postgres::cluster::Cluster;
 use rowcast::postgres::connect::Database;
 use rowcast::postgres::migrate::{MIGRATIONS, migrate, pending};
+use tokio_postgres::Client;
 
-/// Everything the migrations could touch, as sorted lines.
-async fn catalog(database: &TestDatabase) -> Vec<String> {
-    let rows = database
-        .client
-        .query(
-            "select 'schema ' || nspname || ' ' || nspowner::regrole || ' ' || coalesce(nspacl::text, '')
-             from pg_namespace where nspname in ('auth', 'realtime', 'rowcast')
-             union all
-             select 'function ' || pg_get_functiondef(p.oid) || p.proowner::regrole
-                 || coalesce(p.proacl::text, '') || coalesce(obj_description(p.oid, 'pg_proc'), '')
-             from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-             where n.nspname in ('auth', 'realtime', 'rowcast')
-             union all
-             select 'relation ' || c.oid::regclass || ' ' || c.relkind::text || ' ' || c.relrowsecurity::text
-                 || ' ' || coalesce(c.relacl::text, '') || coalesce(obj_description(c.oid, 'pg_class'), '')
-             from pg_class c join pg_namespace n on n.oid = c.relnamespace
-             where n.nspname in ('auth', 'realtime', 'rowcast')
-             union all
-             select 'publication ' || pubname from pg_publication
-             union all
-             select 'applied ' || version || ' ' || name from rowcast.migrations
-             order by 1",
-            &[],
-        )
-        .await
-        .unwrap();
+mod supabase;
+
+/// Everything the migrations could touch in these schemas, as sorted lines.
+pub(crate) async fn catalog_of(client: &Client, schemas: &[&str]) -> Vec<String> {
+    let rows = client.query(include_str!("catalog.sql"), &[&schemas]).await.unwrap();
     rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Everything the migrations could touch, and which were applied.
+async fn catalog(database: &TestDatabase) -> Vec<String> {
+    let mut lines = catalog_of(&database.client, &["auth", "realtime", "rowcast"]).await;
+    let applied = "select 'applied ' || version || ' ' || name from rowcast.migrations order by 1";
+    lines
+        .extend(database.client.query(applied, &[]).await.unwrap().iter().map(|row| row.get::<_, String>(0)));
+    lines
 }
 
 fn target(database: &TestDatabase) -> Database {
     Database::parse(&database.url).unwrap()
 }
 
-/// The re-runnable files in `sql/functions`.
-fn functions() -> Vec<String> {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/sql/functions");
+/// The re-runnable files in `sql/`, in the order in which they build on each other.
+fn files() -> Vec<String> {
+    let folders = ["roles", "types", "functions", "tables", "publications", "grants"];
+    folders.iter().flat_map(|folder| files_in(folder)).collect()
+}
+
+fn files_in(folder: &str) -> Vec<String> {
+    let directory = format!("{}/sql/{folder}", env!("CARGO_MANIFEST_DIR"));
     let mut files: Vec<_> =
         std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -56,10 +50,30 @@ async fn migrated_schema_equals_the_one_in_sql() {
         assert_eq!(report.applied.len(), MIGRATIONS.len());
         assert!(report.unknown.is_empty());
         let migrated = catalog(&database).await;
-        for file in functions() {
+        for file in files() {
             database.execute(&file).await;
         }
         assert_eq!(catalog(&database).await, migrated, "on {major}");
+    }
+}
+
+/// What `sql/` makes of nothing is what the migrations make of nothing: neither leaves out what the other has.
+#[tokio::test]
+async fn files_in_sql_make_the_migrated_schema() {
+    for major in majors() {
+        let migrated = TestDatabase::create(major).await;
+        migrate(&target(&migrated)).await.unwrap();
+        let made = TestDatabase::create(major).await;
+        // Schemas and the roles of tokens have no file in sql/.
+        for migration in &MIGRATIONS[..4] {
+            made.execute(migration.sql).await;
+        }
+        for file in files() {
+            made.execute(&file).await;
+        }
+        let schemas = ["auth", "realtime", "rowcast"];
+        let expected = catalog_of(&migrated.client, &schemas).await;
+        assert_eq!(catalog_of(&made.client, &schemas).await, expected, "on {major}");
     }
 }
 
@@ -103,7 +117,7 @@ async fn functions_of_somebody_else_stay() {
             ))
             .await;
         migrate(&target(&database)).await.unwrap();
-        for file in functions() {
+        for file in files() {
             database.execute(&file).await;
         }
         let row = database
@@ -164,6 +178,21 @@ async fn owner_without_superuser_rights_migrates_and_is_told_what_is_missing() {
             let told = report.notices.iter().any(|notice| notice.contains(&format!("create role {role} ")));
             assert!(told, "{role} on {major}: {:?}", report.notices);
         }
+        // Without supabase_realtime_admin everything is the owner's, and works.
+        let client = connect(&url).await;
+        let row = client
+            .query_one(
+                "select realtime.send('{}', 'event', 'topic')::text,
+                    (select relowner::regrole::text from pg_class where oid = 'realtime.messages'::regclass)",
+                &[],
+            )
+            .await
+            .unwrap();
+        assert_eq!(row.get::<_, &str>(1), "owner", "on {major}");
+        let sent: i64 = client.query_one("select count(*) from realtime.messages", &[]).await.unwrap().get(0);
+        assert_eq!(sent, 1, "on {major}");
+        let made = client.query("select * from rowcast.maintain_messages('0')", &[]).await.unwrap();
+        assert_eq!(made.len(), 1, "yesterday's is dropped, on {major}");
         drop(cluster);
         std::fs::remove_dir_all(&directory).unwrap();
     }
