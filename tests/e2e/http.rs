@@ -235,3 +235,25 @@ async fn neither_payloads_nor_tokens_nor_topics_of_requests_reach_the_log() {
         assert!(log.contains(code), "{code} is not in the log:\n{log}");
     }
 }
+
+#[tokio::test]
+async fn a_topic_that_postgres_cannot_hold_is_refused_and_harms_nobody() {
+    let stage = Stage::set(POLICIES).await;
+    let bearer = format!("Bearer {}", server::token("authenticated", Some(ANN)));
+    let address = stage.server.address;
+    let ask = move |topic: &str| {
+        let path = format!("/api/broadcast/{topic}/events/said?private=true");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let (status, _, body) = server::http(address, "POST", &path, &headers, b"{}").unwrap();
+        (status, body)
+    };
+    // At once, so that they are asked about together.
+    let ask = &ask;
+    let answers = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            ["open", "a%00b", "open"].map(|topic| scope.spawn(move || ask(topic))).into_iter().collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!((answers[0].0, answers[2].0), (202, 202), "{answers:?}");
+    assert_eq!(answers[1], (422, json!({ "message": "RLS policy error" }).to_string()));
+}
