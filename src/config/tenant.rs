@@ -37,8 +37,8 @@ impl Settings {
             ),
             shown("client_presence_window_ms", "presence_window_ms", milliseconds),
             shown("postgres_cdc_default", "", "postgres_cdc_rls"),
-            shown("private_only", "", false),
-            shown("presence_enabled", "", false),
+            shown("private_only", "private_only", channel.private_only),
+            shown("presence_enabled", "presence_for_all", channel.presence_for_all),
             shown("suspend", "", false),
         ]
     }

@@ -74,6 +74,71 @@ async fn http_send_carries_json_to_every_version_and_bytes_to_those_that_can_rea
     }
 }
 
+/// Everybody may hear two private topics, and send to one.
+const POLICIES: &str = "
+    create policy \"hear\" on realtime.messages for select to authenticated
+        using ((select realtime.topic()) in ('open', 'muted'));
+    create policy \"speak\" on realtime.messages for insert to authenticated
+        with check ((select realtime.topic()) = 'open');";
+
+#[tokio::test]
+async fn private_channels_get_what_policies_let_through_and_nobody_else_does() {
+    let stage = Stage::set(POLICIES).await;
+    let private = json!({ "private": true });
+    for (who, sub) in [("ann", ANN), ("bob", BOB), ("cyd", BOB)] {
+        stage.connect(who, sub).await;
+    }
+    for client in &stage.clients {
+        for topic in ["open", "muted"] {
+            let join = |who: &str, config: Value| {
+                client.order(json!({ "do": "subscribe", "as": who, "topic": topic, "config": config }))
+            };
+            join("bob", private.clone()).await;
+            join("cyd", json!({})).await;
+            for who in ["bob", "cyd"] {
+                let joined = json!({ "as": who, "topic": topic, "kind": "status", "status": "SUBSCRIBED" });
+                client.expect(joined).await;
+            }
+            client.order(json!({ "do": "open", "as": "ann", "topic": topic, "config": private })).await;
+        }
+    }
+    let order = |kind: &str, topic: &str, payload: Value| json!({ "do": kind, "as": "ann", "topic": topic, "event": "said", "payload": payload });
+    for sender in &stage.clients {
+        if ![Stock::Js39, Stock::Python].contains(&sender.stock) {
+            for topic in ["muted", "open"] {
+                let payload = json!({ "from": name(sender), "by": "send" });
+                assert_eq!(sender.order(order("send", topic, payload)).await, "ok");
+            }
+        }
+        if [Stock::Js119, Stock::Python].contains(&sender.stock) {
+            let payload = json!({ "from": name(sender), "by": "http_send" });
+            let refusal = sender.refused(order("http_send", "muted", payload.clone())).await;
+            assert!(refusal.contains("Unauthorized"), "{refusal}");
+            assert_eq!(sender.order(order("http_send", "open", payload)).await["success"], true);
+        }
+    }
+    // 2.39 knows no private channels: whatever is asked of it, it joins the public one of that name.
+    let (public, private): (Vec<_>, Vec<_>) =
+        stage.clients.iter().partition(|client| client.stock == Stock::Js39);
+    for receiver in private {
+        for (from, by) in [
+            ("Js49", "send"),
+            ("Js119", "send"),
+            ("Js119", "http_send"),
+            ("Js3", "send"),
+            ("Python", "http_send"),
+        ] {
+            let payload = json!({ "from": from, "by": by });
+            receiver.expect(json!({ "as": "bob", "topic": "open", "payload": payload })).await;
+        }
+        assert_eq!(receiver.seen(&json!({ "as": "bob", "kind": "broadcast" })).len(), 5);
+        assert!(receiver.seen(&json!({ "as": "cyd", "kind": "broadcast" })).is_empty());
+    }
+    for receiver in public {
+        assert!(receiver.seen(&json!({ "kind": "broadcast" })).is_empty());
+    }
+}
+
 #[tokio::test]
 async fn the_stock_containers_health_check_passes() {
     let stage = set("room").await;
@@ -169,4 +234,26 @@ async fn neither_payloads_nor_tokens_nor_topics_of_requests_reach_the_log() {
     for code in ["JwtSignatureError", "HttpClientError", "UnprocessableEntity"] {
         assert!(log.contains(code), "{code} is not in the log:\n{log}");
     }
+}
+
+#[tokio::test]
+async fn a_topic_that_postgres_cannot_hold_is_refused_and_harms_nobody() {
+    let stage = Stage::set(POLICIES).await;
+    let bearer = format!("Bearer {}", server::token("authenticated", Some(ANN)));
+    let address = stage.server.address;
+    let ask = move |topic: &str| {
+        let path = format!("/api/broadcast/{topic}/events/said?private=true");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let (status, _, body) = server::http(address, "POST", &path, &headers, b"{}").unwrap();
+        (status, body)
+    };
+    // At once, so that they are asked about together.
+    let ask = &ask;
+    let answers = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            ["open", "a%00b", "open"].map(|topic| scope.spawn(move || ask(topic))).into_iter().collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!((answers[0].0, answers[2].0), (202, 202), "{answers:?}");
+    assert_eq!(answers[1], (422, json!({ "message": "RLS policy error" }).to_string()));
 }

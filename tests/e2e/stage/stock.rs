@@ -138,13 +138,23 @@ impl StockClient {
 
     /// Has it do something, and waits until it is done; the result of the client's own call.
     pub(crate) async fn order(&self, order: Value) -> Value {
+        let done = self.answer(&order).await;
+        assert!(done.get("error").is_none(), "{:?} failed at {order}: {done}", self.stock);
+        done["result"].clone()
+    }
+
+    async fn answer(&self, order: &Value) -> Value {
         let number = self.orders.fetch_add(1, Ordering::Relaxed);
         let mut line = order.clone();
         line["order"] = number.into();
         self.input.lock().await.write_all(format!("{line}\n").as_bytes()).await.unwrap();
-        let done = self.expect(json!({ "kind": "done", "order": number })).await;
-        assert!(done.get("error").is_none(), "{:?} failed at {order}: {done}", self.stock);
-        done["result"].clone()
+        self.expect(json!({ "kind": "done", "order": number })).await
+    }
+
+    /// Has it do something that must fail; its own words for why.
+    pub(crate) async fn refused(&self, order: Value) -> String {
+        let done = self.answer(&order).await;
+        done["error"].as_str().unwrap_or_else(|| panic!("{:?} did {order}", self.stock)).to_owned()
     }
 
     /// Waits for the first thing seen that holds all of `pattern` and that no wait before has taken.
