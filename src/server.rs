@@ -128,7 +128,8 @@ pub async fn run(
     let sinks: Vec<ShardSink> = shards.iter().cloned().map(ShardSink).collect();
     // Dropped to have it end.
     let (stop_authorizations, stopped) = oneshot::channel::<()>();
-    threads.push(start_authorizations(&settings, inquiries, sinks.clone(), stopped)?);
+    let authorizations = Arc::<authorization::Counters>::default();
+    threads.push(start_authorizations(&settings, &authorizations, inquiries, sinks.clone(), stopped)?);
     let mut feed = FeedThread::start(feed_config, sinks, commands, health.clone())?;
 
     let gate_config = GateConfig {
@@ -137,7 +138,7 @@ pub async fn run(
         ..GateConfig::default()
     };
     let gate = Gate::new(gate_config, verifier, Arc::clone(&meters), shards.clone());
-    let sources = Arc::new(sources(&settings, &health, &meters, &shards, counters));
+    let sources = Arc::new(sources(&settings, &health, &meters, &shards, counters, authorizations));
     let readers = Readers::Bearers(settings.auth.metrics_verifier());
     let router =
         rest::router(gate.clone(), health.clone()).merge(rest::metrics_routes(Arc::clone(&sources), readers));
@@ -301,6 +302,7 @@ fn start_shards(
 /// One thread for what private channels ask, so that the feed never waits for policies, and they never for it.
 fn start_authorizations(
     settings: &Settings,
+    counters: &Arc<authorization::Counters>,
     inquiries: mpsc::Receiver<Inquiry>,
     sinks: Vec<ShardSink>,
     stopped: oneshot::Receiver<()>,
@@ -311,7 +313,7 @@ fn start_authorizations(
         query_timeout: settings.hub.ask_timeout,
         catalog_poll: settings.policy.catalog_poll,
         payload_bytes_max: settings.channel.payload_bytes_max,
-        counters: Arc::default(),
+        counters: Arc::clone(counters),
     };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
@@ -375,6 +377,7 @@ fn sources(
     meters: &Arc<Meters>,
     shards: &Shards,
     channels: Vec<Arc<Counters>>,
+    authorizations: Arc<authorization::Counters>,
 ) -> Sources {
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
     Sources {
@@ -385,6 +388,7 @@ fn sources(
         connections_max: settings.socket.connections_max,
         sockets: shards.iter().map(|shard| Arc::clone(shard.metrics())).collect(),
         channels,
+        authorizations,
     }
 }
 
