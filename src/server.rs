@@ -130,7 +130,8 @@ pub async fn run(
     let sinks: Vec<ShardSink> = shards.iter().cloned().map(ShardSink).collect();
     // Dropped to have it end.
     let (stop_authorizations, stopped) = oneshot::channel::<()>();
-    threads.push(start_authorizations(&settings, inquiries, sinks.clone(), stopped)?);
+    let authorizations = Arc::<authorization::Counters>::default();
+    threads.push(start_authorizations(&settings, &authorizations, inquiries, sinks.clone(), stopped)?);
     let maintenance = tokio::spawn(maintain(&settings, health.hold()));
     let feed_links = feed::Links {
         broadcaster: Broadcaster::new(Arc::clone(&directory), sinks.clone()),
@@ -148,7 +149,8 @@ pub async fn run(
     };
     let gate = Gate::new(gate_config, Arc::clone(&verifier), Arc::clone(&meters), shards.clone());
     let http_counters = Arc::default();
-    let sources = sources(&settings, &health, &meters, &shards, counters, Arc::clone(&http_counters));
+    let sources =
+        sources(&settings, &health, &meters, &shards, counters, Arc::clone(&http_counters), authorizations);
     let sources = Arc::new(sources);
     let services = Services {
         broadcaster: Broadcaster::new(directory, sinks),
@@ -348,6 +350,7 @@ fn started_at() -> String {
 /// One thread for what private channels ask, so that the feed never waits for policies, and they never for it.
 fn start_authorizations(
     settings: &Settings,
+    counters: &Arc<authorization::Counters>,
     inquiries: mpsc::Receiver<Inquiry>,
     sinks: Vec<ShardSink>,
     stopped: oneshot::Receiver<()>,
@@ -358,7 +361,7 @@ fn start_authorizations(
         query_timeout: settings.hub.ask_timeout,
         catalog_poll: settings.policy.catalog_poll,
         payload_bytes_max: settings.channel.payload_bytes_max,
-        counters: Arc::default(),
+        counters: Arc::clone(counters),
     };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
@@ -430,6 +433,7 @@ fn sources(
     shards: &Shards,
     channels: Vec<Arc<Counters>>,
     http: Arc<rest::Counters>,
+    authorizations: Arc<authorization::Counters>,
 ) -> Sources {
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
     Sources {
@@ -445,6 +449,7 @@ fn sources(
         sockets: shards.iter().map(|shard| Arc::clone(shard.metrics())).collect(),
         channels,
         http,
+        authorizations,
     }
 }
 

@@ -58,6 +58,8 @@ const COUNTER: Kind = Kind::Counter;
 const GAUGE: Kind = Kind::Gauge;
 /// Bytes, recorded as such.
 const BYTES: Kind = Kind::Histogram { per_unit: 1.0 };
+/// Durations, recorded in microseconds.
+const SECONDS: Kind = Kind::Histogram { per_unit: 1e6 };
 
 macro_rules! metrics {
     ($($constant:ident = $scope:ident $kind:ident $name:literal $([$label:literal])? $help:literal;)*) => {
@@ -107,6 +109,17 @@ metrics! {
     PRESENCE_DELAYED = Own COUNTER "rowcast_presence_delayed_total" "Presence messages between threads that had to wait for a full inbox.";
     MESSAGES_DENIED = Own COUNTER "rowcast_messages_denied_total" "Messages of private channels that were not sent because policies did not allow it, or could not be asked in time.";
     CHANNELS_REVOKED = Own COUNTER "rowcast_channels_revoked_total" "Private channels that were closed because a new token or changed policies let them read less.";
+    INQUIRIES = Own COUNTER "rowcast_inquiries_total" "Questions about what policies let callers do on private channels.";
+    INQUIRIES_REMEMBERED = Own COUNTER "rowcast_inquiries_remembered_total" "Those that were answered from memory.";
+    INQUIRIES_FAILED = Own COUNTER "rowcast_inquiries_failed_total" "Those that ended with an error, and so with a denial.";
+    INQUIRIES_DROPPED = Own COUNTER "rowcast_inquiries_dropped_total" "Answers that a thread of this server did not take in time.";
+    AUTHORIZATION_BATCHES = Own COUNTER "rowcast_authorization_batches_total" "Batches of such questions that were put to Postgres.";
+    AUTHORIZATION_QUESTIONS = Own COUNTER "rowcast_authorization_questions_total" "Distinct questions in them.";
+    AUTHORIZATION_STATEMENTS = Own COUNTER "rowcast_authorization_statements_total" "Statements sent to Postgres for them.";
+    AUTHORIZATION_ROUND_TRIPS = Own COUNTER "rowcast_authorization_round_trips_total" "Flights of such statements that were waited for.";
+    AUTHORIZATION_PROBES = Own COUNTER "rowcast_authorization_probes_total" "Questions that took a row which was inserted and rolled back.";
+    POLICY_CHANGES = Own COUNTER "rowcast_policy_changes_total" "Changes of policies, roles or rights after which private channels were asked about again.";
+    AUTHORIZATION_TIME = Own SECONDS "rowcast_authorization_seconds" ["question"] "How long such questions waited for their answers.";
     RATE = Own GAUGE "rowcast_rate_per_second" ["of"] "The average rate that a limit of the whole server is held against.";
     RATE_LIMIT = Own GAUGE "rowcast_rate_limit_per_second" ["of"] "That limit; 0 is none.";
     ERRORS = Own COUNTER "rowcast_errors_total" ["code"] "Refusals, ended channels and failures, by their code.";

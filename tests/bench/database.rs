@@ -4,6 +4,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rowcast::hub::authorization::{Answer, Asked, Rights, probe};
 use tokio_postgres::Client;
 
 use crate::process::Paused;
@@ -99,6 +100,26 @@ impl Database {
         for statement in ["set synchronous_commit = off", &write, "reset synchronous_commit", "checkpoint"] {
             self.client.batch_execute(statement).await.expect("a statement");
         }
+    }
+
+    /// Runs statements.
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.client.batch_execute(sql).await.expect("a statement");
+    }
+
+    /// Asks by rows that are rolled back, one question after another, for some time: questions a second.
+    pub(crate) async fn probe(&self, questions: &[Asked], time: Duration) -> f64 {
+        let start = Instant::now();
+        let mut count = 0_u32;
+        for asked in questions.iter().cycle() {
+            let answers = probe::answer(&self.client, std::slice::from_ref(asked)).await.expect("an answer");
+            assert!(matches!(answers[..], [Ok(Answer::Rights(Rights { broadcast: true, .. }))]), "a denial");
+            count += 1;
+            if start.elapsed() >= time {
+                break;
+            }
+        }
+        f64::from(count) / start.elapsed().as_secs_f64()
     }
 
     /// The process that streams to the client with this application name.

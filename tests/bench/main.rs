@@ -1,7 +1,7 @@
 //! What Rowcast costs and how fast it is, measured on the real binary beside what the machine could do at best.
 //!
 //! `cargo bench` runs everything, `cargo bench -- --quick` a shorter version, and a name or several (`latency`,
-//! `drain`, `broadcast`, `memory`) only those. Each figure is printed as a line of a table and as one line of
+//! `drain`, `broadcast`, `join_storm`, `memory`) only those. Each figure is printed as a line of a table and as one line of
 //! JSON. `docs/benchmarks.md` says how to read them.
 //!
 //! Every measure puts Rowcast and a reference side by side within one run, alternately and several times, since
@@ -16,6 +16,7 @@ mod broadcast;
 mod database;
 mod drain;
 mod floor;
+mod join_storm;
 mod latency;
 mod memory;
 mod process;
@@ -37,6 +38,8 @@ struct Effort {
     drain_rows: usize,
     /// How long one round of the broadcast measure sends.
     broadcast_window: Duration,
+    /// How long one round of the join storm lasts.
+    storm_window: Duration,
     /// Sockets opened by the memory measure.
     sockets: usize,
 }
@@ -46,6 +49,7 @@ const FULL: Effort = Effort {
     latency_window: Duration::from_secs(8),
     drain_rows: 200_000,
     broadcast_window: Duration::from_secs(2),
+    storm_window: Duration::from_secs(10),
     sockets: 5_000,
 };
 
@@ -54,6 +58,7 @@ const QUICK: Effort = Effort {
     latency_window: Duration::from_secs(2),
     drain_rows: 50_000,
     broadcast_window: Duration::from_millis(700),
+    storm_window: Duration::from_secs(4),
     sockets: 5_000,
 };
 
@@ -90,6 +95,9 @@ async fn measure(effort: &Effort, names: &[&str]) -> Vec<Figure> {
     }
     if wanted("broadcast") {
         figures.extend(broadcast::measure(effort, &database));
+    }
+    if wanted("join_storm") {
+        figures.extend(join_storm::measure(effort, &database).await);
     }
     if wanted("memory") {
         figures.extend(memory::measure(effort, &database));

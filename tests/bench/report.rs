@@ -52,6 +52,8 @@ impl Reference {
 pub(crate) enum Goal {
     /// The figure itself.
     ValueAtMost(f64),
+    /// The figure itself.
+    ValueAtLeast(f64),
     /// Its ratio to the reference.
     RatioAtMost(f64),
     /// Its ratio to the reference.
@@ -80,6 +82,7 @@ impl Figure {
         let ratio = self.reference.as_ref().map(|reference| reference.ratio.median);
         Some(match self.goal? {
             Goal::ValueAtMost(bound) => self.value.median <= bound,
+            Goal::ValueAtLeast(bound) => self.value.median >= bound,
             Goal::RatioAtMost(bound) => ratio? <= bound,
             Goal::RatioAtLeast(bound) => ratio? >= bound,
         })
@@ -95,6 +98,7 @@ impl Figure {
         };
         let goal = match self.goal {
             Some(Goal::ValueAtMost(bound)) => format!("≤ {}", number(bound)),
+            Some(Goal::ValueAtLeast(bound)) => format!("≥ {}", number(bound)),
             Some(Goal::RatioAtMost(bound)) => format!("ratio ≤ {bound}"),
             Some(Goal::RatioAtLeast(bound)) => format!("ratio ≥ {bound}"),
             None => String::new(),
@@ -125,6 +129,7 @@ impl Figure {
         });
         let goal = self.goal.map(|goal| match goal {
             Goal::ValueAtMost(bound) => serde_json::json!({ "value_at_most": bound }),
+            Goal::ValueAtLeast(bound) => serde_json::json!({ "value_at_least": bound }),
             Goal::RatioAtMost(bound) => serde_json::json!({ "ratio_at_most": bound }),
             Goal::RatioAtLeast(bound) => serde_json::json!({ "ratio_at_least": bound }),
         });

@@ -21,6 +21,8 @@ pub(crate) struct Server {
     child: Child,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Where it shows what it counts.
+    metrics: SocketAddr,
     /// A token of an ordinary user.
     pub(crate) token: String,
 }
@@ -29,11 +31,16 @@ impl Server {
     /// Starts one on `database_url` and waits until it is ready. Limits on what one machine may do at once are
     /// raised, since all clients come from here; everything else is as it is by default.
     pub(crate) fn start(database_url: &str) -> Self {
-        let address = free_address();
+        Self::start_with(database_url, &[])
+    }
+
+    /// As [`Server::start`], with further arguments.
+    pub(crate) fn start_with(database_url: &str, arguments: &[&str]) -> Self {
+        let (address, metrics) = (free_address(), free_address());
         let log_path = scratch("bench-serve").with_extension("log");
         let log = File::create(&log_path).expect("a log file");
         let child = rowcast()
-            .args(["serve", "--listen", &address.to_string()])
+            .args(["serve", "--listen", &address.to_string(), "--metrics-listen", &metrics.to_string()])
             .args(["--database-url", database_url, "--jwt-secret", JWT_SECRET])
             .args([
                 "--joins-per-second-max",
@@ -44,13 +51,13 @@ impl Server {
                 "0",
             ])
             .args(["--presence-events-per-second-max", "0", "--idle-timeout-ms", "3600000"])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log)
             .spawn()
             .expect("the server");
-        let token = command(&["token", "--sub", SUBJECT, "--ttl", "1d", "--jwt-secret", JWT_SECRET]);
-        let mut server = Self { child, address, token };
+        let mut server = Self { child, address, metrics, token: token(SUBJECT) };
         let deadline = Instant::now() + PATIENCE;
         while !server.is_healthy() {
             let ended = server.child.try_wait().expect("the server's state");
@@ -61,6 +68,18 @@ impl Server {
             std::thread::sleep(Duration::from_millis(20));
         }
         server
+    }
+
+    /// What it has counted under this name.
+    pub(crate) fn counted(&self, metric: &str) -> f64 {
+        let mut stream = TcpStream::connect(self.metrics).expect("a connection");
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("a request");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).expect("the metrics");
+        let line = page.lines().find(|line| line.split_whitespace().next() == Some(metric));
+        let value = line.and_then(|line| line.split_whitespace().nth(1)).expect("a metric of that name");
+        value.parse().expect("a number")
     }
 
     /// Its process.
@@ -90,6 +109,11 @@ impl Drop for Server {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// A token of the user with this subject.
+pub(crate) fn token(subject: &str) -> String {
+    command(&["token", "--sub", subject, "--ttl", "1d", "--jwt-secret", JWT_SECRET])
 }
 
 /// Runs a subcommand to its end and returns what it printed.

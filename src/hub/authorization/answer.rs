@@ -81,7 +81,7 @@ impl Office {
 
     async fn receive(&self, mut inquiries: mpsc::Receiver<Inquiry>) {
         while let Some(inquiry) = inquiries.recv().await {
-            Counters::add(&self.counters().inquiries, 1);
+            self.counters().inquiries.add(1);
             let waiting = Waiting::new(inquiry);
             match self.without_asking(&waiting.asked) {
                 Some(outcome) => self.deliver(waiting.reply, waiting.asked.question, waiting.since, &outcome),
@@ -99,7 +99,7 @@ impl Office {
             return Some(Err(refusal));
         }
         let rights = self.cache.borrow_mut().get(asked)?;
-        Counters::add(&self.counters().cache_hits, 1);
+        self.counters().cache_hits.add(1);
         Some(Ok(Answer::Rights(rights)))
     }
 
@@ -124,8 +124,8 @@ impl Office {
                 Err(_) => continue,
             };
             if !batch.is_empty() {
-                Counters::add(&self.counters().batches, 1);
-                Counters::add(&self.counters().questions, batch.len());
+                self.counters().batches.add(1);
+                self.counters().questions.add_length(batch.len());
             }
             match self.ask(&mut session, &batch).await {
                 Ok(round) => self.conclude(batch, round),
@@ -163,7 +163,7 @@ impl Office {
             Seen::Current => {}
             Seen::Changed => {
                 tracing::info!("policies, roles or rights have changed: channels ask again what they may do");
-                Counters::add(&self.counters().policy_changes, 1);
+                self.counters().policy_changes.add(1);
                 self.deliveries.policies_changed();
             }
             Seen::Outdated => return self.desk.put_back(batch.into_iter()),
@@ -200,7 +200,7 @@ impl Office {
             Question::Replay { .. } => None,
         };
         if let Some(durations) = durations {
-            durations.record(since.elapsed());
+            durations.record_duration(since.elapsed());
         }
         self.deliveries.deliver(reply, question, outcome);
     }

@@ -49,7 +49,7 @@ impl Deliveries {
     /// Answers one inquiry, without waiting.
     pub(super) fn deliver(&self, reply: ReplyTo, question: Question, outcome: &Outcome) {
         if outcome.is_err() {
-            Counters::add(&self.counters.errors, 1);
+            self.counters.errors.add(1);
         }
         match reply {
             ReplyTo::Channel { channel, inquiry } => {
@@ -57,7 +57,7 @@ impl Deliveries {
                 let command = ShardCommand::Authorized(Box::new(authorized));
                 let queue = self.queues.get(usize::from(channel.shard));
                 if queue.is_none_or(|queue| queue.sender.try_send(command).is_err()) {
-                    Counters::add(&self.counters.dropped_answers, 1);
+                    self.counters.dropped_answers.add(1);
                 }
             }
             // Whoever has gone needs no answer.

@@ -79,8 +79,8 @@ pub(super) struct Means<'a> {
 impl Means<'_> {
     /// Counts statements that are sent together.
     fn sends(&self, statements: usize) {
-        Counters::add(&self.counters.statements, statements);
-        Counters::add(&self.counters.round_trips, 1);
+        self.counters.statements.add_length(statements);
+        self.counters.round_trips.add(1);
     }
 }
 
@@ -348,7 +348,7 @@ impl<'q> Asking<'q> {
         self.rows.truncate(PROBES_MAX);
         let rows = std::mem::take(&mut self.rows);
         if !rows.is_empty() {
-            Counters::add(&means.counters.probes, rows.len());
+            means.counters.probes.add_length(rows.len());
             means.sends(2 + 2 * rows.len());
             let questions: Vec<Asked> = rows.iter().map(|place| self.questions[*place].clone()).collect();
             let outcomes = probe::answer(means.client, &questions).await.map_err(|lost| lost.0)?;

@@ -79,6 +79,7 @@ fn with<S: Sink>(
         sockets: Vec::new(),
         channels: Vec::new(),
         http: Arc::default(),
+        authorizations: Arc::default(),
     });
     Services {
         broadcaster,

@@ -4,10 +4,10 @@
 //! as channels do.
 
 mod answers;
+mod memory;
 mod oracle;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rowcast::hub::authorization::{
@@ -17,6 +17,7 @@ use rowcast::hub::{ShardCommand, Sink};
 use rowcast::policy::Claims;
 use rowcast::postgres::connect::Database;
 use rowcast::postgres::migrate::migrate;
+use rowcast::telemetry::number::Number;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -119,8 +120,8 @@ impl Office {
         assert!(matches!(command, Some(ShardCommand::PoliciesChanged)), "{command:?}");
     }
 
-    fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64) -> u64 {
-        counter(&self.counters).load(Ordering::Relaxed)
+    fn count(&self, counter: impl Fn(&Counters) -> &Number) -> u64 {
+        counter(&self.counters).get()
     }
 }
 
