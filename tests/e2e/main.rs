@@ -19,6 +19,7 @@ mod dev;
 mod join;
 mod outage;
 mod presence;
+mod private;
 mod publication;
 mod raw_socket;
 mod token;
