@@ -11,12 +11,14 @@
 //! | 15, 16, 18, 19 | rooms: broadcasts and presence | `room.rs` |
 //! | 20 to 24 | changes: announcements, shape, values, order, visibility | `change.rs` |
 //! | 25, 26 | tokens | `token.rs` |
+//! | 27, 28 | private channels: policies, and rooms of their own | `private.rs` |
 
 use crate::stage::{ANN, RawClient, TestServer, Vsn, major, server};
 use crate::support::TestDatabase;
 
 mod change;
 mod channel;
+mod private;
 mod room;
 mod socket;
 mod token;
