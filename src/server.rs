@@ -25,12 +25,15 @@ use crate::config::{self, Settings};
 use crate::hub::authorization::{self, Inquiry};
 use crate::hub::feed;
 use crate::hub::{
-    self, Authorizer, Counters, Directory, FeedCommand, Links, Meters, PeerFull, Peers, ServerLimits, Shard,
-    ShardCommand, Sink, TokenRefusal, TokenVerifier,
+    self, Authorizer, Broadcaster, Counters, Directory, FeedCommand, Links, Meters, PeerFull, Peers,
+    ServerLimits, Shard, ShardCommand, Sink, TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
+use crate::protocol::change::write_timestamp;
 use crate::protocol::code::{CLOSE_RESTART, CloseCode};
-use crate::rest::{self, HttpConfig, Readers, Sources};
+use crate::rest::{
+    self, BodyLimits, BodyReader, BroadcastLimits, HttpConfig, Readers, Scrape, Services, Sources,
+};
 use crate::socket::shard::Refused;
 use crate::socket::{self, Gate, GateConfig, ShardConfig, ShardHandle};
 use crate::telemetry::clock::unix_seconds;
@@ -51,9 +54,6 @@ const INQUIRIES_MAX: usize = 16_384;
 /// The publication that is ours alone, for what the server itself wants to follow.
 const OWN_PUBLICATION: &str = "rowcast";
 
-/// The name of the only tenant, as the stock container calls it.
-const TENANT: &str = "realtime-dev";
-
 /// HTTP connections at once where only the metrics are served.
 const METRICS_CONNECTIONS_MAX: usize = 64;
 
@@ -61,7 +61,7 @@ const METRICS_CONNECTIONS_MAX: usize = 64;
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the feed gets to hand over and acknowledge what it has read. It may wait for a Postgres that is gone.
-const FEED_END_WITHIN: Duration = Duration::from_secs(2);
+const FEED_END_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -122,26 +122,47 @@ pub async fn run(
     let (authorizer, inquiries) = Authorizer::queue(INQUIRIES_MAX);
     let meters = Arc::new(Meters::new(server_limits(&settings)));
     let _ticking = tick(&meters);
+    let directory = Directory::new(shard_count(&settings), rand::random(), Instant::now());
     let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
     let (shards, mut threads) =
-        start_shards(&settings, &verifier, feed_commands, &authorizer, &meters, &counters)?;
+        start_shards(&settings, &directory, &verifier, feed_commands, &authorizer, &meters, &counters)?;
     let sinks: Vec<ShardSink> = shards.iter().cloned().map(ShardSink).collect();
     // Dropped to have it end.
     let (stop_authorizations, stopped) = oneshot::channel::<()>();
     threads.push(start_authorizations(&settings, inquiries, sinks.clone(), stopped)?);
-    let mut feed = FeedThread::start(feed_config, sinks, commands, health.clone())?;
+    let feed_links = feed::Links {
+        broadcaster: Broadcaster::new(Arc::clone(&directory), sinks.clone()),
+        commands,
+        health: health.clone(),
+        meters: Arc::clone(&meters),
+        counters: Arc::default(),
+    };
+    let mut feed = FeedThread::start(feed_config, feed_links)?;
 
     let gate_config = GateConfig {
         connections_max: settings.socket.connections_max,
         refusal_delay: settings.socket.connect_error_delay,
         ..GateConfig::default()
     };
-    let gate = Gate::new(gate_config, verifier, Arc::clone(&meters), shards.clone());
-    let sources = Arc::new(sources(&settings, &health, &meters, &shards, counters));
-    let readers = Readers::Bearers(settings.auth.metrics_verifier());
-    let router =
-        rest::router(gate.clone(), health.clone()).merge(rest::metrics_routes(Arc::clone(&sources), readers));
-    let router = rest::bound_headers(router, settings.socket.header_bytes_max);
+    let gate = Gate::new(gate_config, Arc::clone(&verifier), Arc::clone(&meters), shards.clone());
+    let http_counters = Arc::default();
+    let sources = sources(&settings, &health, &meters, &shards, counters, Arc::clone(&http_counters));
+    let sources = Arc::new(sources);
+    let services = Services {
+        broadcaster: Broadcaster::new(directory, sinks),
+        verifier,
+        admins: settings.auth.admin_verifier(),
+        authorizer,
+        meters,
+        health: health.clone(),
+        tenant: settings.tenant(format!("rowcast@{address}"), started_at()),
+        scrape: Scrape::new(Arc::clone(&sources), Readers::Bearers(settings.auth.metrics_verifier())),
+        header_bytes_max: settings.socket.header_bytes_max,
+        broadcasts: broadcast_limits(&settings),
+        bodies: BodyReader::new(BodyLimits::default()),
+        counters: http_counters,
+    };
+    let router = rest::router(gate.clone(), Arc::new(services));
     let _metrics = match settings.metrics_listen {
         Some(address) => Some(serve_metrics(address, sources).await?),
         None => None,
@@ -216,12 +237,7 @@ struct FeedThread {
 
 impl FeedThread {
     /// One thread for reading, deciding and encoding: a change is never handed from core to core on its way.
-    fn start<S: Sink + Send + 'static>(
-        config: feed::Config,
-        sinks: Vec<S>,
-        commands: mpsc::Receiver<FeedCommand>,
-        health: Health,
-    ) -> Result<Self, Error> {
+    fn start<S: Sink + Send + 'static>(config: feed::Config, links: feed::Links<S>) -> Result<Self, Error> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -234,7 +250,7 @@ impl FeedThread {
                 let stopped = async {
                     let _ = stopped.await;
                 };
-                runtime.block_on(feed::run_until(config, sinks, commands, health, stopped));
+                runtime.block_on(feed::run_until(config, links, stopped));
             })
             .map_err(Error::Thread)?;
         Ok(Self { stop: Some(stop), ended })
@@ -258,21 +274,20 @@ type Shards = Vec<ShardHandle<Shard>>;
 
 fn start_shards(
     settings: &Settings,
+    directory: &Arc<Directory>,
     verifier: &Arc<Verifier>,
     feed: mpsc::Sender<FeedCommand>,
     authorizer: &Authorizer,
     meters: &Arc<Meters>,
     counters: &[Arc<Counters>],
 ) -> Result<(Shards, Vec<JoinHandle<()>>), Error> {
-    let count = shard_count(settings);
-    let directory = Directory::new(count, rand::random(), Instant::now());
     // Shards know each other through this list, which is complete before the first socket arrives.
     let all: Arc<OnceLock<Shards>> = Arc::default();
     let mut shards = Vec::new();
     let mut threads = Vec::new();
-    for (index, counters) in (0..count).zip(counters) {
+    for (index, counters) in (0..shard_count(settings)).zip(counters) {
         let config = hub_config(settings);
-        let directory = Arc::clone(&directory);
+        let directory = Arc::clone(directory);
         let links = Links {
             verifier: Arc::clone(verifier) as Arc<dyn TokenVerifier>,
             clock: Box::new(unix_seconds),
@@ -296,6 +311,19 @@ fn start_shards(
     // The list is set once, here.
     let _ = all.set(shards.clone());
     Ok((shards, threads))
+}
+
+/// The bounds of broadcasts over HTTP are those of sockets.
+fn broadcast_limits(settings: &Settings) -> BroadcastLimits {
+    let hub::Config { topic_bytes_max, json_depth_max, channel, .. } = hub_config(settings);
+    BroadcastLimits { payload_bytes_max: channel.payload_bytes_max, json_depth_max, topic_bytes_max }
+}
+
+/// Now, as tenants tell it.
+fn started_at() -> String {
+    let mut text = String::new();
+    write_timestamp(unix_seconds().saturating_mul(1_000_000), &mut text);
+    text
 }
 
 /// One thread for what private channels ask, so that the feed never waits for policies, and they never for it.
@@ -333,13 +361,20 @@ fn feed_config(settings: &Settings) -> Result<feed::Config, Error> {
         config::Slot::Durable => Slot::Durable(name),
     };
     Ok(feed::Config {
-        stream: StreamConfig { connection, slot, publications },
+        stream: StreamConfig {
+            connection,
+            slot,
+            publications,
+            own_publication: Some(feed::MESSAGES_PUBLICATION),
+        },
+        publication: settings.wal.publication.clone(),
         database: settings.database.clone(),
         ask_connection_count: settings.hub.ask_connections,
         ask_timeout: settings.hub.ask_timeout,
         catalog_poll: settings.policy.catalog_poll,
         transaction_bytes_max: settings.wal.transaction_memory_bytes_max,
         record_bytes_max: settings.channel.record_bytes_max,
+        broadcast_bytes_max: settings.channel.payload_bytes_max,
         waiting_max: WAITING_MAX,
     })
 }
@@ -375,16 +410,22 @@ fn sources(
     meters: &Arc<Meters>,
     shards: &Shards,
     channels: Vec<Arc<Counters>>,
+    http: Arc<rest::Counters>,
 ) -> Sources {
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
     Sources {
-        place: Place { tenant: TENANT.to_owned(), region: String::new(), host: host.unwrap_or_default() },
+        place: Place {
+            tenant: settings.tenant_id.clone(),
+            region: String::new(),
+            host: host.unwrap_or_default(),
+        },
         started_unix: unix_seconds(),
         health: health.clone(),
         meters: Arc::clone(meters),
         connections_max: settings.socket.connections_max,
         sockets: shards.iter().map(|shard| Arc::clone(shard.metrics())).collect(),
         channels,
+        http,
     }
 }
 
@@ -466,6 +507,10 @@ impl TokenVerifier for Verifier {
             system_message: error.system_message(),
         })
     }
+
+    fn generation(&self) -> u64 {
+        Self::generation(self)
+    }
 }
 
 #[cfg(test)]
@@ -490,17 +535,32 @@ mod tests {
         let database = Database::parse("postgres://nobody@127.0.0.1:1/none").unwrap();
         let connection = database.replication("rowcast", "supabase_realtime");
         let config = feed::Config {
-            stream: StreamConfig { connection, slot: Slot::Temporary, publications: vec![] },
+            stream: StreamConfig {
+                connection,
+                slot: Slot::Temporary,
+                publications: vec![],
+                own_publication: None,
+            },
+            publication: "supabase_realtime".to_owned(),
             database,
             ask_connection_count: 1,
             ask_timeout: Duration::from_secs(1),
             catalog_poll: Duration::from_secs(1),
             transaction_bytes_max: 1,
             record_bytes_max: 1,
+            broadcast_bytes_max: 1,
             waiting_max: 1,
         };
-        let (commands, receiver) = mpsc::channel(1);
-        (FeedThread::start(config, vec![sink], receiver, health.clone()).unwrap(), commands)
+        let (sender, commands) = mpsc::channel(1);
+        let directory = Directory::new(1, [1, 2], Instant::now());
+        let links = feed::Links {
+            broadcaster: Broadcaster::new(directory, vec![sink]),
+            commands,
+            health: health.clone(),
+            meters: Arc::new(Meters::new(ServerLimits::NONE)),
+            counters: Arc::default(),
+        };
+        (FeedThread::start(config, links).unwrap(), sender)
     }
 
     /// Has the feed say something to its only shard.

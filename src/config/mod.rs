@@ -17,6 +17,8 @@ pub mod reference;
 mod secret;
 pub mod setting;
 mod source;
+mod stock;
+mod tenant;
 
 #[cfg(test)]
 mod tests;
@@ -31,10 +33,14 @@ pub use source::{Given, Origin, Resolved, Sources};
 pub struct Settings {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// What administrative requests call this server's only tenant.
+    pub tenant_id: String,
     /// Where the metrics are read without a token, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
     /// The database to follow.
     pub database: Database,
+    /// Whether to bring it to this version's schema before serving.
+    pub migrate_on_start: bool,
     /// For `auth`.
     pub auth: Auth,
     /// For `wal`.

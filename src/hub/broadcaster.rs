@@ -24,6 +24,11 @@ impl<S: Sink> Broadcaster<S> {
         Self { directory, shards }
     }
 
+    /// The shards, in the order of their numbers.
+    pub fn shards(&self) -> &[S] {
+        &self.shards
+    }
+
     /// The rooms of the server.
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
@@ -38,6 +43,14 @@ impl<S: Sink> Broadcaster<S> {
                 // A shard that has ended has no members left.
                 let _ = shard.send(ShardCommand::Broadcast(Arc::clone(&broadcast))).await;
             }
+        }
+    }
+
+    /// Has every socket closed; clients come back.
+    pub async fn disconnect_all(&self) {
+        for shard in &self.shards {
+            // A shard that has ended has no sockets left.
+            let _ = shard.send(ShardCommand::Disconnect).await;
         }
     }
 }

@@ -48,7 +48,7 @@ pub use broadcaster::{Broadcaster, Sink};
 pub use config::{Config, JoinRate};
 pub use meter::Meter;
 pub use meters::{Meters, ServerLimits, Users};
-pub use peers::{Directory, PeerFull, Peers, RoomName, SHARDS_MAX};
+pub use peers::{Directory, Occupancy, PeerFull, Peers, RoomName, SHARDS_MAX};
 pub use presence::{PresenceNews, PresenceUpdate};
 pub use session::Session;
 pub use shard::{Clock, Counters, Links, Shard, TokenRefusal, TokenVerifier};
@@ -83,7 +83,9 @@ pub enum ShardCommand {
     Authorized(Box<Authorized>),
     /// Policies on `realtime.messages`, roles or rights have changed: what channels may do is to be asked again.
     PoliciesChanged,
-    /// The server goes down: refuse joins, say so to every channel, close every socket.
+    /// Say so to every channel and close every socket; clients come back.
+    Disconnect,
+    /// The server goes down: refuse joins, and do as for [`ShardCommand::Disconnect`].
     Drain,
 }
 

@@ -102,6 +102,8 @@ metrics! {
     JOINS_REFUSED = Own COUNTER "rowcast_joins_refused_total" "Joins refused; rowcast_errors_total says why.";
     BROADCASTS_ACCEPTED = Own COUNTER "rowcast_broadcasts_accepted_total" "Broadcasts accepted from clients.";
     BROADCASTS_DROPPED = Own COUNTER "rowcast_broadcasts_dropped_total" "Broadcasts that a thread of this server missed because its inbox was full.";
+    HTTP_BROADCASTS = Own COUNTER "rowcast_http_broadcasts_total" "Broadcasts accepted over HTTP.";
+    HTTP_BROADCASTS_DROPPED = Own COUNTER "rowcast_http_broadcasts_dropped_total" "Private broadcasts of batches over HTTP that policies did not let through.";
     PRESENCE_DELAYED = Own COUNTER "rowcast_presence_delayed_total" "Presence messages between threads that had to wait for a full inbox.";
     MESSAGES_DENIED = Own COUNTER "rowcast_messages_denied_total" "Messages of private channels that were not sent because policies did not allow it, or could not be asked in time.";
     CHANNELS_REVOKED = Own COUNTER "rowcast_channels_revoked_total" "Private channels that were closed because a new token or changed policies let them read less.";

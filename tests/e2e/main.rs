@@ -6,21 +6,32 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers fail a test as tests do, by a panic")]
 
+#[path = "../support/key_server.rs"]
+mod key_server;
+#[path = "../support/signer.rs"]
+mod signer;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod stage;
 
+mod bad_input;
 mod broadcast;
 mod changes;
 mod checklist;
 mod cli;
+mod container;
 mod dev;
+mod gateway;
+mod http;
 mod join;
 mod outage;
 mod presence;
 mod private;
 mod publication;
 mod raw_socket;
+mod shutdown;
+mod stock_environment;
 mod token;
+mod tokens;
 mod visibility;

@@ -5,6 +5,7 @@
 mod channel_script;
 mod connect;
 mod echo;
+mod envelope;
 mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
@@ -12,9 +13,15 @@ mod limits;
 mod metrics;
 mod patience;
 mod private;
+mod rest;
 mod script;
 mod shard;
+mod socket;
+mod token_keys;
+mod tokens;
+mod withdrawn_key;
+
+#[path = "../support/key_server.rs"]
+mod key_server;
 #[path = "../support/signer.rs"]
 mod signer;
-mod socket;
-mod tokens;

@@ -10,6 +10,7 @@ mod join;
 mod limits;
 mod presence;
 mod private;
+mod recheck;
 mod stream;
 mod token;
 
@@ -37,6 +38,7 @@ use crate::policy::Claims;
 use crate::protocol::{Dialect, Extension, Incoming, Message, SOCKET_TOPIC, code};
 use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
+use recheck::Recheck;
 
 pub use counters::Counters;
 
@@ -50,6 +52,12 @@ pub type Clock = Box<dyn Fn() -> i64 + Send>;
 pub trait TokenVerifier: Send + Sync {
     /// The body of a token that is valid at `now_unix`, in seconds since the epoch.
     fn verify(&self, token: &str, now_unix: i64) -> Result<Arc<Claims>, TokenRefusal>;
+
+    /// Changes when a token that was valid may not be so any more, for another reason than its expiry. It stays
+    /// as it is where keys do.
+    fn generation(&self) -> u64 {
+        0
+    }
 }
 
 /// Why a token is not valid, in the words of either place where a client reads them.
@@ -110,6 +118,7 @@ pub struct Shard {
     refusals: VecDeque<HeldRefusal>,
     joins_per_socket: Rate,
     presence_keys: u64,
+    recheck: Recheck,
     draining: bool,
     counters: Arc<Counters>,
 }
@@ -146,6 +155,7 @@ impl Shard {
             refusals: VecDeque::new(),
             joins_per_socket: Rate::new(config.joins_per_socket),
             presence_keys: 0,
+            recheck: Recheck::new(links.verifier.generation()),
             draining: false,
             counters: Arc::clone(&links.counters),
             config,
@@ -211,13 +221,15 @@ impl Shard {
             }
             ShardCommand::Presence(update) => self.apply_presence(out, &update),
             ShardCommand::PresenceNews(news) => self.presence_news(out, &news),
+            ShardCommand::Disconnect => self.disconnect(out),
             ShardCommand::Authorized(authorized) => self.authorized(out, *authorized, now),
             ShardCommand::PoliciesChanged => self.policies_changed(now),
             ShardCommand::Drain => self.drain(out),
         }
     }
 
-    /// Time has passed: answers held refusals, retries full queues, closes channels whose tokens ran out.
+    /// Time has passed: answers held refusals, retries full queues, closes channels whose tokens ran out or
+    /// whose keys were withdrawn.
     ///
     /// Call it several times a second, also while there are no connections: other shards may wait for presence
     /// that did not fit into their queues.
@@ -230,6 +242,7 @@ impl Shard {
         self.feed.flush();
         self.flush_presence(out);
         self.expire(out);
+        self.recheck(out);
         self.overdue(out, now);
         self.ask_unasked(now);
         self.end_late(out, now);

@@ -36,7 +36,9 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// A running `rowcast serve`; killed when dropped, and its log is shown if the test has failed.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
-    database_url: String,
+    /// What it is started with, the first time and again.
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     log: PathBuf,
     process: Option<(Child, Reaper)>,
 }
@@ -44,7 +46,21 @@ pub(crate) struct TestServer {
 impl TestServer {
     /// Starts it on a free port, and waits until it says that changes flow.
     pub(crate) async fn start(database_url: &str) -> Self {
+        Self::start_with(database_url, &[]).await
+    }
+
+    /// Starts it with further flags, and waits until it says that changes flow.
+    pub(crate) async fn start_with(database_url: &str, flags: &[&str]) -> Self {
         let mut server = Self::new(database_url);
+        server.arguments.extend(flags.iter().map(ToString::to_string));
+        server.start_again().await;
+        server
+    }
+
+    /// Starts it with nothing but an environment, made for a free port, and waits until changes flow.
+    pub(crate) async fn start_in(environment: impl FnOnce(u16) -> Vec<(String, String)>) -> Self {
+        let mut server = Self::on_free_port();
+        server.environment = environment(server.address.port());
         server.start_again().await;
         server
     }
@@ -57,9 +73,30 @@ impl TestServer {
         server
     }
 
-    fn new(database_url: &str) -> Self {
+    fn on_free_port() -> Self {
         let address = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap();
-        Self { address, database_url: database_url.to_owned(), log: scratch("server-log"), process: None }
+        let log = scratch("server-log");
+        Self { address, arguments: Vec::new(), environment: Vec::new(), log, process: None }
+    }
+
+    fn new(database_url: &str) -> Self {
+        let mut server = Self::on_free_port();
+        let address = server.address.to_string();
+        // Slots share one name space in all databases of a cluster.
+        let slot = format!("rowcast_{}_{}", std::process::id(), server.address.port());
+        server.arguments = [
+            &["--listen", &*address, "--database-url", database_url, "--jwt-secret", SECRET][..],
+            &["--slot-name", &slot],
+            // Refusals are answered soon, and every core's worth of shards is two.
+            &["--join-error-delay-ms", "50", "--connect-error-delay-ms", "50", "--shard-count", "2"],
+            &["--catalog-poll-ms", "100", "--log-level", "debug"],
+            &NO_LIMITS,
+        ]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+        server
     }
 
     /// Starts it once more on the same port, after it was stopped or killed.
@@ -70,17 +107,8 @@ impl TestServer {
 
     fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
-        // Slots share one name space in all databases of a cluster.
-        let slot = format!("rowcast_{}_{}", std::process::id(), self.address.port());
-        let child = program(&["serve", "--listen", &self.address.to_string()])
-            .args(["--database-url", &self.database_url, "--jwt-secret", SECRET, "--slot-name", &slot])
-            // Refusals are answered soon, and every core's worth of shards is two.
-            .args(["--join-error-delay-ms", "50", "--connect-error-delay-ms", "50", "--shard-count", "2"])
-            .args(["--catalog-poll-ms", "100", "--log-level", "debug"])
-            .args(NO_LIMITS)
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        let child = program(&["serve"]).args(&self.arguments).envs(environment).stderr(log).spawn().unwrap();
         let reaper = Reaper::of(&child);
         self.process = Some((child, reaper));
     }
@@ -107,9 +135,29 @@ impl TestServer {
         http_get(self.address, "/healthcheck").map(|(status, _)| status)
     }
 
+    /// What it has logged so far.
+    pub(crate) fn logged(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
     /// Where clients connect to.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Waits until it has logged these words.
+    pub(crate) async fn until_logged(&self, words: &str) {
+        let started = Instant::now();
+        while !self.logged().contains(words) {
+            assert!(started.elapsed() < PATIENCE, "it never logged {words:?}");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Sends it a signal, and waits for nothing.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let (child, _) = self.process.as_ref().expect("a server that runs");
+        send(child, signal);
     }
 
     /// Ends it as `signal` does, and waits for that.
@@ -226,12 +274,29 @@ pub(crate) fn token_signed(secret: &str, role: &str, sub: Option<&str>, ttl_s: i
 
 /// The status and body of one request; `None` if nobody answers.
 pub(crate) fn http_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let (status, _, body) = http(address, "GET", path, &[], b"")?;
+    Some((status, body))
+}
+
+/// The status, head and body of one request; `None` if nobody answers.
+pub(crate) fn http(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Option<(u16, String, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok()?;
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    stream.write_all(&[request.as_bytes(), body].concat()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let status = answer.split(' ').nth(1)?.parse().ok()?;
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    Some((status, body.to_owned()))
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((status, head.to_owned(), body.to_owned()))
 }
