@@ -12,12 +12,14 @@
 //! | 17 | broadcasts over HTTP | `rest.rs` |
 //! | 20 to 24 | changes: announcements, shape, values, order, visibility | `change.rs` |
 //! | 25, 26 | tokens | `token.rs` |
+//! | 27, 28 | private channels: policies, and rooms of their own | `private.rs` |
 
 use crate::stage::{ANN, RawClient, TestServer, Vsn, major, server};
 use crate::support::TestDatabase;
 
 mod change;
 mod channel;
+mod private;
 mod rest;
 mod room;
 mod socket;
