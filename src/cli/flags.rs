@@ -86,8 +86,8 @@ fn argument(setting: &Setting) -> Arg {
         Kind::KeySetUrl => "URL",
         Kind::Path => "FILE",
         Kind::Identifier | Kind::Label => "NAME",
-        Kind::Switch => "BOOLEAN",
         Kind::OneOf(_) => "WORD",
+        Kind::Boolean => "true|false",
         Kind::Integer(..) => "NUMBER",
     };
     let entry = reference::entry(setting.name);

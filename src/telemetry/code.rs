@@ -52,6 +52,8 @@ codes! {
     ClientJoinRateLimitReached
     ClientPresenceRateLimitReached
     ConnectionRateLimitReached
+    DatabaseLackOfConnections
+    IncreaseConnectionPool
     InitializingProjectConnection
     InvalidJWTToken
     JoinsRateLimitReached
@@ -59,40 +61,44 @@ codes! {
     JwtSignerError
     MalformedJWT
     MessagePerSecondRateLimitReached
+    MissingPartition
     MissingAPIKey
     PayloadTooLarge
     PresenceRateLimitReached
+    PrivateOnly
+    QueryCanceled
     RealtimeRestarting
+    ReplicationConnectionTimeout
     TooManyConnections
     TopicNameRequired
     TopicNameTooLong
+    UnableToConnectToProject
+    UnableToReplayMessages
     Unauthorized
     UnknownErrorOnChannel
-    // Of HTTP requests, and of policies on the channels they are about.
-    DatabaseLackOfConnections
+    // Of HTTP requests.
     HttpClientError
     HttpServerError
-    IncreaseConnectionPool
-    MissingPartition
-    QueryCanceled
-    RlsPolicyError
     TenantNotFound
-    UnableToConnectToProject
     UnprocessableEntity
     // Of single messages.
     InvalidBroadcastPayload
     InvalidPresencePayload
     MalformedWebSocketMessage
+    UnableToHandleBroadcast
+    UnableToHandlePresence
     UnableToTrackPresence
     UnknownPresenceEvent
     UnmatchedTopic
     // Of sockets.
     FrameTooLarge
     IdleTimeout
+    NoChannel
     ProtocolViolation
     SlowConsumer
     UnknownErrorOnWebSocketMessage
     // Of the server itself.
+    RlsPolicyError
     UnhandledPanic
 }
 
@@ -132,6 +138,14 @@ pub const FAILURES: &[Failure] = &[
     stays(
         Code::MalformedWebSocketMessage,
         "a client's message could not be decoded: it is dropped, and the socket stays",
+    ),
+    stays(
+        Code::UnableToHandleBroadcast,
+        "a broadcast on a private channel was dropped: no policy lets its sender send there, or it could not be found out",
+    ),
+    stays(
+        Code::RlsPolicyError,
+        "a policy on `realtime.messages` raised an error, or the role of a token cannot be taken on: it counts as a denial",
     ),
     passes(Code::UnhandledPanic, "a fault of the program; what it concerned has been closed"),
 ];

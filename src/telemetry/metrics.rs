@@ -105,6 +105,8 @@ metrics! {
     HTTP_BROADCASTS = Own COUNTER "rowcast_http_broadcasts_total" "Broadcasts accepted over HTTP.";
     HTTP_BROADCASTS_DROPPED = Own COUNTER "rowcast_http_broadcasts_dropped_total" "Private broadcasts of batches over HTTP that policies did not let through.";
     PRESENCE_DELAYED = Own COUNTER "rowcast_presence_delayed_total" "Presence messages between threads that had to wait for a full inbox.";
+    MESSAGES_DENIED = Own COUNTER "rowcast_messages_denied_total" "Messages of private channels that were not sent because policies did not allow it, or could not be asked in time.";
+    CHANNELS_REVOKED = Own COUNTER "rowcast_channels_revoked_total" "Private channels that were closed because a new token or changed policies let them read less.";
     RATE = Own GAUGE "rowcast_rate_per_second" ["of"] "The average rate that a limit of the whole server is held against.";
     RATE_LIMIT = Own GAUGE "rowcast_rate_limit_per_second" ["of"] "That limit; 0 is none.";
     ERRORS = Own COUNTER "rowcast_errors_total" ["code"] "Refusals, ended channels and failures, by their code.";

@@ -11,6 +11,8 @@ mod golden_frames;
 mod hub_simulation;
 mod limits;
 mod metrics;
+mod patience;
+mod private;
 mod rest;
 mod script;
 mod shard;

@@ -86,6 +86,8 @@ fn hear(topic: &Topic, event: &str, incoming: &Incoming<'_>) {
         token: "token".into(),
         claims: Arc::new(Claims { role: "anon".into(), json: "{}".into(), expires_at: 0 }),
         presence_key: "key".into(),
+        read: None,
+        takes_presence: true,
     };
     let mut channel = Channel::new(grant, &request);
     let now = Instant::now();
@@ -104,6 +106,7 @@ fn hear(topic: &Topic, event: &str, incoming: &Incoming<'_>) {
                     check(dialect, &incoming.topic, &replies(dialect, incoming, &reply));
                 }
             }
+            Effect::Deny | Effect::Hold => panic!("a public channel asks for no permission"),
             Effect::Ignore | Effect::Unknown | Effect::Verify(_) | Effect::Close(_) => {}
         }
     }

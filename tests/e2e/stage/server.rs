@@ -145,11 +145,6 @@ impl TestServer {
         format!("http://{}", self.address)
     }
 
-    /// All it has logged so far.
-    pub(crate) fn logged(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap()
-    }
-
     /// Waits until it has logged these words.
     pub(crate) async fn until_logged(&self, words: &str) {
         let started = Instant::now();
