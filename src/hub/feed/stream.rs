@@ -15,7 +15,7 @@ use crate::wal::stream::{Backoff, Error as StreamError, Opening, Received};
 use crate::wal::{PgWireSource, WalSource, pgoutput};
 
 use super::{Config, Feed, NEEDED_WITHIN, Report};
-use crate::hub::catalogs::{Catalogs, chain};
+use crate::hub::catalogs::{CATALOG_WITHIN, Catalogs, chain};
 use crate::hub::{ShardCommand, Sink};
 
 /// How many messages are taken from the stream before commands and answers get their turn.
@@ -32,7 +32,8 @@ impl<S: Sink> Feed<S> {
     /// Opens a stream in the background after a pause, however long it takes.
     pub(super) fn open_stream(&mut self, pause: Duration) {
         let (config, catalogs) = (Rc::clone(&self.config), Rc::clone(&self.catalogs));
-        let (report, health, opening) = (self.report.clone(), self.health.clone(), self.opening.clone());
+        let (report, health, opening) =
+            (self.report.clone(), self.links.health.clone(), self.opening.clone());
         self.tasks.spawn_local(async move {
             tokio::time::sleep(pause).await;
             let mut backoff = Backoff::new();
@@ -70,7 +71,9 @@ impl<S: Sink> Feed<S> {
         self.opened_at = Instant::now();
         self.source = Some(source);
         self.adopt(catalog).await?;
-        self.health.set_live();
+        // Whoever waits for health finds the stream counted.
+        self.links.counters.streams.add(1);
+        self.links.health.set_live();
         self.out.live(true);
         tracing::info!(tables = self.catalog.tables.len(), "replication stream is live");
         self.subscribe_all();
@@ -80,6 +83,7 @@ impl<S: Sink> Feed<S> {
 
     pub(super) fn interrupted(&mut self, error: &Interruption) {
         self.source = None;
+        self.links.counters.interruptions.add(1);
         self.out.live(false);
         self.awaited.clear();
         self.joining.clear();
@@ -94,7 +98,7 @@ impl<S: Sink> Feed<S> {
         let remedy = error.remedy().unwrap_or("reconnecting");
         let chain = chain(error);
         tracing::warn!(error = chain, remedy, "replication stream was interrupted");
-        self.health.set_down(format!("{}: {remedy}", error.summary()));
+        self.links.health.set_down(format!("{}: {remedy}", error.summary()));
         self.unsubscribe_all();
         if self.opened_at.elapsed() >= STABLE_AFTER {
             self.reopening = Backoff::new();
@@ -143,6 +147,7 @@ impl<S: Sink> Feed<S> {
         match received? {
             Received::Message { message, bytes } => self.message(message, bytes).await,
             Received::Keepalive { wal_end } => {
+                self.links.counters.received_lsn.set(wal_end);
                 // An idle database next to a busy one would hold log back for ever.
                 if !self.assembler.is_open() {
                     self.progress.caught_up(wal_end);
@@ -184,7 +189,7 @@ impl<S: Sink> Feed<S> {
     /// Hands everything collected to the shards.
     pub(super) async fn hand_over(&mut self) {
         for (shard, event) in self.out.take() {
-            if let Some(shard) = self.shards.get(usize::from(shard)) {
+            if let Some(shard) = self.links.broadcaster.shards().get(usize::from(shard)) {
                 shard.send(ShardCommand::Feed(event)).await;
             }
         }
@@ -197,6 +202,7 @@ impl<S: Sink> Feed<S> {
             && let Some(source) = &self.source
         {
             source.acknowledge(lsn);
+            self.links.counters.acknowledged_lsn.set(lsn);
         }
     }
 }
@@ -278,5 +284,19 @@ pub(super) async fn watch_catalog(catalogs: Rc<Catalogs>, poll: Duration, report
             return;
         }
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Adds its table to the server's own publication once that has been made. What cannot be done now is tried again; the
+/// log has it from the opening of the stream.
+pub(super) async fn keep_publication(catalogs: Rc<Catalogs>, statement: String, poll: Duration) {
+    loop {
+        tokio::time::sleep(poll).await;
+        let client = catalogs.client().await;
+        match tokio::time::timeout(CATALOG_WITHIN, client.batch_execute(&statement)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(error = chain(&error), "publication could not be made ready"),
+            Err(_) => catalogs.give_up(&client).await,
+        }
     }
 }
