@@ -12,12 +12,14 @@
 //! | 17 | broadcasts over HTTP | `rest.rs` |
 //! | 20 to 24 | changes: announcements, shape, values, order, visibility | `change.rs` |
 //! | 25, 26 | tokens | `token.rs` |
+//! | 29 | broadcasts from the database | `database.rs` |
 
 use crate::stage::{ANN, RawClient, TestServer, Vsn, major, server};
 use crate::support::TestDatabase;
 
 mod change;
 mod channel;
+mod database;
 mod rest;
 mod room;
 mod socket;
