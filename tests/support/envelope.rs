@@ -106,8 +106,12 @@ fn hear(topic: &Topic, event: &str, incoming: &Incoming<'_>) {
                     check(dialect, &incoming.topic, &replies(dialect, incoming, &reply));
                 }
             }
-            Effect::Deny | Effect::Hold => panic!("a public channel asks for no permission"),
-            Effect::Ignore | Effect::Unknown | Effect::Verify(_) | Effect::Close(_) => {}
+            Effect::Ignore
+            | Effect::Unknown
+            | Effect::Deny
+            | Effect::Hold
+            | Effect::Verify(_)
+            | Effect::Close(_) => {}
         }
     }
 }
