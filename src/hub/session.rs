@@ -204,11 +204,10 @@ impl Connections {
         Some(waiting)
     }
 
-    /// Takes all joins out that wait.
-    pub(super) fn unpark_all(&mut self) -> Vec<Waiting> {
-        self.waiting = WaitingTotal::default();
-        let connections = self.slots.iter_mut().flatten();
-        connections.flat_map(|connection| std::mem::take(&mut connection.waiting)).collect()
+    /// All joins that wait.
+    pub(super) fn all_waiting(&self) -> Vec<(ConnectionId, u32)> {
+        let waiting = self.slots.iter().flatten().flat_map(|connection| &connection.waiting);
+        waiting.map(|waiting| (waiting.attempt.id, waiting.join())).collect()
     }
 
     /// A join that waits.

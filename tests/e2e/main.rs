@@ -27,6 +27,7 @@ mod http;
 mod join;
 mod outage;
 mod presence;
+mod private;
 mod publication;
 mod raw_socket;
 mod shutdown;

@@ -319,8 +319,11 @@ impl Shard {
             }
             out.close(id, code::CLOSE_RESTART.code, code::CLOSE_RESTART.reason);
         }
-        let waiting = self.connections.unpark_all();
-        self.forget_waiting(waiting);
+        // One by one: those that share a room tell each other when their places change.
+        for (id, join) in self.connections.all_waiting() {
+            let waiting = self.connections.unpark(id, join);
+            self.forget_waiting(waiting);
+        }
     }
 }
 

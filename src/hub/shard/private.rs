@@ -86,6 +86,9 @@ impl Shard {
     /// An answer. One that nobody waits for any more is ignored.
     pub(super) fn authorized(&mut self, out: &mut dyn Outbox, authorized: Authorized, now: Instant) {
         let Authorized { channel, inquiry, result, .. } = authorized;
+        if let Err(AuthorizationError::Policy(sqlstate)) = &result {
+            report!(warn, Code::RlsPolicyError, %sqlstate, "a policy on realtime.messages could not be evaluated");
+        }
         let (id, join) = (channel.connection, channel.join);
         let waiting = self.connections.waiting(id, join);
         if waiting.is_some_and(|waiting| waiting.ask.number == Some(inquiry)) {
@@ -247,8 +250,8 @@ impl Shard {
         }
     }
 
-    /// A socket is gone, and with it its joins.
-    pub(super) fn forget_waiting(&mut self, waiting: Vec<Waiting>) {
+    /// Drops joins without an answer: their socket is gone, or is about to be.
+    pub(super) fn forget_waiting(&mut self, waiting: impl IntoIterator<Item = Waiting>) {
         for waiting in waiting {
             self.abandon(waiting);
         }
@@ -274,10 +277,6 @@ pub(super) fn unanswered(error: &AuthorizationError) -> Option<Unanswered> {
         AuthorizationError::NoConnections => Some(Unanswered::NoConnections),
         AuthorizationError::Canceled => Some(Unanswered::Canceled),
         AuthorizationError::MissingPartition => Some(Unanswered::MissingPartition),
-        AuthorizationError::Policy(sqlstate) => {
-            report!(warn, Code::RlsPolicyError, %sqlstate, "a policy on realtime.messages could not be evaluated");
-            None
-        }
-        AuthorizationError::SinceOutOfRange => None,
+        AuthorizationError::Policy(_) | AuthorizationError::SinceOutOfRange => None,
     }
 }

@@ -194,3 +194,19 @@ fn places_in_a_room_are_kept_when_others_go() {
     assert_eq!(ids(&server.frames(clients[3])), [9]);
     assert_eq!(server.unread(), []);
 }
+
+#[test]
+fn joins_that_wait_in_one_room_are_all_dropped_when_the_server_goes_down() {
+    let mut server = Server::start(1);
+    let clients: Vec<_> = (0..3).map(|slot| server.connect(0, slot, V1)).collect();
+    for client in &clients {
+        begin_replay(&mut server, *client);
+    }
+    server.command(0, rowcast::hub::ShardCommand::Drain);
+    for client in clients {
+        assert_eq!(server.frames(client), [json!({"closed": 1012})]);
+        server.disconnect(client);
+    }
+    from_database(&mut server, 1);
+    assert_eq!(server.unread(), []);
+}
