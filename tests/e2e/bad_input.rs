@@ -260,7 +260,10 @@ fn joins() -> Vec<(String, Option<&'static str>)> {
         for key in ["broadcast", "presence", "private"] {
             cases.push((config(format!(r#"{{"{key}":{odd},"x":{canary}}}"#)), None));
         }
-        cases.push((config(format!(r#"{{"broadcast":{{"self":{odd},"ack":{odd},"replay":{odd}}}}}"#)), None));
+        cases.push((config(format!(r#"{{"broadcast":{{"self":{odd},"ack":{odd}}}}}"#)), None));
+        // Whatever is asked for, there is no replay on a public channel.
+        let refused = "UnableToReplayMessages: Replay is not allowed for public channels";
+        cases.push((config(format!(r#"{{"broadcast":{{"replay":{odd}}}}}"#)), Some(refused)));
         cases.push((config(format!(r#"{{"presence":{{"enabled":{odd},"key":{odd}}}}}"#)), None));
     }
     for odd in ["null", "7", "[[]]", "{}"] {

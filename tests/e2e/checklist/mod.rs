@@ -13,12 +13,14 @@
 //! | 20 to 24 | changes: announcements, shape, values, order, visibility | `change.rs` |
 //! | 25, 26 | tokens | `token.rs` |
 //! | 27, 28 | private channels: policies, and rooms of their own | `private.rs` |
+//! | 29 | broadcasts from the database | `database.rs` |
 
 use crate::stage::{ANN, RawClient, TestServer, Vsn, major, server};
 use crate::support::TestDatabase;
 
 mod change;
 mod channel;
+mod database;
 mod private;
 mod rest;
 mod room;
