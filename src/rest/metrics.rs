@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 
 use crate::auth::AdminVerifier;
-use crate::hub::{Counters, Meters};
+use crate::hub::{Counters, Meters, feed};
 use crate::socket::ShardMetrics;
 use crate::telemetry::clock::unix_seconds;
 use crate::telemetry::health::{Health, Liveness};
@@ -37,6 +37,8 @@ pub struct Sources {
     pub sockets: Vec<Arc<ShardMetrics>>,
     /// The channels of each shard.
     pub channels: Vec<Arc<Counters>>,
+    /// The feed of database changes.
+    pub feed: Arc<feed::Counters>,
 }
 
 impl Sources {
@@ -51,6 +53,7 @@ impl Sources {
         self.meters.add_to(&mut page);
         self.sockets.iter().for_each(|shard| shard.add_to(&mut page));
         self.channels.iter().for_each(|shard| shard.add_to(&mut page));
+        self.feed.add_to(&mut page);
         report::add_to(&mut page);
         process::add_to(&mut page);
         page.render(&self.place)

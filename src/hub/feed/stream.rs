@@ -14,6 +14,8 @@ use crate::wal::slot::Continuity;
 use crate::wal::stream::{Backoff, Error as StreamError, Opening, Received};
 use crate::wal::{PgWireSource, WalSource, pgoutput};
 
+use super::counters::Stage;
+use super::lag::watch_lag;
 use super::{Config, Feed, NEEDED_WITHIN, Report};
 use crate::hub::catalogs::{Catalogs, chain};
 use crate::hub::{ShardCommand, Sink};
@@ -68,6 +70,10 @@ impl<S: Sink> Feed<S> {
         self.opening.skip_undecodable = false;
         self.opening.previous = Some(source.history().clone());
         self.opened_at = Instant::now();
+        let counters = Arc::clone(&self.config.counters);
+        counters.begin_again();
+        let watch = watch_lag(Rc::clone(&self.catalogs), counters, source.slot_name().to_owned());
+        self.lag_watch = Some(self.tasks.spawn_local(watch));
         self.source = Some(source);
         self.adopt(catalog).await?;
         self.health.set_live();
@@ -80,6 +86,10 @@ impl<S: Sink> Feed<S> {
 
     pub(super) fn interrupted(&mut self, error: &Interruption) {
         self.source = None;
+        if let Some(watch) = self.lag_watch.take() {
+            watch.abort();
+        }
+        self.config.counters.interruptions.add(1);
         self.out.live(false);
         self.awaited.clear();
         self.joining.clear();
@@ -126,7 +136,10 @@ impl<S: Sink> Feed<S> {
                 self.interrupted(&error);
                 return;
             }
-            if handled == MESSAGES_PER_TURN || self.lanes.entry_count() >= self.config.waiting_max {
+            if handled == MESSAGES_PER_TURN
+                || self.config.counters.meters.db_events.is_reached()
+                || self.lanes.entry_count() >= self.config.waiting_max
+            {
                 return;
             }
             match self.source.as_mut().and_then(|source| source.recv().now_or_never()) {
@@ -146,6 +159,7 @@ impl<S: Sink> Feed<S> {
                 // An idle database next to a busy one would hold log back for ever.
                 if !self.assembler.is_open() {
                     self.progress.caught_up(wal_end);
+                    self.config.counters.reached(Stage::FannedOut, wal_end);
                 }
                 Ok(())
             }
@@ -183,6 +197,10 @@ impl<S: Sink> Feed<S> {
 
     /// Hands everything collected to the shards.
     pub(super) async fn hand_over(&mut self) {
+        let counters = &self.config.counters;
+        counters.collect(&self.out.take_tally());
+        counters.waiting.set_length(self.lanes.entry_count());
+        counters.subscribers.set_length(self.channels.len());
         for (shard, event) in self.out.take() {
             if let Some(shard) = self.shards.get(usize::from(shard)) {
                 shard.send(ShardCommand::Feed(event)).await;
@@ -193,10 +211,14 @@ impl<S: Sink> Feed<S> {
     /// Hands everything collected to the shards, then lets Postgres forget what is complete.
     pub(super) async fn flush(&mut self) {
         self.hand_over().await;
+        if let Some(source) = &self.source {
+            self.config.counters.reached(Stage::Received, source.received());
+        }
         if let Some(lsn) = self.progress.take_done()
             && let Some(source) = &self.source
         {
             source.acknowledge(lsn);
+            self.config.counters.reached(Stage::Acknowledged, lsn);
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::change::{RowChange, Transaction};
 use crate::wal::stream::Error as StreamError;
 
+use super::counters::Stage;
 use super::stream::Interruption;
 use super::{Feed, Report};
 use crate::hub::fanout::{Aligned, Commit, History};
@@ -100,6 +101,11 @@ impl<S: Sink> Feed<S> {
             }
         }
         self.progress.fanned_out(transaction.commit_lsn, change_count, transaction.end_lsn);
+        self.config.counters.changes.add(u64::try_from(change_count - known_count).unwrap_or(u64::MAX));
+        if let Some(end_lsn) = transaction.end_lsn {
+            self.config.counters.transactions.add(1);
+            self.config.counters.reached(Stage::FannedOut, end_lsn);
+        }
         Ok(())
     }
 
