@@ -466,6 +466,10 @@ impl TokenVerifier for Verifier {
             system_message: error.system_message(),
         })
     }
+
+    fn generation(&self) -> u64 {
+        Self::generation(self)
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@ mod echo;
 mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
+#[path = "../support/key_server.rs"]
+mod key_server;
+mod key_sources;
 mod limits;
 mod metrics;
 mod script;
@@ -16,3 +19,4 @@ mod shard;
 mod signer;
 mod socket;
 mod tokens;
+mod withdrawn_key;

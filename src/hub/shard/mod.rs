@@ -6,6 +6,7 @@ mod counters;
 mod join;
 mod limits;
 mod presence;
+mod recheck;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
 
 pub use counters::Counters;
+use recheck::Recheck;
 
 /// Reads the wall clock: seconds since the Unix epoch. Only the expiry of tokens depends on it.
 ///
@@ -43,6 +45,12 @@ pub type Clock = Box<dyn Fn() -> i64 + Send>;
 pub trait TokenVerifier: Send + Sync {
     /// The body of a token that is valid at `now_unix`, in seconds since the epoch.
     fn verify(&self, token: &str, now_unix: i64) -> Result<Arc<Claims>, TokenRefusal>;
+
+    /// Changes when a token that was valid may not be so any more, for another reason than its expiry. It stays
+    /// as it is where keys do.
+    fn generation(&self) -> u64 {
+        0
+    }
 }
 
 /// Why a token is not valid, in the words of either place where a client reads them.
@@ -89,6 +97,7 @@ pub struct Shard {
     refusals: VecDeque<HeldRefusal>,
     joins_per_socket: Rate,
     presence_keys: u64,
+    recheck: Recheck,
     draining: bool,
     counters: Arc<Counters>,
 }
@@ -118,6 +127,7 @@ impl Shard {
             refusals: VecDeque::new(),
             joins_per_socket: Rate::new(config.joins_per_socket),
             presence_keys: 0,
+            recheck: Recheck::new(links.verifier.generation()),
             draining: false,
             counters: Arc::clone(&links.counters),
             config,
@@ -187,7 +197,8 @@ impl Shard {
         }
     }
 
-    /// Time has passed: answers held refusals, retries full queues, closes channels whose tokens ran out.
+    /// Time has passed: answers held refusals, retries full queues, closes channels whose tokens ran out or
+    /// whose keys were withdrawn.
     ///
     /// Call it several times a second, also while there are no connections: other shards may wait for presence
     /// that did not fit into their queues.
@@ -200,6 +211,7 @@ impl Shard {
         self.feed.flush();
         self.flush_presence(out);
         self.expire(out);
+        self.recheck(out);
     }
 
     fn send_all(&self, out: &mut dyn Outbox, id: ConnectionId, frames: Frames) {
