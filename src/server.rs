@@ -311,6 +311,7 @@ fn start_authorizations(
         connection_count: settings.hub.authorization_connections,
         query_timeout: settings.hub.ask_timeout,
         catalog_poll: settings.policy.catalog_poll,
+        payload_bytes_max: settings.channel.payload_bytes_max,
         counters: Arc::default(),
     };
     let runtime =

@@ -38,6 +38,8 @@ pub struct Config {
     pub query_timeout: Duration,
     /// How often policies, roles and rights are compared with those that answers were made of.
     pub catalog_poll: Duration,
+    /// The largest stored broadcast that is replayed.
+    pub payload_bytes_max: usize,
     /// Where is counted what happens.
     pub counters: Arc<Counters>,
 }
