@@ -82,7 +82,7 @@ fn argument(setting: &Setting) -> Arg {
         Kind::Object | Kind::KeySet => "JSON",
         Kind::KeySetUrl => "URL",
         Kind::Path => "FILE",
-        Kind::Identifier => "NAME",
+        Kind::Identifier | Kind::Label => "NAME",
         Kind::OneOf(_) => "WORD",
         Kind::Integer(..) => "NUMBER",
     };

@@ -120,6 +120,10 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
             (1..=63).contains(&text.len())
                 && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
         }
+        Kind::Label => {
+            (1..=63).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        }
         Kind::ApiKeys(prefix) => items(text).all(|key| is_api_key(key, prefix)),
         Kind::Path => true,
         Kind::KeySet if text.is_empty() => return None,
@@ -185,6 +189,7 @@ impl Check {
         let (database, auth) = (self.database(), self.auth());
         Some(Settings {
             listen: self.text("listen").parse().ok()?,
+            tenant_id: self.text("tenant_id").to_owned(),
             metrics_listen: self.text("metrics_listen").parse().ok(),
             database: database?,
             auth: auth?,

@@ -17,6 +17,7 @@ pub mod reference;
 mod secret;
 pub mod setting;
 mod source;
+mod tenant;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,8 @@ pub use source::{Given, Origin, Resolved, Sources};
 pub struct Settings {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// What administrative requests call this server's only tenant.
+    pub tenant_id: String,
     /// Where the metrics are read without a token, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
     /// The database to follow.

@@ -43,6 +43,8 @@ pub enum Kind {
     Path,
     /// An identifier that is safe in replication commands, which cannot quote it.
     Identifier,
+    /// A name that fits into a host name and a path.
+    Label,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// A whole number within these bounds, both included.
@@ -66,6 +68,7 @@ impl Kind {
             Self::KeySetUrl => "an https URL, or an http URL of this machine".to_owned(),
             Self::Path => "the path of a file".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
+            Self::Label => "1 to 63 of a-z, A-Z, 0-9, - and _".to_owned(),
             Self::OneOf([words @ .., last]) => format!("{} or {last}", words.join(", ")),
             Self::OneOf([]) => "nothing".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
@@ -117,6 +120,7 @@ const RATE: Kind = Kind::Integer(0, 1_000_000_000);
 /// Every setting, in the order of `default.toml`.
 pub static SETTINGS: &[Setting] = &[
     setting("listen", "server", Kind::Address, &["PORT"]),
+    setting("tenant_id", "server", Kind::Label, &["SELF_HOST_TENANT_NAME"]),
     setting("metrics_listen", "server", Kind::OptionalAddress, &[]),
     setting(
         "database_url",

@@ -86,6 +86,7 @@ fn stock_container_variables_mean_the_same() {
         ("presence_window_ms", &[("CLIENT_PRESENCE_WINDOW_MS", "400")], "400"),
         ("channels_per_socket_max", &[("TENANT_MAX_CHANNELS_PER_CLIENT", "5")], "5"),
         ("concurrent_users_max", &[("TENANT_MAX_CONCURRENT_USERS", "9")], "9"),
+        ("tenant_id", &[("SELF_HOST_TENANT_NAME", "our-tenant")], "our-tenant"),
         ("joins_per_second_max", &[("TENANT_MAX_JOINS_PER_SECOND", "6")], "6"),
         ("events_per_second_max", &[("TENANT_MAX_EVENTS_PER_SECOND", "8")], "8"),
         ("header_bytes_max", &[("MAX_HEADER_LENGTH", "8192")], "8192"),

@@ -187,6 +187,17 @@ impl Dialect {
     }
 }
 
+/// The payload of a text broadcast whose parts are known. `body` is JSON text; `id` goes into its `meta`.
+pub fn broadcast_payload(event: &str, body: &str, id: Option<&str>) -> String {
+    let event = serde_json::Value::from(event);
+    match id.map(serde_json::Value::from) {
+        None => format!("{{\"event\":{event},\"payload\":{body},\"type\":\"broadcast\"}}"),
+        Some(id) => format!(
+            "{{\"event\":{event},\"meta\":{{\"id\":{id}}},\"payload\":{body},\"type\":\"broadcast\"}}"
+        ),
+    }
+}
+
 /// A database change for all channels of one topic with the same bindings and dialect.
 ///
 /// `data` is the change as JSON text. `legacy` is `Some` with the kind of change (`INSERT`, `UPDATE` or `DELETE`)

@@ -78,6 +78,11 @@ codes! {
     UnableToReplayMessages
     Unauthorized
     UnknownErrorOnChannel
+    // Of HTTP requests.
+    HttpClientError
+    HttpServerError
+    TenantNotFound
+    UnprocessableEntity
     // Of single messages.
     InvalidBroadcastPayload
     InvalidPresencePayload

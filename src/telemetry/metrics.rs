@@ -106,6 +106,8 @@ metrics! {
     CHANNELS_REVOKED = Own COUNTER "rowcast_channels_revoked_total" "Private channels that were ended because they may read less than before.";
     BROADCASTS_ACCEPTED = Own COUNTER "rowcast_broadcasts_accepted_total" "Broadcasts accepted from clients.";
     BROADCASTS_DROPPED = Own COUNTER "rowcast_broadcasts_dropped_total" "Broadcasts that a thread of this server missed because its inbox was full.";
+    HTTP_BROADCASTS = Own COUNTER "rowcast_http_broadcasts_total" "Broadcasts accepted over HTTP.";
+    HTTP_BROADCASTS_DROPPED = Own COUNTER "rowcast_http_broadcasts_dropped_total" "Private broadcasts of batches over HTTP that policies did not let through.";
     PRESENCE_DELAYED = Own COUNTER "rowcast_presence_delayed_total" "Presence messages between threads that had to wait for a full inbox.";
     TRANSACTIONS = Own COUNTER "rowcast_transactions_total" "Transactions fanned out whole.";
     CHANGES = Own COUNTER "rowcast_changes_total" "Changes in them, of tables with and without subscribers.";

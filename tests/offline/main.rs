@@ -14,6 +14,7 @@ mod key_sources;
 mod limits;
 mod metrics;
 mod private;
+mod rest;
 mod script;
 mod shard;
 #[path = "../support/signer.rs"]

@@ -305,6 +305,10 @@ impl Shard {
 
     pub(super) fn drain(&mut self, out: &mut dyn Outbox) {
         self.draining = true;
+        self.disconnect(out);
+    }
+
+    pub(super) fn disconnect(&mut self, out: &mut dyn Outbox) {
         for (id, connection) in self.connections.iter() {
             for entry in connection.channels() {
                 out.send(id, connection.session.dialect.disconnecting(entry.channel.topic().as_str()));

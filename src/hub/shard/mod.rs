@@ -216,6 +216,7 @@ impl Shard {
             ShardCommand::PresenceNews(news) => self.presence_news(out, &news),
             ShardCommand::Authorized(authorized) => self.authorized(out, *authorized, now),
             ShardCommand::PoliciesChanged => self.policies_changed(now),
+            ShardCommand::Disconnect => self.disconnect(out),
             ShardCommand::Drain => self.drain(out),
         }
     }
