@@ -117,10 +117,11 @@ pub async fn run(
     // Before anybody connects: a client takes the refusal of its token for the last word.
     let _follower = jwks::Follower::start(settings.auth.key_sources(), &verifier).await?;
     let health = Health::starting();
-    let feed_config = feed_config(&settings)?;
+    let meters = Arc::new(Meters::new(server_limits(&settings)));
+    let feed_counters = Arc::new(feed::Counters::new(Arc::clone(&meters)));
+    let feed_config = feed_config(&settings, &feed_counters)?;
     let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);
     let (authorizer, inquiries) = Authorizer::queue(INQUIRIES_MAX);
-    let meters = Arc::new(Meters::new(server_limits(&settings)));
     let _ticking = tick(&meters);
     let directory = Directory::new(shard_count(&settings), rand::random(), Instant::now());
     let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
@@ -139,7 +140,8 @@ pub async fn run(
     };
     let gate = Gate::new(gate_config, Arc::clone(&verifier), Arc::clone(&meters), shards.clone());
     let http_counters = Arc::default();
-    let sources = sources(&settings, &health, &meters, &shards, counters, Arc::clone(&http_counters));
+    let sources =
+        sources(&settings, &health, &meters, &shards, counters, feed_counters, Arc::clone(&http_counters));
     let sources = Arc::new(sources);
     let services = Services {
         broadcaster: Broadcaster::new(directory, sinks),
@@ -336,6 +338,7 @@ fn start_authorizations(
         connection_count: settings.hub.authorization_connections,
         query_timeout: settings.hub.ask_timeout,
         catalog_poll: settings.policy.catalog_poll,
+        payload_bytes_max: settings.channel.payload_bytes_max,
         counters: Arc::default(),
     };
     let runtime =
@@ -349,7 +352,7 @@ fn start_authorizations(
         .map_err(Error::Thread)
 }
 
-fn feed_config(settings: &Settings) -> Result<feed::Config, Error> {
+fn feed_config(settings: &Settings, counters: &Arc<feed::Counters>) -> Result<feed::Config, Error> {
     let name = SlotName::new(&settings.wal.slot_name)?;
     let publications = vec![settings.wal.publication.clone(), OWN_PUBLICATION.to_owned()];
     let connection = settings.database.replication(name.as_str(), &settings.wal.publication);
@@ -366,6 +369,7 @@ fn feed_config(settings: &Settings) -> Result<feed::Config, Error> {
         transaction_bytes_max: settings.wal.transaction_memory_bytes_max,
         record_bytes_max: settings.channel.record_bytes_max,
         waiting_max: WAITING_MAX,
+        counters: Arc::clone(counters),
     })
 }
 
@@ -397,6 +401,7 @@ fn sources(
     meters: &Arc<Meters>,
     shards: &Shards,
     channels: Vec<Arc<Counters>>,
+    feed: Arc<feed::Counters>,
     http: Arc<rest::Counters>,
 ) -> Sources {
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
@@ -412,6 +417,7 @@ fn sources(
         connections_max: settings.socket.connections_max,
         sockets: shards.iter().map(|shard| Arc::clone(shard.metrics())).collect(),
         channels,
+        feed,
         http,
     }
 }
@@ -494,6 +500,10 @@ impl TokenVerifier for Verifier {
             system_message: error.system_message(),
         })
     }
+
+    fn generation(&self) -> u64 {
+        Self::generation(self)
+    }
 }
 
 #[cfg(test)]
@@ -526,6 +536,7 @@ mod tests {
             transaction_bytes_max: 1,
             record_bytes_max: 1,
             waiting_max: 1,
+            counters: Arc::default(),
         };
         let (commands, receiver) = mpsc::channel(1);
         (FeedThread::start(config, vec![sink], receiver, health.clone()).unwrap(), commands)

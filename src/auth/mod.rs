@@ -151,6 +151,11 @@ impl Verifier {
         *keys = Arc::new(next);
     }
 
+    /// Grows whenever keys are replaced: what was verified before may be so no longer.
+    pub fn generation(&self) -> u64 {
+        self.keys().generation
+    }
+
     /// Waits until a token has named a key that is in no set. One such token is remembered if nobody waits.
     pub async fn key_missing(&self) {
         self.key_missing.notified().await;

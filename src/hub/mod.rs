@@ -19,9 +19,11 @@ mod meter;
 mod meters;
 mod peers;
 mod presence;
+mod replay;
 mod rooms;
 mod session;
 mod shard;
+mod waiting;
 
 pub mod ask;
 mod asker;

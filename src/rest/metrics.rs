@@ -13,7 +13,7 @@ use axum::routing::get;
 use super::error::Error;
 use super::services;
 use crate::auth::AdminVerifier;
-use crate::hub::{Counters, Meters};
+use crate::hub::{Counters, Meters, feed};
 use crate::socket::ShardMetrics;
 use crate::telemetry::clock::unix_seconds;
 use crate::telemetry::health::{Health, Liveness};
@@ -38,6 +38,8 @@ pub struct Sources {
     pub sockets: Vec<Arc<ShardMetrics>>,
     /// The channels of each shard.
     pub channels: Vec<Arc<Counters>>,
+    /// The feed of database changes.
+    pub feed: Arc<feed::Counters>,
     /// The broadcasts over HTTP.
     pub http: Arc<services::Counters>,
 }
@@ -54,6 +56,7 @@ impl Sources {
         self.meters.add_to(&mut page);
         self.sockets.iter().for_each(|shard| shard.add_to(&mut page));
         self.channels.iter().for_each(|shard| shard.add_to(&mut page));
+        self.feed.add_to(&mut page);
         self.http.add_to(&mut page);
         report::add_to(&mut page);
         process::add_to(&mut page);

@@ -8,8 +8,12 @@ mod echo;
 mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
+#[path = "../support/key_server.rs"]
+mod key_server;
+mod key_sources;
 mod limits;
 mod metrics;
+mod private;
 mod rest;
 mod script;
 mod shard;
@@ -17,3 +21,4 @@ mod shard;
 mod signer;
 mod socket;
 mod tokens;
+mod withdrawn_key;

@@ -37,6 +37,7 @@ fn sources(meters: Arc<Meters>, channels: Vec<Arc<Counters>>) -> Arc<Sources> {
         connections_max: 7,
         sockets: vec![Arc::<ShardMetrics>::default()],
         channels,
+        feed: Arc::default(),
         http: Arc::default(),
     })
 }

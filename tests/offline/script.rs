@@ -1,12 +1,13 @@
 //! A whole server without sockets: shards, their queues, a feed and clients, moved step by step by a test.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rowcast::hub::authorization::Inquiry;
+use rowcast::hub::authorization::{Answer, AuthorizationError, Authorized, Inquiry, ReplyTo, Rights};
 use rowcast::hub::{
     Authorizer, Clock, Config, ConnectionId, Directory, FeedCommand, Links, Meter, Meters, Outbox,
     ServerLimits, Session, Shard, ShardCommand, TokenRefusal, TokenVerifier,
@@ -15,6 +16,9 @@ use rowcast::policy::Claims;
 use rowcast::protocol::{Dialect, Message};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+
+/// How many questions about private channels may wait.
+pub(crate) const INQUIRIES_MAX: usize = 64;
 
 /// The wall clock when a script begins.
 pub(crate) const START_UNIX: i64 = 1_800_000_000;
@@ -70,10 +74,28 @@ fn decode(frame: &[u8]) -> Received {
     }
 }
 
+/// What is said of a token by a key that nobody knows.
+pub(crate) const NO_SIGNER: &str =
+    "Failed to generate JWT signer, check your JWT secret or JWKS configuration";
+
+thread_local! {
+    /// How often the keys of a script have changed; a script runs on one thread.
+    static KEY_CHANGES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Changes the keys: from now on `<token:b>` is by a key that nobody knows.
+pub(crate) fn change_keys() {
+    KEY_CHANGES.set(KEY_CHANGES.get() + 1);
+}
+
 /// Knows tokens by name: `<token:NAME>`.
 struct Tokens;
 
 impl TokenVerifier for Tokens {
+    fn generation(&self) -> u64 {
+        KEY_CHANGES.get()
+    }
+
     fn verify(&self, token: &str, now_unix: i64) -> Result<Arc<Claims>, TokenRefusal> {
         let refused = |code: &str, join: &str, system: &str| {
             Err(TokenRefusal { join_reason: format!("{code}: {join}"), system_message: system.to_owned() })
@@ -81,6 +103,9 @@ impl TokenVerifier for Tokens {
         let name = token.strip_prefix("<token:").and_then(|name| name.strip_suffix('>'));
         let (role, expires_at) = match name {
             Some("anon") => ("anon", START_UNIX + 1_000_000),
+            Some("b") if KEY_CHANGES.get() > 0 => {
+                return refused("JwtSignerError", NO_SIGNER, NO_SIGNER);
+            }
             Some("a" | "b") => ("authenticated", START_UNIX + 1_000_000),
             Some("service") => ("service_role", START_UNIX + 1_000_000),
             // The recording joins with it at second 28.
@@ -113,7 +138,7 @@ pub(crate) struct Server {
     pub(crate) shards: Vec<Shard>,
     pub(crate) feed: mpsc::Receiver<FeedCommand>,
     /// What the shards ask about private channels.
-    _inquiries: mpsc::Receiver<Inquiry>,
+    pub(crate) inquiries: mpsc::Receiver<Inquiry>,
     inboxes: Vec<mpsc::Receiver<ShardCommand>>,
     recorders: Vec<Recorder>,
     generations: u32,
@@ -146,7 +171,7 @@ impl Server {
         let unix = Arc::new(AtomicI64::new(START_UNIX));
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..shard_count).map(|_| mpsc::channel(mailbox)).unzip();
         let (feed_sender, feed) = mpsc::channel(feed);
-        let (authorizer, inquiries) = Authorizer::queue(1_024);
+        let (authorizer, inquiries) = Authorizer::queue(INQUIRIES_MAX);
         let meters = Arc::new(Meters::new(limits));
         let shard = |me| {
             let unix = Arc::clone(&unix);
@@ -166,7 +191,7 @@ impl Server {
             shards: (0..shard_count).map(shard).collect(),
             recorders: (0..shard_count).map(|_| Recorder::default()).collect(),
             feed,
-            _inquiries: inquiries,
+            inquiries,
             inboxes,
             generations: 0,
             start,
@@ -237,6 +262,32 @@ impl Server {
         let answer = self.received(client);
         let text = serde_json::to_string(&answer.iter().map(shape).collect::<Vec<_>>()).unwrap();
         assert!(text.contains("phx_reply") && !text.contains("error"), "{text}");
+    }
+
+    /// The question that has been waiting longest.
+    pub(crate) fn inquiry(&mut self) -> Inquiry {
+        self.inquiries.try_recv().expect("something is asked")
+    }
+
+    /// Answers a question.
+    pub(crate) fn answer(&mut self, inquiry: Inquiry, result: Result<Answer, AuthorizationError>) {
+        let ReplyTo::Channel { channel, inquiry: number } = inquiry.reply else { panic!("not of a channel") };
+        let question = inquiry.question;
+        let authorized = Authorized { channel, inquiry: number, question, result };
+        self.command(channel.shard, ShardCommand::Authorized(Box::new(authorized)));
+        self.settle();
+    }
+
+    /// Answers the question that has been waiting longest, about rights.
+    pub(crate) fn grant(&mut self, broadcast: bool, presence: bool) {
+        let inquiry = self.inquiry();
+        self.answer(inquiry, Ok(Answer::Rights(Rights { broadcast, presence })));
+    }
+
+    /// Tells all shards that policies have changed.
+    pub(crate) fn change_policies(&mut self) {
+        let count = u16::try_from(self.shards.len()).unwrap();
+        (0..count).for_each(|shard| self.command(shard, ShardCommand::PoliciesChanged));
     }
 
     /// Gives a shard a command.

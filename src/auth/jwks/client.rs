@@ -52,12 +52,11 @@ impl HttpClient {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self::with_tls(config))
+        let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
+        Ok(Self::over(connector.enable_http1().build()))
     }
 
-    fn with_tls(config: ClientConfig) -> Self {
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build();
+    fn over(connector: HttpsConnector<HttpConnector>) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_MAX)
             .pool_timer(TokioTimer::new())
@@ -85,6 +84,76 @@ impl HttpClient {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => Err(HttpError::TooLong(bytes_max)),
             Err(error) => Err(HttpError::Body(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hyper_rustls::FixedServerNameResolver;
+    use rustls::ServerConfig;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(10);
+    const TLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/tls");
+
+    fn certificate(name: &str) -> CertificateDer<'static> {
+        CertificateDer::from_pem_file(format!("{TLS}/{name}")).unwrap()
+    }
+
+    /// A server for `db.test` that answers every request alike.
+    async fn server() -> Uri {
+        let key = PrivateKeyDer::from_pem_file(format!("{TLS}/server.key")).unwrap();
+        let config =
+            ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate("server.pem")], key)
+                .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // A client that does not trust it goes away here.
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let _ = stream.read(&mut [0; 1024]).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            }
+        });
+        url
+    }
+
+    /// A client that trusts the authority of the tests and takes whoever answers for `name`.
+    fn client(name: &'static str) -> HttpClient {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate("ca.pem")).unwrap();
+        let config =
+            ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+        let name = FixedServerNameResolver::new(ServerName::try_from(name).unwrap());
+        let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
+        HttpClient::over(connector.with_server_name_resolver(name).enable_http1().build())
+    }
+
+    #[tokio::test]
+    async fn a_server_is_believed_by_its_certificate_alone() {
+        let url = server().await;
+        assert_eq!(client("db.test").get(&url, 10, WITHIN).await.unwrap(), "ok");
+        for stranger in [client("other.test"), HttpClient::new().unwrap()] {
+            assert!(matches!(stranger.get(&url, 10, WITHIN).await, Err(HttpError::Request(_))));
         }
     }
 }

@@ -19,7 +19,9 @@ use super::session::Session;
 use super::{AuthorizationError, Counters, Inquiry, Question, ReplyTo};
 use crate::hub::Sink;
 use crate::postgres::connect::Database;
+use crate::telemetry::code::Code;
 use crate::telemetry::log::chain;
+use crate::telemetry::report::report;
 
 /// How often those are looked for who have waited too long.
 const OVERDUE_EVERY: Duration = Duration::from_millis(250);
@@ -38,6 +40,8 @@ pub struct Config {
     pub query_timeout: Duration,
     /// How often policies, roles and rights are compared with those that answers were made of.
     pub catalog_poll: Duration,
+    /// The largest stored broadcast that is replayed.
+    pub payload_bytes_max: usize,
     /// Where is counted what happens.
     pub counters: Arc<Counters>,
 }
@@ -130,11 +134,17 @@ impl Office {
             match timeout(PATIENCE, probe::answer(client, &questions)).await {
                 Ok(Ok(outcomes)) => return outcomes,
                 Ok(Err(error)) => {
-                    tracing::warn!(error = chain(&error), "authorizations are asked again on a new session");
+                    let error = chain(&error);
+                    report!(
+                        warn,
+                        Code::DatabaseConnectionDown,
+                        error,
+                        "authorizations are asked again on a new session"
+                    );
                     session.close();
                 }
                 Err(_) => {
-                    tracing::warn!("authorizations were not answered in time");
+                    report!(warn, Code::QueryCanceled, "authorizations were not answered in time");
                     session.close();
                     failure = AuthorizationError::Canceled;
                     break;

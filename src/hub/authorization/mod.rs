@@ -26,6 +26,7 @@ pub use counters::{Counters, DURATION_BUCKETS_MS};
 
 use super::ChannelRef;
 use crate::channel::Body;
+pub use crate::channel::Rights;
 use crate::policy::Claims;
 
 /// Who wants something on which topic, as policies see them.
@@ -97,15 +98,6 @@ pub enum Question {
         /// At most this many, from 1 to 25.
         limit: u8,
     },
-}
-
-/// What a caller may do, by extension.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rights {
-    /// Receive or send broadcasts.
-    pub broadcast: bool,
-    /// Receive the presence of others, or be tracked.
-    pub presence: bool,
 }
 
 /// A stored broadcast.

@@ -12,9 +12,14 @@
 //! once, and told once again when it is live. Before a new stream is read, those who waited for it are subscribed:
 //! what a durable slot has kept reaches them. Nothing that was handed over comes twice while this process lives.
 //!
+//! With a limit on deliveries a second, the stream is not read while there are more: changes come later, none is
+//! left out.
+//!
 //! Bounds: when [`Config::waiting_max`] deliveries wait for Postgres's answers, the stream is not read until some
 //! have left; Postgres keeps the log meanwhile. A full shard inbox is waited for in the same way.
 
+mod counters;
+mod lag;
 mod questions;
 mod stream;
 mod subscriptions;
@@ -26,13 +31,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet, LocalSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet, LocalSet};
 use tokio::time::Instant;
 
 use crate::change::Assembler;
 use crate::policy::Catalog;
 use crate::postgres::connect::Database;
+use crate::telemetry::code::Code;
 use crate::telemetry::health::Health;
+use crate::telemetry::report::report;
 use crate::wal::stream::{Backoff, Error as StreamError, Opening};
 use crate::wal::{PgWireSource, StreamConfig, WalSource};
 
@@ -46,12 +53,16 @@ use super::progress::Progress;
 use super::resolve::Operands;
 use super::{ChannelRef, FeedCommand, Sink};
 
+pub use counters::Counters;
 use stream::{Interruption, watch_catalog};
 use subscriptions::{Channel, Resolved};
 
 /// How long what the stream needs of Postgres (a catalog, a computed column) is waited for before the stream is
 /// given up, with a word to its subscribers.
 const NEEDED_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often the rate of changes is looked at while it is over its limit.
+const RATE_LOOK: Duration = Duration::from_millis(100);
 
 /// Settings of the feed.
 #[derive(Clone, Debug)]
@@ -72,6 +83,8 @@ pub struct Config {
     pub record_bytes_max: usize,
     /// How many deliveries may wait for answers.
     pub waiting_max: usize,
+    /// Where it counts, and what it is held to.
+    pub counters: Arc<Counters>,
 }
 
 /// Runs the feed until `commands` closes; `shards` stand in the order of their numbers.
@@ -151,6 +164,10 @@ struct Feed<S> {
     out: Outbox,
     askers: Vec<mpsc::Sender<Batch>>,
     idle_askers: Vec<usize>,
+    /// Looks how far behind the present stream is.
+    lag_watch: Option<AbortHandle>,
+    /// Whether the stream is not read on because of the rate of changes.
+    is_throttled: bool,
 }
 
 impl<S: Sink> Feed<S> {
@@ -194,6 +211,8 @@ impl<S: Sink> Feed<S> {
             reports,
             report,
             postponed: VecDeque::new(),
+            lag_watch: None,
+            is_throttled: false,
         }
     }
 
@@ -208,7 +227,8 @@ impl<S: Sink> Feed<S> {
                 self.interrupted(&error);
                 continue;
             }
-            let is_full = self.lanes.entry_count() >= self.config.waiting_max;
+            let is_throttled = self.throttle();
+            let is_full = is_throttled || self.lanes.entry_count() >= self.config.waiting_max;
             let is_awaiting = !self.awaited.is_empty();
             let received = async {
                 match &mut self.source {
@@ -233,6 +253,7 @@ impl<S: Sink> Feed<S> {
                         self.interrupted(&error);
                     }
                 }
+                () = tokio::time::sleep(RATE_LOOK), if is_throttled => {}
                 () = tokio::time::sleep_until(self.awaited_until), if is_awaiting => self.awaited.clear(),
                 received = received => self.receive(received).await,
             }
@@ -240,6 +261,24 @@ impl<S: Sink> Feed<S> {
         if let Some(source) = self.source.take() {
             source.close().await;
         }
+    }
+
+    /// Whether the stream is to be read no further for now, as too many changes are delivered. Nothing is lost:
+    /// Postgres keeps the log.
+    fn throttle(&mut self) -> bool {
+        let is_over = self.config.counters.meters.db_events.is_reached();
+        if is_over && !self.is_throttled {
+            self.config.counters.throttled.add(1);
+            report!(
+                warn,
+                Code::MessagePerSecondRateLimitReached,
+                "database changes wait until fewer are delivered a second"
+            );
+        } else if !is_over && self.is_throttled {
+            tracing::info!("database changes are delivered again");
+        }
+        self.is_throttled = is_over;
+        is_over
     }
 
     /// A task that panics takes the feed with it: whoever waits for what the task had in hand would wait for ever.

@@ -8,10 +8,14 @@ use tokio::time::Instant;
 use crate::change::{RowChange, Transaction};
 use crate::wal::stream::Error as StreamError;
 
+use super::counters::Stage;
 use super::stream::Interruption;
 use super::{Feed, Report};
+use crate::hub::catalogs::chain;
 use crate::hub::fanout::{Aligned, Commit, History};
 use crate::hub::{Sink, compute};
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 
 /// How many changes of one transaction are encoded before the frames go to the shards, which write meanwhile.
 const CHANGES_PER_RUN: usize = 1_000;
@@ -100,6 +104,11 @@ impl<S: Sink> Feed<S> {
             }
         }
         self.progress.fanned_out(transaction.commit_lsn, change_count, transaction.end_lsn);
+        self.config.counters.changes.add(u64::try_from(change_count - known_count).unwrap_or(u64::MAX));
+        if let Some(end_lsn) = transaction.end_lsn {
+            self.config.counters.transactions.add(1);
+            self.config.counters.reached(Stage::FannedOut, end_lsn);
+        }
         Ok(())
     }
 
@@ -146,7 +155,16 @@ impl<S: Sink> Feed<S> {
                 let client = self.catalogs.client().await;
                 match compute::complete(&client, types, xid, whole, changes).await {
                     Ok(()) => return,
-                    Err(error) => tracing::warn!(attempt, error = %error, "columns are computed again"),
+                    Err(error) => {
+                        let error = chain(&error);
+                        report!(
+                            warn,
+                            Code::DatabaseConnectionDown,
+                            attempt,
+                            error,
+                            "columns are computed again"
+                        );
+                    }
                 }
                 self.catalogs.give_up(&client).await;
             }

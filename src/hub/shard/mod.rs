@@ -2,10 +2,16 @@
 //!
 //! In: sockets that open, speak and close, commands of other threads, and the time. Out: frames.
 
+mod access;
 mod counters;
+mod held;
+mod idle;
 mod join;
 mod limits;
 mod presence;
+mod private;
+mod recheck;
+mod token;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,6 +27,7 @@ use super::peers::{Directory, Peers};
 use super::presence::{Homes, Unsent};
 use super::rooms::{RoomId, Rooms};
 use super::session::{Connections, Entry, Session};
+use super::waiting::Deadline;
 use super::{
     Authorizer, ChannelRef, Config, ConnectionId, FeedCommand, FeedEvent, Meters, Outbox, RoomBroadcast,
     ShardCommand,
@@ -32,6 +39,7 @@ use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
 
 pub use counters::Counters;
+use recheck::Recheck;
 
 /// Reads the wall clock: seconds since the Unix epoch. Only the expiry of tokens depends on it.
 ///
@@ -43,6 +51,12 @@ pub type Clock = Box<dyn Fn() -> i64 + Send>;
 pub trait TokenVerifier: Send + Sync {
     /// The body of a token that is valid at `now_unix`, in seconds since the epoch.
     fn verify(&self, token: &str, now_unix: i64) -> Result<Arc<Claims>, TokenRefusal>;
+
+    /// Changes when a token that was valid may not be so any more, for another reason than its expiry. It stays
+    /// as it is where keys do.
+    fn generation(&self) -> u64 {
+        0
+    }
 }
 
 /// Why a token is not valid, in the words of either place where a client reads them.
@@ -85,10 +99,21 @@ pub struct Shard {
     unsent: Unsent,
     /// By the second in which the token runs out.
     expiries: BTreeSet<(i64, ConnectionId, u32)>,
-    /// Oldest first; the delay is the same for all.
+    /// By when something must have been answered about a channel, or a join that waits.
+    deadlines: BTreeSet<Deadline>,
+    /// Channels about which a question is to be put, and from when on.
+    unasked: VecDeque<(Instant, ConnectionId, u32)>,
+    /// Counts the changes of policies.
+    policy_epoch: u64,
+    /// How long the messages that wait are, all together.
+    held_bytes: usize,
+    /// When sockets without channels were looked for.
+    idle_looked_at: Option<Instant>,
+    /// In the order in which they are due.
     refusals: VecDeque<HeldRefusal>,
     joins_per_socket: Rate,
     presence_keys: u64,
+    recheck: Recheck,
     draining: bool,
     counters: Arc<Counters>,
 }
@@ -115,9 +140,15 @@ impl Shard {
             homes: Homes::new(me, &directory),
             unsent: Unsent::default(),
             expiries: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            unasked: VecDeque::new(),
+            policy_epoch: 0,
+            held_bytes: 0,
+            idle_looked_at: None,
             refusals: VecDeque::new(),
             joins_per_socket: Rate::new(config.joins_per_socket),
             presence_keys: 0,
+            recheck: Recheck::new(links.verifier.generation()),
             draining: false,
             counters: Arc::clone(&links.counters),
             config,
@@ -151,7 +182,7 @@ impl Shard {
                 out.send(id, dialect.reply(SOCKET_TOPIC, &MessageRef::NULL, &incoming.reference, &Reply::Ok));
             }
             "phx_join" => self.join(out, id, dialect, &incoming, now),
-            "phx_leave" => self.leave(out, id, dialect, &incoming),
+            "phx_leave" => self.leave(out, id, dialect, &incoming, now),
             _ => self.event(out, id, dialect, incoming, now),
         }
     }
@@ -163,32 +194,35 @@ impl Shard {
         if connection.is_user {
             self.links.meters.users.leave();
         }
-        for entry in connection.into_channels() {
+        let (channels, waiting) = connection.into_channels();
+        self.forget_waiting(waiting);
+        for entry in channels {
             self.retire(out, id, &entry);
         }
     }
 
     /// Another thread speaks.
-    pub fn command(&mut self, out: &mut dyn Outbox, command: ShardCommand, _now: Instant) {
+    pub fn command(&mut self, out: &mut dyn Outbox, command: ShardCommand, now: Instant) {
         match command {
             ShardCommand::Feed(event) => self.feed_event(out, event),
             ShardCommand::Broadcast(broadcast) => {
                 if let Some(room) = self.rooms.find(&broadcast.room) {
-                    let delivered = self.rooms.broadcast(out, room, &broadcast.message, None);
+                    let delivered = self.rooms.broadcast(out, room, &broadcast.message, broadcast.id, None);
                     self.links.meters.events.add(delivered);
                     self.hold_to_event_rate(out, room, None);
                 }
             }
             ShardCommand::Presence(update) => self.apply_presence(out, &update),
             ShardCommand::PresenceNews(news) => self.presence_news(out, &news),
-            // Private joins are refused, so nothing was asked and nothing can change.
-            ShardCommand::Authorized(_) | ShardCommand::PoliciesChanged => {}
+            ShardCommand::Authorized(authorized) => self.authorized(out, *authorized, now),
+            ShardCommand::PoliciesChanged => self.policies_changed(now),
             ShardCommand::Disconnect => self.disconnect(out),
             ShardCommand::Drain => self.drain(out),
         }
     }
 
-    /// Time has passed: answers held refusals, retries full queues, closes channels whose tokens ran out.
+    /// Time has passed: answers held refusals, retries full queues, closes channels whose tokens ran out or
+    /// whose keys were withdrawn.
     ///
     /// Call it several times a second, also while there are no connections: other shards may wait for presence
     /// that did not fit into their queues.
@@ -201,6 +235,10 @@ impl Shard {
         self.feed.flush();
         self.flush_presence(out);
         self.expire(out);
+        self.recheck(out);
+        self.overdue(out, now);
+        self.ask_unasked(now);
+        self.close_idle(out, now);
     }
 
     fn send_all(&self, out: &mut dyn Outbox, id: ConnectionId, frames: Frames) {
@@ -242,6 +280,11 @@ impl Shard {
         match effect {
             Effect::Ignore => {}
             Effect::Unknown => self.links.meters.events.add(1),
+            Effect::Deny => self.counters.denied_messages.add(1),
+            Effect::Hold => {
+                let message = (&*incoming.event, incoming.payload, &incoming.reference);
+                self.hold(out, id, join, message, now);
+            }
             Effect::Reply(answer) => {
                 if let Some(code) = code::of_reply(&answer) {
                     report!(debug, code, socket = %id, "message refused");
@@ -253,7 +296,7 @@ impl Shard {
                 self.counters.broadcasts.add(1);
                 self.counters.payload_bytes.record_length(message.payload_bytes());
                 let except = (!to_self).then_some((id, join));
-                let delivered = self.rooms.broadcast(out, room, &message, except);
+                let delivered = self.rooms.broadcast(out, room, &message, None, except);
                 self.links.meters.events.add(delivered + 1);
                 self.spread(room, message);
                 if let Some(frame) = acknowledgement {
@@ -265,10 +308,11 @@ impl Shard {
                 let answer = reply(entry, &Reply::Ok);
                 if !tracks || self.admit_presence(out, id, join) {
                     out.send(id, answer);
+                    self.watch_late(id, join);
                     self.present(out, id, join, false);
                 }
             }
-            Effect::Verify(Token(token)) => self.refresh(out, id, join, token),
+            Effect::Verify(Token(token)) => self.refresh(out, id, join, token, now),
             Effect::Close(closing) => self.close(out, id, join, &closing),
         }
     }

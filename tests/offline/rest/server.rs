@@ -78,6 +78,7 @@ fn with<S: Sink>(
         connections_max: 0,
         sockets: Vec::new(),
         channels: Vec::new(),
+        feed: Arc::default(),
         http: Arc::default(),
     });
     Services {

@@ -229,6 +229,7 @@ impl Feed {
             transaction_bytes_max: options.transaction_bytes_max,
             record_bytes_max: 1 << 20,
             waiting_max: 1_000,
+            counters: Arc::default(),
         };
         let health = Health::starting();
         let (commands, receiver) = mpsc::channel(100);

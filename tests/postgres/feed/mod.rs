@@ -7,6 +7,7 @@
 mod catalog;
 mod changes;
 mod filters;
+mod limits;
 mod order;
 mod policy;
 mod shapes;
@@ -190,6 +191,7 @@ impl TestFeed {
             transaction_bytes_max: 64 << 20,
             record_bytes_max: 1 << 20,
             waiting_max: 50_000,
+            counters: Arc::default(),
         };
         set(&mut config);
         let routes = Routes::default();
