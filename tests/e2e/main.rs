@@ -20,6 +20,7 @@ mod changes;
 mod checklist;
 mod cli;
 mod dev;
+mod http;
 mod join;
 mod outage;
 mod presence;
