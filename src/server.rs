@@ -1,7 +1,7 @@
 //! The composition root: builds every stage, joins them with bounded queues, and takes them down in path order.
 //!
-//! Threads: one for each shard of sockets, one for the feed of database changes, and the caller's runtime for
-//! HTTP. What they share is listed here and nowhere else: the queues, the room directory, the verifier and the
+//! Threads: one for each shard of sockets, one for the feed of database changes, one for what private channels ask,
+//! and the caller's runtime for HTTP. What they share is listed here and nowhere else: the queues, the room directory, the verifier and the
 //! state of health.
 //!
 //! The feed is not restarted if it ends by itself: subscribers would be missing changes and not know. The server
@@ -19,21 +19,24 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::interval_at;
 
-use crate::auth::Verifier;
+use crate::auth::{KeySource, Verifier, jwks};
 use crate::channel;
 use crate::config::{self, Settings};
+use crate::hub::authorization::{self, Inquiry};
 use crate::hub::feed;
 use crate::hub::{
-    self, Authorizer, Broadcaster, Directory, FeedCommand, Links, Meters, PeerFull, Peers, ServerLimits,
-    Shard, ShardCommand, Sink, TokenRefusal, TokenVerifier,
+    self, Authorizer, Broadcaster, Counters, Directory, FeedCommand, Links, Meters, PeerFull, Peers,
+    ServerLimits, Shard, ShardCommand, Sink, TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
 use crate::protocol::code::{CLOSE_RESTART, CloseCode};
-use crate::rest::{self, HttpConfig};
+use crate::rest::{self, HttpConfig, Readers, Sources};
 use crate::socket::shard::Refused;
 use crate::socket::{self, Gate, GateConfig, ShardConfig, ShardHandle};
 use crate::telemetry::clock::unix_seconds;
 use crate::telemetry::health::Health;
+use crate::telemetry::page::Place;
+use crate::telemetry::report;
 use crate::wal::{Slot, SlotName, StreamConfig};
 
 /// How many commands from all shards may wait for the feed.
@@ -47,6 +50,12 @@ const INQUIRIES_MAX: usize = 16_384;
 
 /// The publication that is ours alone, for what the server itself wants to follow.
 const OWN_PUBLICATION: &str = "rowcast";
+
+/// The name of the only tenant, as the stock container calls it.
+const TENANT: &str = "realtime-dev";
+
+/// HTTP connections at once where only the metrics are served.
+const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// How long sockets get to take their close frames at shutdown.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
@@ -68,12 +77,25 @@ pub enum Error {
     /// The slot's name is none.
     #[error("could not use slot_name")]
     SlotName(#[from] crate::wal::slot::InvalidSlotName),
+    /// The keys of tokens cannot be had.
+    #[error(transparent)]
+    Keys(#[from] jwks::Error),
     /// The system gives no more threads.
     #[error("could not start a thread")]
     Thread(#[source] io::Error),
     /// The feed of database changes has panicked: a bug. The panic's message is in the log.
     #[error("the feed of database changes ended by itself")]
     FeedEnded,
+}
+
+impl Error {
+    /// What an operator can do about it, where the error itself does not say.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Keys(jwks::Error::File(error)) => Some(error.remedy()),
+            _ => None,
+        }
+    }
 }
 
 /// Serves until `shutdown` resolves; calls `ready` with the bound address once clients may connect.
@@ -91,24 +113,26 @@ pub async fn run(
     let address = listener.local_addr().map_err(listen)?;
 
     let verifier = Arc::new(Verifier::new(settings.auth.verifier_config()));
+    jwks::warn_of_skipped(KeySource::Settings, &settings.auth.key_set);
+    // Before anybody connects: a client takes the refusal of its token for the last word.
+    let _follower = jwks::Follower::start(settings.auth.key_sources(), &verifier).await?;
     let health = Health::starting();
-    let feed_config = feed_config(&settings)?;
-    let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);
-    // Nobody answers yet: whoever asks is told that the database cannot be reached.
-    let (authorizer, _inquiries) = Authorizer::queue(INQUIRIES_MAX);
     let meters = Arc::new(Meters::new(server_limits(&settings)));
+    let feed_counters = Arc::new(feed::Counters::new(Arc::clone(&meters)));
+    let feed_config = feed_config(&settings, &feed_counters)?;
+    let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);
+    let (authorizer, inquiries) = Authorizer::queue(INQUIRIES_MAX);
     let _ticking = tick(&meters);
+    let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
     let directory = Directory::new(shard_count(&settings), rand::random(), Instant::now());
-    let (shards, shard_threads) =
-        start_shards(&settings, &verifier, feed_commands, &authorizer, &meters, &directory)?;
-    let broadcaster = Broadcaster::new(directory, shards.iter().cloned().map(ShardSink).collect());
-    let feed_links = feed::Links {
-        broadcaster,
-        commands,
-        health: health.clone(),
-        meters: Arc::clone(&meters),
-        counters: Arc::default(),
-    };
+    let (shards, mut threads) =
+        start_shards(&settings, &verifier, feed_commands, &authorizer, &meters, &directory, &counters)?;
+    let sinks: Vec<ShardSink> = shards.iter().cloned().map(ShardSink).collect();
+    // Dropped to have it end.
+    let (stop_authorizations, stopped) = oneshot::channel::<()>();
+    threads.push(start_authorizations(&settings, inquiries, sinks.clone(), stopped)?);
+    let broadcaster = Broadcaster::new(directory, sinks);
+    let feed_links = feed::Links { broadcaster, commands, health: health.clone() };
     let mut feed = FeedThread::start(feed_config, feed_links)?;
 
     let gate_config = GateConfig {
@@ -117,8 +141,15 @@ pub async fn run(
         ..GateConfig::default()
     };
     let gate = Gate::new(gate_config, verifier, Arc::clone(&meters), shards.clone());
-    let router = rest::router(gate.clone(), health.clone());
+    let sources = Arc::new(sources(&settings, &health, &meters, &shards, counters, feed_counters));
+    let readers = Readers::Bearers(settings.auth.metrics_verifier());
+    let router =
+        rest::router(gate.clone(), health.clone()).merge(rest::metrics_routes(Arc::clone(&sources), readers));
     let router = rest::bound_headers(router, settings.socket.header_bytes_max);
+    let _metrics = match settings.metrics_listen {
+        Some(address) => Some(serve_metrics(address, sources).await?),
+        None => None,
+    };
     ready(address);
     let ended = serve_until(listener, router, shutdown, &mut feed, &health).await;
 
@@ -137,8 +168,8 @@ pub async fn run(
     if cut_off > 0 {
         tracing::info!(cut_off, "sockets did not close in time");
     }
-    drop((gate, shards));
-    join(shard_threads).await;
+    drop((gate, shards, stop_authorizations));
+    join(threads).await;
     ended
 }
 
@@ -224,10 +255,6 @@ impl FeedThread {
 
 type Shards = Vec<ShardHandle<Shard>>;
 
-fn shard_count(settings: &Settings) -> u16 {
-    u16::try_from(settings.hub.shard_count).unwrap_or(hub::SHARDS_MAX).clamp(1, hub::SHARDS_MAX)
-}
-
 fn start_shards(
     settings: &Settings,
     verifier: &Arc<Verifier>,
@@ -235,12 +262,13 @@ fn start_shards(
     authorizer: &Authorizer,
     meters: &Arc<Meters>,
     directory: &Arc<Directory>,
+    counters: &[Arc<Counters>],
 ) -> Result<(Shards, Vec<JoinHandle<()>>), Error> {
     // Shards know each other through this list, which is complete before the first socket arrives.
     let all: Arc<OnceLock<Shards>> = Arc::default();
     let mut shards = Vec::new();
     let mut threads = Vec::new();
-    for index in 0..shard_count(settings) {
+    for (index, counters) in (0..).zip(counters) {
         let config = hub_config(settings);
         let directory = Arc::clone(directory);
         let links = Links {
@@ -250,6 +278,7 @@ fn start_shards(
             peers: Box::new(OtherShards(Arc::clone(&all))),
             authorizer: authorizer.clone(),
             meters: Arc::clone(meters),
+            counters: Arc::clone(counters),
         };
         let shard_config = ShardConfig {
             message_bytes_max: settings.socket.frame_bytes_max,
@@ -267,7 +296,33 @@ fn start_shards(
     Ok((shards, threads))
 }
 
-fn feed_config(settings: &Settings) -> Result<feed::Config, Error> {
+/// One thread for what private channels ask, so that the feed never waits for policies, and they never for it.
+fn start_authorizations(
+    settings: &Settings,
+    inquiries: mpsc::Receiver<Inquiry>,
+    sinks: Vec<ShardSink>,
+    stopped: oneshot::Receiver<()>,
+) -> Result<JoinHandle<()>, Error> {
+    let config = authorization::Config {
+        database: settings.database.clone(),
+        connection_count: settings.hub.authorization_connections,
+        query_timeout: settings.hub.ask_timeout,
+        catalog_poll: settings.policy.catalog_poll,
+        payload_bytes_max: settings.channel.payload_bytes_max,
+        counters: Arc::default(),
+    };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
+    let stopped = async {
+        let _ = stopped.await;
+    };
+    std::thread::Builder::new()
+        .name("authorizer".to_owned())
+        .spawn(move || runtime.block_on(authorization::run(config, inquiries, sinks, stopped)))
+        .map_err(Error::Thread)
+}
+
+fn feed_config(settings: &Settings, counters: &Arc<feed::Counters>) -> Result<feed::Config, Error> {
     let name = SlotName::new(&settings.wal.slot_name)?;
     let publications = vec![settings.wal.publication.clone(), OWN_PUBLICATION.to_owned()];
     let connection = settings.database.replication(name.as_str(), &settings.wal.publication);
@@ -291,6 +346,7 @@ fn feed_config(settings: &Settings) -> Result<feed::Config, Error> {
         record_bytes_max: settings.channel.record_bytes_max,
         broadcast_bytes_max: settings.channel.payload_bytes_max,
         waiting_max: WAITING_MAX,
+        counters: Arc::clone(counters),
     })
 }
 
@@ -311,6 +367,42 @@ fn hub_config(settings: &Settings) -> hub::Config {
     }
 }
 
+fn shard_count(settings: &Settings) -> u16 {
+    u16::try_from(settings.hub.shard_count).unwrap_or(hub::SHARDS_MAX).clamp(1, hub::SHARDS_MAX)
+}
+
+/// What the metrics page is made of.
+fn sources(
+    settings: &Settings,
+    health: &Health,
+    meters: &Arc<Meters>,
+    shards: &Shards,
+    channels: Vec<Arc<Counters>>,
+    feed: Arc<feed::Counters>,
+) -> Sources {
+    let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
+    Sources {
+        place: Place { tenant: TENANT.to_owned(), region: String::new(), host: host.unwrap_or_default() },
+        started_unix: unix_seconds(),
+        health: health.clone(),
+        meters: Arc::clone(meters),
+        connections_max: settings.socket.connections_max,
+        sockets: shards.iter().map(|shard| Arc::clone(shard.metrics())).collect(),
+        channels,
+        feed,
+    }
+}
+
+/// Serves the metrics alone, to anybody, until the answer is dropped.
+async fn serve_metrics(address: SocketAddr, sources: Arc<Sources>) -> Result<JoinSet<()>, Error> {
+    let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+    let routes = rest::metrics_routes(sources, Readers::Anybody);
+    let config = HttpConfig { connections_max: METRICS_CONNECTIONS_MAX, ..HttpConfig::default() };
+    let mut serving = JoinSet::new();
+    serving.spawn(rest::serve(listener, routes, config, std::future::pending()));
+    Ok(serving)
+}
+
 fn server_limits(settings: &Settings) -> ServerLimits {
     let channel = &settings.channel;
     ServerLimits {
@@ -322,7 +414,8 @@ fn server_limits(settings: &Settings) -> ServerLimits {
     }
 }
 
-/// Has the meters look at what they have counted, until the answer is dropped.
+/// Has the meters look at what they have counted, and the log at what it has left out, until the answer is
+/// dropped.
 fn tick(meters: &Arc<Meters>) -> JoinSet<()> {
     let mut ticking = JoinSet::new();
     for index in 0..meters.all().len() {
@@ -337,6 +430,13 @@ fn tick(meters: &Arc<Meters>) -> JoinSet<()> {
             }
         });
     }
+    ticking.spawn(async {
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            seconds.tick().await;
+            report::flush();
+        }
+    });
     ticking
 }
 
@@ -370,6 +470,10 @@ impl TokenVerifier for Verifier {
             join_reason: error.join_reason(),
             system_message: error.system_message(),
         })
+    }
+
+    fn generation(&self) -> u64 {
+        Self::generation(self)
     }
 }
 
@@ -410,16 +514,12 @@ mod tests {
             record_bytes_max: 1,
             broadcast_bytes_max: 1,
             waiting_max: 1,
+            counters: Arc::default(),
         };
         let (sender, commands) = mpsc::channel(1);
         let directory = Directory::new(1, [1, 2], Instant::now());
-        let links = feed::Links {
-            broadcaster: Broadcaster::new(directory, vec![sink]),
-            commands,
-            health: health.clone(),
-            meters: Arc::new(Meters::new(ServerLimits::NONE)),
-            counters: Arc::default(),
-        };
+        let broadcaster = Broadcaster::new(directory, vec![sink]);
+        let links = feed::Links { broadcaster, commands, health: health.clone() };
         (FeedThread::start(config, links).unwrap(), sender)
     }
 

@@ -3,12 +3,13 @@
 //! A key is made for its algorithms once and refuses all others, so that a token can never choose how a key is
 //! read: a public key is not a shared secret, whatever the token's header says.
 //!
-//! Not here, as nobody sells tokens signed so or the cryptography lacks them: RSA-PSS (`PS256` and its
-//! kin), `ES256K` and `Ed448`.
+//! Not here: RSA-PSS (`PS256` and its kin) and `ES256K`, which the stock server refuses too, and `Ed448`, which the
+//! cryptography lacks.
 
 use std::fmt;
 
 use aws_lc_rs::hmac;
+use aws_lc_rs::signature::ParsedPublicKey;
 
 use super::Secret;
 
@@ -77,7 +78,9 @@ pub(super) struct Key {
 
 /// A key as one algorithm uses it.
 pub(super) enum Check {
-    Symmetric(hmac::Key),
+    /// Boxed, as it carries two states of its hash.
+    Symmetric(Box<hmac::Key>),
+    Public(ParsedPublicKey),
 }
 
 impl Key {
@@ -88,7 +91,7 @@ impl Key {
 
     /// A shared secret, for each of the HMAC algorithms.
     pub(super) fn symmetric(secret: &Secret) -> Self {
-        let check = |algorithm| Check::Symmetric(hmac::Key::new(algorithm, secret.bytes()));
+        let check = |algorithm| Check::Symmetric(Box::new(hmac::Key::new(algorithm, secret.bytes())));
         Self::new(vec![
             (Algorithm::Hs256, check(hmac::HMAC_SHA256)),
             (Algorithm::Hs384, check(hmac::HMAC_SHA384)),
@@ -96,11 +99,23 @@ impl Key {
         ])
     }
 
+    /// Keeps the key to one algorithm; `false` if it was none of its own.
+    pub(super) fn restrict(&mut self, algorithm: Algorithm) -> bool {
+        self.checks.retain(|(own, _)| *own == algorithm);
+        !self.checks.is_empty()
+    }
+
+    /// Whether it may be used with this algorithm.
+    pub(super) fn takes(&self, algorithm: Algorithm) -> bool {
+        self.checks.iter().any(|(own, _)| *own == algorithm)
+    }
+
     /// Whether this key made the signature, by this algorithm.
     pub(super) fn signed(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         let check = self.checks.iter().find(|(own, _)| *own == algorithm);
         check.is_some_and(|(_, check)| match check {
             Check::Symmetric(key) => hmac::verify(key, message, signature).is_ok(),
+            Check::Public(key) => key.verify_sig(message, signature).is_ok(),
         })
     }
 }

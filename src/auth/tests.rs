@@ -3,6 +3,7 @@
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 
+use super::cache::CACHED_TOKEN_BYTES_MAX;
 use super::*;
 
 const NOW: i64 = 1_800_000_000;
@@ -154,7 +155,7 @@ fn either_of_two_secrets_will_do() {
 #[test]
 fn clock_skew_is_allowed_for_and_no_more() {
     let rules = Rules { clock_skew_seconds: 5, ..Rules::default() };
-    let verifier = Verifier::new(Config { secrets: vec![secret()], rules });
+    let verifier = Verifier::new(Config { secrets: vec![secret()], rules, ..Config::default() });
     let token = hs256(&json!({"role": "anon", "exp": NOW}));
     // The second look at each is answered from memory.
     for _ in 0..2 {
@@ -167,7 +168,7 @@ fn clock_skew_is_allowed_for_and_no_more() {
 fn required_claims_may_be_absent_but_not_different() {
     let Value::Object(claims_required) = json!({"iss": "auth", "aud": ["a"]}) else { unreachable!() };
     let rules = Rules { claims_required, ..Rules::default() };
-    let verifier = Verifier::new(Config { secrets: vec![secret()], rules });
+    let verifier = Verifier::new(Config { secrets: vec![secret()], rules, ..Config::default() });
     let differs = |name: &str| Err(TokenError::ClaimDiffers { name: name.to_owned() });
     for (more, expected) in [
         (json!({}), Ok(())),
@@ -264,5 +265,8 @@ fn refusals_speak_the_words_that_clients_know() {
 fn secrets_are_never_empty_and_never_shown() {
     assert_eq!(Secret::new(""), Err(EmptySecret));
     assert_eq!(format!("{:?}", secret()), "[redacted]");
-    assert_eq!(format!("{:?}", verifier()), "Verifier { secrets: [[redacted]], .. }");
+    assert_eq!(
+        format!("{:?}", verifier()),
+        "Verifier { sets: [KeySet { keys: 0, .. }, KeySet { keys: 0, .. }, KeySet { keys: 0, .. }], .. }"
+    );
 }

@@ -24,6 +24,9 @@ pub enum TokenError {
     /// It is no token, or one that is too long.
     #[error("the token is malformed")]
     Malformed,
+    /// It is an API key, and none of ours.
+    #[error("the api key is not known")]
+    UnknownApiKey,
     /// No key fits its header.
     #[error("no key fits the token's header")]
     Signer {
@@ -74,7 +77,8 @@ impl TokenError {
             Self::Malformed => "MalformedJWT",
             Self::Signer { .. } => "JwtSignerError",
             Self::Signature => "JwtSignatureError",
-            Self::Expired { .. }
+            Self::UnknownApiKey
+            | Self::Expired { .. }
             | Self::MissingClaims
             | Self::InvalidExpiration
             | Self::InvalidIssuedAt
@@ -91,6 +95,7 @@ impl TokenError {
     fn sentence(&self) -> String {
         match self {
             Self::Malformed => "The token provided is not a valid JWT".to_owned(),
+            Self::UnknownApiKey => "The API key is not known".to_owned(),
             Self::Signer { key_id: None } => {
                 "Failed to generate JWT signer, check your JWT secret or JWKS configuration".to_owned()
             }
@@ -166,6 +171,11 @@ impl Parsed {
         let signature_start = header.len() + body.len() + 2;
         let mut header = object(header)?;
         let body = object(body)?;
+        // Both would change what the rest means (RFC 7515, RFC 7797), and a token that needs to be understood so is
+        // not to be read otherwise.
+        if header.contains_key("crit") || header.get("b64").is_some_and(|b64| *b64 != Value::Bool(true)) {
+            return Err(TokenError::Malformed);
+        }
         let mut field = |name| match header.remove(name) {
             Some(Value::String(text)) => Some(text),
             _ => None,

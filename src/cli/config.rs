@@ -63,6 +63,8 @@ fn shown(given: &Given, kind: crate::config::setting::Kind) -> String {
     match kind {
         Kind::DatabaseUrl => crate::postgres::connect::Database::parse(&given.text)
             .map_or_else(|_| "[redacted]".to_owned(), |database| database.to_string()),
+        Kind::KeySetUrl => crate::auth::jwks::Address::parse(&given.text)
+            .map_or_else(|_| "[redacted]".to_owned(), |address| address.to_string()),
         kind if kind.is_secret() => "[redacted]".to_owned(),
         _ => given.text.clone(),
     }

@@ -74,11 +74,14 @@ impl<const WHICH: u8> Args for SettingFlags<WHICH> {
 
 fn argument(setting: &Setting) -> Arg {
     let value = match setting.kind {
-        Kind::Address => "ADDRESS",
+        Kind::Address | Kind::OptionalAddress => "ADDRESS",
         Kind::DatabaseUrl => "URL",
         Kind::Secret => "SECRET",
         Kind::Tokens => "TOKENS",
-        Kind::Object => "JSON",
+        Kind::ApiKeys(_) => "KEYS",
+        Kind::Object | Kind::KeySet => "JSON",
+        Kind::KeySetUrl => "URL",
+        Kind::Path => "FILE",
         Kind::Identifier => "NAME",
         Kind::OneOf(_) => "WORD",
         Kind::Integer(..) => "NUMBER",

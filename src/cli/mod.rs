@@ -141,7 +141,7 @@ impl From<crate::postgres::migrate::Error> for Error {
 
 impl From<crate::server::Error> for Error {
     fn from(error: crate::server::Error) -> Self {
-        Self::failed(&error)
+        Self { remedy: error.remedy().map(str::to_owned), ..Self::failed(&error) }
     }
 }
 

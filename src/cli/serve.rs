@@ -52,7 +52,8 @@ fn warn_if_open(settings: &Settings) {
         "your-super-secret-jwt-token-with-at-least-32-characters-long",
         "super-secret-jwt-token-with-at-least-32-characters-long",
     ];
-    if KNOWN.contains(&settings.auth.jwt_secret.expose()) && !settings.listen.ip().is_loopback() {
+    let is_known = settings.auth.jwt_secret.as_ref().is_some_and(|secret| KNOWN.contains(&secret.expose()));
+    if is_known && !settings.listen.ip().is_loopback() {
         warn!("jwt_secret is the one printed in documentation: anybody can make valid tokens");
     }
 }

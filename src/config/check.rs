@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::Secret;
-use super::setting::{Kind, SECRET_BYTES_MIN, Setting};
+use super::setting::{API_KEY_BYTES_MIN, Kind, SECRET_BYTES_MIN, Setting};
 use super::source::{Given, Origin, Resolved};
 use super::{Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Settings, Slot, Socket, Wal};
+use crate::auth::{Audience, KeySet, jwks};
 use crate::postgres::connect::Database;
 
 /// One wrong or unknown setting.
@@ -112,11 +114,24 @@ impl Resolved {
 pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
     let Given { text, origin } = given;
     let fits = match setting.kind {
-        Kind::Address => text.parse::<SocketAddr>().is_ok(),
+        Kind::OptionalAddress if text.is_empty() => true,
+        Kind::Address | Kind::OptionalAddress => text.parse::<SocketAddr>().is_ok(),
         Kind::Identifier => {
             (1..=63).contains(&text.len())
                 && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
         }
+        Kind::ApiKeys(prefix) => items(text).all(|key| is_api_key(key, prefix)),
+        Kind::Path => true,
+        Kind::KeySet if text.is_empty() => return None,
+        Kind::KeySet => match KeySet::parse(text.as_bytes(), Audience::Private) {
+            Ok(_) => true,
+            Err(error) => return Some(Problem::new(setting.name, origin.clone(), error.to_string())),
+        },
+        Kind::KeySetUrl if text.is_empty() => return None,
+        Kind::KeySetUrl => match jwks::Address::parse(text) {
+            Ok(_) => true,
+            Err(error) => return Some(Problem::new(setting.name, origin.clone(), error.to_string())),
+        },
         Kind::Object => text.is_empty() || object(text).is_some(),
         Kind::OneOf(words) => words.contains(&text.as_str()),
         Kind::Integer(min, max) => number(text).is_some_and(|number| (min..=max).contains(&number)),
@@ -170,6 +185,7 @@ impl Check {
         let (database, auth) = (self.database(), self.auth());
         Some(Settings {
             listen: self.text("listen").parse().ok()?,
+            metrics_listen: self.text("metrics_listen").parse().ok(),
             database: database?,
             auth: auth?,
             wal: Wal {
@@ -184,6 +200,7 @@ impl Check {
                 backlog_bytes_max: self.count("backlog_bytes_max")?,
                 ask_connections: self.count("ask_connections")?,
                 ask_timeout: self.time("ask_timeout_ms")?,
+                authorization_connections: self.count("authorization_connections")?,
             },
             channel: Channel {
                 channels_per_socket_max: self.count("channels_per_socket_max")?,
@@ -231,15 +248,24 @@ impl Check {
         self.required(
             "jwt_secret",
             "not set; give --jwt-secret or ROWCAST_JWT_SECRET, the key your tokens are signed with \
-             (a new one: `openssl rand -hex 32`)",
+             (a new one: `openssl rand -hex 32`), or a key set that has keys for tokens",
         )?;
         Some(Secret::new(self.text("jwt_secret")))
     }
 
     fn auth(&mut self) -> Option<Auth> {
+        let key_set = KeySet::parse(self.text("jwt_jwks").as_bytes(), Audience::Private).unwrap_or_default();
+        let has_keys = !key_set.is_empty()
+            || ["jwt_jwks_file", "jwt_jwks_url"].iter().any(|name| !self.text(name).is_empty());
         Some(Auth {
-            jwt_secret: self.secret()?,
+            jwt_secret: if has_keys { self.optional("jwt_secret") } else { Some(self.secret()?) },
             jwt_secret_next: self.optional("jwt_secret_next"),
+            key_set,
+            key_set_file: Some(self.text("jwt_jwks_file")).filter(|path| !path.is_empty()).map(PathBuf::from),
+            key_set_url: jwks::Address::parse(self.text("jwt_jwks_url")).ok(),
+            key_set_refresh: self.time("jwt_jwks_refresh_ms")?,
+            publishable_keys: self.list("publishable_keys"),
+            secret_keys: self.list("secret_keys"),
             clock_skew_seconds: i64::try_from(self.count::<u64>("jwt_clock_skew_ms")?.div_ceil(1000)).ok()?,
             claims_required: object(self.text("jwt_claims_required")).unwrap_or_default(),
             admin_token_blocklist: self.list("admin_token_blocklist"),
@@ -265,7 +291,7 @@ impl Check {
     }
 
     fn list(&self, name: &str) -> Vec<Secret> {
-        self.text(name).split(',').map(str::trim).filter(|text| !text.is_empty()).map(Secret::new).collect()
+        items(self.text(name)).map(Secret::new).collect()
     }
 
     fn count<T: TryFrom<u64>>(&self, name: &str) -> Option<T> {
@@ -275,6 +301,19 @@ impl Check {
     fn time(&self, name: &str) -> Option<Duration> {
         number(self.text(name)).map(Duration::from_millis)
     }
+}
+
+/// What stands between commas.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// Each kind of key has its own prefix, so that a key for servers cannot slip into the list for apps.
+fn is_api_key(key: &str, prefix: &str) -> bool {
+    key.strip_prefix(prefix).is_some_and(|rest| {
+        rest.len() >= API_KEY_BYTES_MIN
+            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    })
 }
 
 fn object(text: &str) -> Option<serde_json::Map<String, serde_json::Value>> {

@@ -31,6 +31,8 @@ pub use source::{Given, Origin, Resolved, Sources};
 pub struct Settings {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// Where the metrics are read without a token, if anywhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// The database to follow.
     pub database: Database,
     /// For `auth`.
@@ -89,6 +91,8 @@ pub struct Hub {
     pub ask_connections: usize,
     /// Time for one question.
     pub ask_timeout: Duration,
+    /// Sessions that ask what policies let a caller do on a private channel.
+    pub authorization_connections: usize,
 }
 
 /// Joined topics.

@@ -3,6 +3,8 @@
 //! Flags, environment variables, file keys, help, the reference page and the checks all come from this one
 //! list and from the comments and defaults in `default.toml`.
 
+use crate::auth::{PUBLISHABLE_PREFIX, SECRET_PREFIX};
+
 /// One setting.
 #[derive(Debug)]
 pub struct Setting {
@@ -21,14 +23,24 @@ pub struct Setting {
 pub enum Kind {
     /// An IP address and a port.
     Address,
+    /// The same, or nothing.
+    OptionalAddress,
     /// A Postgres URL; never printed whole.
     DatabaseUrl,
     /// Something never printed.
     Secret,
     /// Tokens with commas between them; never printed.
     Tokens,
+    /// API keys that begin so, with commas between them; never printed.
+    ApiKeys(&'static str),
     /// A JSON object.
     Object,
+    /// JSON Web Keys; never printed, as they may be secrets.
+    KeySet,
+    /// The URL of a key set; printed without its query.
+    KeySetUrl,
+    /// The path of a file.
+    Path,
     /// An identifier that is safe in replication commands, which cannot quote it.
     Identifier,
     /// One of these words.
@@ -42,10 +54,17 @@ impl Kind {
     pub fn expectation(self) -> String {
         match self {
             Self::Address => "an IP address and a port, such as 127.0.0.1:4000".to_owned(),
+            Self::OptionalAddress => "an IP address and a port, or nothing".to_owned(),
             Self::DatabaseUrl => "postgres://user:password@host:port/database".to_owned(),
             Self::Secret => format!("at least {SECRET_BYTES_MIN} bytes"),
             Self::Tokens => "tokens, with commas between them".to_owned(),
+            Self::ApiKeys(prefix) => format!(
+                "keys of {prefix} and at least {API_KEY_BYTES_MIN} of A-Z, a-z, 0-9, _ and -, with commas between them"
+            ),
             Self::Object => "a JSON object".to_owned(),
+            Self::KeySet => "a JSON Web Key Set, or its array of keys".to_owned(),
+            Self::KeySetUrl => "an https URL, or an http URL of this machine".to_owned(),
+            Self::Path => "the path of a file".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
             Self::OneOf([words @ .., last]) => format!("{} or {last}", words.join(", ")),
             Self::OneOf([]) => "nothing".to_owned(),
@@ -55,7 +74,15 @@ impl Kind {
 
     /// Whether a value may be shown.
     pub fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::Tokens | Self::DatabaseUrl)
+        matches!(
+            self,
+            Self::Secret
+                | Self::Tokens
+                | Self::ApiKeys(_)
+                | Self::KeySet
+                | Self::KeySetUrl
+                | Self::DatabaseUrl
+        )
     }
 }
 
@@ -78,15 +105,19 @@ impl Setting {
 
 /// HS256 is as strong as its key; a key shorter than the hash can be guessed offline from any token.
 pub const SECRET_BYTES_MIN: usize = 32;
+/// A shorter word after an API key's prefix can be guessed by trying.
+pub const API_KEY_BYTES_MIN: usize = 16;
 
 const MIB: u64 = 1 << 20;
 const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
 /// How often a second something may happen.
 const RATE: Kind = Kind::Integer(0, 1_000_000_000);
 
 /// Every setting, in the order of `default.toml`.
 pub static SETTINGS: &[Setting] = &[
     setting("listen", "server", Kind::Address, &["PORT"]),
+    setting("metrics_listen", "server", Kind::OptionalAddress, &[]),
     setting(
         "database_url",
         "postgres",
@@ -95,6 +126,12 @@ pub static SETTINGS: &[Setting] = &[
     ),
     setting("jwt_secret", "auth", Kind::Secret, &["API_JWT_SECRET"]),
     setting("jwt_secret_next", "auth", Kind::Secret, &["API_JWT_SECRET_NEXT"]),
+    setting("jwt_jwks", "auth", Kind::KeySet, &["API_JWT_JWKS"]),
+    setting("jwt_jwks_file", "auth", Kind::Path, &[]),
+    setting("jwt_jwks_url", "auth", Kind::KeySetUrl, &[]),
+    setting("jwt_jwks_refresh_ms", "auth", Kind::Integer(1000, DAY_MS), &[]),
+    setting("publishable_keys", "auth", Kind::ApiKeys(PUBLISHABLE_PREFIX), &[]),
+    setting("secret_keys", "auth", Kind::ApiKeys(SECRET_PREFIX), &[]),
     setting("jwt_clock_skew_ms", "auth", Kind::Integer(0, 300_000), &[]),
     setting("jwt_claims_required", "auth", Kind::Object, &["JWT_CLAIM_VALIDATORS"]),
     setting("admin_token_blocklist", "auth", Kind::Tokens, &["API_TOKEN_BLOCKLIST"]),
@@ -109,6 +146,7 @@ pub static SETTINGS: &[Setting] = &[
     setting("backlog_bytes_max", "hub", Kind::Integer(64 << 10, 1 << 30), &[]),
     setting("ask_connections", "hub", Kind::Integer(1, 64), &[]),
     setting("ask_timeout_ms", "hub", Kind::Integer(10, 60_000), &[]),
+    setting("authorization_connections", "hub", Kind::Integer(1, 64), &[]),
     setting(
         "channels_per_socket_max",
         "channel",

@@ -90,6 +90,12 @@ fn stock_container_variables_mean_the_same() {
         ("events_per_second_max", &[("TENANT_MAX_EVENTS_PER_SECOND", "8")], "8"),
         ("header_bytes_max", &[("MAX_HEADER_LENGTH", "8192")], "8192"),
         ("connections_max", &[("MAX_CONNECTIONS", "7")], "7"),
+        ("jwt_secret_next", &[("API_JWT_SECRET_NEXT", SECRET)], SECRET),
+        ("jwt_jwks", &[("API_JWT_JWKS", KEY_SET)], KEY_SET),
+        ("jwt_claims_required", &[("JWT_CLAIM_VALIDATORS", "{}")], "{}"),
+        ("admin_token_blocklist", &[("API_TOKEN_BLOCKLIST", "a,b")], "a,b"),
+        ("metrics_jwt_secret", &[("METRICS_JWT_SECRET", SECRET)], SECRET),
+        ("metrics_token_blocklist", &[("METRICS_TOKEN_BLOCKLIST", "a")], "a"),
         ("log_level", &[("LOG_LEVEL", "warning")], "warn"),
     ] {
         assert_eq!(text(&sources(&[], environment, None), name).0, expected, "{environment:?}");
@@ -108,7 +114,11 @@ fn whole_stock_environment_is_accepted() {
         ("DB_AFTER_CONNECT_QUERY", "SET search_path TO _realtime"),
         ("DB_ENC_KEY", "supabaserealtime"),
         ("API_JWT_SECRET", SECRET),
+        ("API_JWT_SECRET_NEXT", SECRET),
+        ("API_JWT_JWKS", r#"{"keys":[]}"#),
+        ("API_TOKEN_BLOCKLIST", ""),
         ("METRICS_JWT_SECRET", SECRET),
+        ("JWT_CLAIM_VALIDATORS", "{}"),
         ("SECRET_KEY_BASE", "x"),
         ("ERL_AFLAGS", "-proto_dist inet_tcp"),
         ("DNS_NODES", "''"),
@@ -172,6 +182,72 @@ fn bounds_are_included_and_their_neighbours_are_not() {
         assert!(accepts(min) && accepts(max), "{variable}");
         assert!(min == 0 || !accepts(min - 1), "{variable}");
         assert!(!accepts(max + 1), "{variable}");
+    }
+}
+
+/// A key set with one Ed25519 key, as its issuer publishes it.
+const KEY_SET: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+#[test]
+fn a_secret_is_asked_for_where_there_is_no_key_set() {
+    let array = KEY_SET.strip_prefix(r#"{"keys":"#).and_then(|rest| rest.strip_suffix('}')).unwrap();
+    for (name, value, is_enough) in [
+        ("jwt_jwks", KEY_SET, true),
+        ("jwt_jwks", array, true),
+        ("jwt_jwks", r#"{"keys":[]}"#, false),
+        ("jwt_jwks", r#"[{"kty":"OKP"}]"#, false),
+        ("jwt_jwks_file", "keys.json", true),
+        ("jwt_jwks_url", "https://auth.example.com/keys", true),
+        ("jwt_secret_next", SECRET, false),
+        ("publishable_keys", "sb_publishable_0123456789abcdef", false),
+    ] {
+        let flags = [("database_url", DATABASE), (name, value)];
+        let settings = sources(&flags, &[], None).resolve().settings();
+        assert_eq!(settings.is_ok(), is_enough, "{name} = {value}");
+        assert!(is_enough || settings.unwrap_err().to_string().contains("jwt_secret: not set"), "{name}");
+    }
+}
+
+#[test]
+fn keys_are_checked_without_being_shown() {
+    for (name, value, complaint) in [
+        ("jwt_jwks", r#"{"k":"opensesame"}"#, "the key set is neither"),
+        ("jwt_jwks_url", "http://auth/?k=opensesame", "only https is safe"),
+        ("jwt_jwks_url", "https://a:opensesame@auth/", "it names a user or a password"),
+        ("publishable_keys", "sb_secret_opensesame1234567890", "expected keys of sb_publishable_"),
+        ("secret_keys", "sb_publishable_opensesame1234", "expected keys of sb_secret_"),
+        ("secret_keys", "sb_secret_opensesame", "at least 16"),
+        ("secret_keys", "sb_secret_opensesame 1234567890", "at least 16"),
+        ("jwt_secret_next", "opensesame", "it has 10 of the at least 32 bytes"),
+        ("jwt_claims_required", "[]", "expected a JSON object"),
+    ] {
+        let flags = [("database_url", DATABASE), ("jwt_secret", SECRET), (name, value)];
+        let problems = sources(&flags, &[], None).resolve().settings().unwrap_err().to_string();
+        assert!(problems.contains(name) && problems.contains(complaint), "{problems}");
+        assert!(!problems.contains("opensesame"), "{problems}");
+    }
+    let flags = [
+        ("database_url", DATABASE),
+        ("jwt_secret", SECRET),
+        (
+            "jwt_jwks",
+            r#"[{"kty":"oct","kid":"k","k":"b3BlbnNlc2FtZW9wZW5zZXNhbWVvcGVuc2VzYW1lb3BlbnNlc2FtZQ"}]"#,
+        ),
+        ("publishable_keys", "sb_publishable_opensesame1234567, sb_publishable_opensesame7654321,"),
+        ("secret_keys", "sb_secret_opensesame1234567"),
+        ("admin_token_blocklist", "opensesame,b"),
+    ];
+    let settings = sources(&flags, &[], None).resolve().settings().unwrap();
+    assert_eq!((settings.auth.publishable_keys.len(), settings.auth.admin_token_blocklist.len()), (2, 2));
+    let shown = format!("{settings:?}");
+    assert!(!shown.contains("opensesame") && !shown.contains("b3Blbn"), "{shown}");
+}
+
+#[test]
+fn clock_skew_counts_in_whole_seconds() {
+    for (text, seconds) in [("0", 0), ("1", 1), ("1000", 1), ("1001", 2), ("300_000", 300)] {
+        let settings = settings(&[("ROWCAST_JWT_CLOCK_SKEW_MS", text)], None).unwrap();
+        assert_eq!(settings.auth.clock_skew_seconds, seconds, "{text}");
     }
 }
 

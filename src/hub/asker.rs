@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
@@ -50,8 +51,11 @@ pub(super) async fn ask_on_demand(
                     }
                 },
             };
+            let began = Instant::now();
+            config.counters.questions.add_length(batch.groups.iter().map(|group| group.items.len()).sum());
             match tokio::time::timeout(within, ask::answer(&client, &batch)).await {
                 Ok(Ok(outcomes)) => {
+                    config.counters.batches.record_duration(began.elapsed());
                     session = Some(client);
                     break outcomes;
                 }

@@ -13,11 +13,18 @@ pub struct Meter {
     limit_per_second: u64,
     tick: Duration,
     ticks_max: usize,
-    count: AtomicU64,
     total: AtomicU64,
     /// The average per second as the bits of an `f64`, as of the last tick.
     average: AtomicU64,
-    window: Mutex<VecDeque<u64>>,
+    window: Mutex<Window>,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    /// The counts of the last ticks, the oldest first.
+    counts: VecDeque<u64>,
+    /// The total as of the last tick.
+    total: u64,
 }
 
 impl Meter {
@@ -27,7 +34,6 @@ impl Meter {
             limit_per_second,
             tick,
             ticks_max: ticks_max.max(1),
-            count: AtomicU64::new(0),
             total: AtomicU64::new(0),
             average: AtomicU64::new(0),
             window: Mutex::default(),
@@ -36,7 +42,6 @@ impl Meter {
 
     /// Counts so many more.
     pub fn add(&self, events: u64) {
-        self.count.fetch_add(events, Ordering::Relaxed);
         self.total.fetch_add(events, Ordering::Relaxed);
     }
 
@@ -52,14 +57,16 @@ impl Meter {
 
     /// Closes a tick: what was counted since the last one enters the window.
     pub fn tick(&self) {
-        let count = self.count.swap(0, Ordering::Relaxed);
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        if window.len() == self.ticks_max {
-            window.pop_front();
+        let total = self.total();
+        let count = total.wrapping_sub(std::mem::replace(&mut window.total, total));
+        let counts = &mut window.counts;
+        if counts.len() == self.ticks_max {
+            counts.pop_front();
         }
-        window.push_back(count);
+        counts.push_back(count);
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
-        let (sum, ticks) = (window.iter().sum::<u64>() as f64, window.len() as f64);
+        let (sum, ticks) = (counts.iter().sum::<u64>() as f64, counts.len() as f64);
         let average = sum / ticks / self.tick.as_secs_f64();
         self.average.store(average.to_bits(), Ordering::Relaxed);
     }

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Meter;
+use crate::telemetry::metrics as names;
+use crate::telemetry::page::Page;
 
 /// How often the rates of joins and messages are looked at, and how many such ticks make a window of a minute.
 const TICK: Duration = Duration::from_secs(5);
@@ -90,6 +92,32 @@ impl Meters {
     /// Every meter, to be ticked.
     pub fn all(&self) -> [&Meter; 5] {
         [&self.joins, &self.events, &self.presence_events, &self.db_events, &self.requests]
+    }
+
+    /// Adds all of them to the metrics page.
+    pub fn add_to(&self, page: &mut Page) {
+        let names = ["joins", "events", "presence_events", "db_events", "requests"];
+        for (name, meter) in names.into_iter().zip(self.all()) {
+            page.add_float(&names::RATE, name, meter.average());
+            page.add_to(&names::RATE_LIMIT, name, meter.limit());
+        }
+        for (metrics, meter) in [
+            ([&names::STOCK_JOINS, &names::STOCK_GLOBAL_JOINS], &self.joins),
+            ([&names::STOCK_EVENTS, &names::STOCK_GLOBAL_EVENTS], &self.events),
+            ([&names::STOCK_PRESENCE_EVENTS, &names::STOCK_GLOBAL_PRESENCE_EVENTS], &self.presence_events),
+            ([&names::STOCK_DB_EVENTS, &names::STOCK_GLOBAL_DB_EVENTS], &self.db_events),
+        ] {
+            metrics.into_iter().for_each(|metric| page.add(metric, meter.total()));
+        }
+        for metric in [
+            &names::USERS,
+            &names::STOCK_CONNECTED,
+            &names::STOCK_CONNECTED_CLUSTER,
+            &names::STOCK_GLOBAL_CONNECTED,
+            &names::STOCK_GLOBAL_CONNECTED_CLUSTER,
+        ] {
+            page.add(metric, self.users.count());
+        }
     }
 }
 

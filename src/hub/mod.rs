@@ -34,6 +34,7 @@ pub mod profile;
 mod progress;
 pub mod resolve;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -102,6 +103,13 @@ pub struct ConnectionId {
     pub slot: u32,
     /// Tells it from earlier connections in the same place.
     pub generation: u32,
+}
+
+/// As the log names it.
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.slot, self.generation)
+    }
 }
 
 /// One joined channel: a topic on a socket, from one join to its close.

@@ -37,6 +37,12 @@ pub static MIGRATIONS: &[Migration] = migrations! {
     20261120090100 "create_roles",
     20261120090200 "create_auth_functions",
     20261120090300 "create_publications",
+    20261121090000 "create_realtime_admin",
+    20261121090200 "create_messages",
+    20261121090300 "create_messages_publication",
+    20261121090400 "create_messages_upkeep",
+    20261121090500 "create_broadcast_functions",
+    20261121090800 "grant_realtime",
 };
 
 /// What one run did.

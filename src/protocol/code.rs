@@ -4,26 +4,9 @@
 
 use std::borrow::Cow;
 
-use crate::channel::{Closing, Refusal};
+use crate::channel::{Closing, Refusal, Reply};
 
-/// What a client should do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advice {
-    /// Try again after a pause: the cause passes.
-    Reconnect,
-    /// Do not try again before something has changed: a token, a topic, a policy or the client's own code.
-    Terminal,
-}
-
-impl Advice {
-    /// The word for it in the documentation.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Reconnect => "reconnect",
-            Self::Terminal => "terminal",
-        }
-    }
-}
+pub use crate::telemetry::code::{Advice, Code};
 
 /// An error, as it stands in `docs/errors.md`. `…` in its text stands for what changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +26,51 @@ const fn reconnect(code: &'static str, text: &'static str) -> ErrorCode {
 const fn terminal(code: &'static str, text: &'static str) -> ErrorCode {
     ErrorCode { code, advice: Advice::Terminal, text }
 }
+
+/// Why a request gets no socket, as it stands in `docs/errors.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectError {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its name in logs and metrics; `None` for requests that are no attempt at a socket of ours.
+    pub code: Option<Code>,
+    /// What to do.
+    pub advice: Advice,
+    /// The `error` of the body; empty for an empty body.
+    pub text: &'static str,
+}
+
+const fn refused(status: u16, code: Code, text: &'static str) -> ConnectError {
+    let advice = if matches!(status, 429 | 503) { Advice::Reconnect } else { Advice::Terminal };
+    ConnectError { status, code: Some(code), advice, text }
+}
+
+const fn misled(status: u16) -> ConnectError {
+    ConnectError { status, code: None, advice: Advice::Terminal, text: "" }
+}
+
+/// The answers to requests that get no socket.
+pub const CONNECT_ERRORS: &[ConnectError] = &[
+    misled(400),
+    refused(401, Code::MissingAPIKey, "API key is missing"),
+    refused(401, Code::MalformedJWT, "The token provided is not a valid JWT"),
+    refused(401, Code::InvalidJWTToken, "The API key is not known"),
+    refused(401, Code::JwtSignatureError, "Failed to validate JWT signature"),
+    refused(
+        401,
+        Code::JwtSignerError,
+        "Failed to generate JWT signer, check your JWT secret or JWKS configuration",
+    ),
+    refused(401, Code::InvalidJWTToken, "Token has expired"),
+    refused(401, Code::InvalidJWTToken, "Fields `role` and `exp` are required in JWT"),
+    misled(403),
+    misled(426),
+    refused(429, Code::ConnectionRateLimitReached, "Too many connected users"),
+    refused(429, Code::JoinsRateLimitReached, "Too many joins per second"),
+    misled(431),
+    refused(500, Code::InvalidJWTToken, "Error connecting to Realtime"),
+    refused(503, Code::TooManyConnections, "Too many connections"),
+];
 
 /// The reasons of refused joins: `code: text`.
 pub const JOIN_ERRORS: &[ErrorCode] = &[
@@ -96,6 +124,8 @@ pub const REPLY_ERRORS: &[ErrorCode] = &[
 pub struct CloseCode {
     /// The WebSocket close code.
     pub code: u16,
+    /// Its name in logs and metrics.
+    pub name: Code,
     /// What to do.
     pub advice: Advice,
     /// The reason in the close frame; empty for none.
@@ -103,24 +133,41 @@ pub struct CloseCode {
 }
 
 /// The socket was silent for too long; also the answer to a client's own close.
-pub const CLOSE_IDLE: CloseCode = CloseCode { code: 1000, advice: Advice::Terminal, reason: "idle timeout" };
+pub const CLOSE_IDLE: CloseCode =
+    CloseCode { code: 1000, name: Code::IdleTimeout, advice: Advice::Terminal, reason: "idle timeout" };
 /// The socket, or all together, join too often.
-pub const CLOSE_JOIN_RATE: CloseCode =
-    CloseCode { code: 1001, advice: Advice::Reconnect, reason: "too many joins per second" };
+pub const CLOSE_JOIN_RATE: CloseCode = CloseCode {
+    code: 1001,
+    name: Code::ClientJoinRateLimitReached,
+    advice: Advice::Reconnect,
+    reason: "too many joins per second",
+};
 /// The client broke the WebSocket protocol.
-pub const CLOSE_PROTOCOL: CloseCode = CloseCode { code: 1002, advice: Advice::Terminal, reason: "" };
+pub const CLOSE_PROTOCOL: CloseCode =
+    CloseCode { code: 1002, name: Code::ProtocolViolation, advice: Advice::Terminal, reason: "" };
 /// A text message was not UTF-8.
-pub const CLOSE_NOT_TEXT: CloseCode = CloseCode { code: 1007, advice: Advice::Terminal, reason: "" };
+pub const CLOSE_NOT_TEXT: CloseCode =
+    CloseCode { code: 1007, name: Code::ProtocolViolation, advice: Advice::Terminal, reason: "" };
 /// The client does not read fast enough.
 pub const CLOSE_SLOW: CloseCode =
-    CloseCode { code: 1008, advice: Advice::Reconnect, reason: "slow consumer" };
+    CloseCode { code: 1008, name: Code::SlowConsumer, advice: Advice::Reconnect, reason: "slow consumer" };
 /// A message was over the size limit.
-pub const CLOSE_TOO_LARGE: CloseCode = CloseCode { code: 1009, advice: Advice::Terminal, reason: "" };
+pub const CLOSE_TOO_LARGE: CloseCode =
+    CloseCode { code: 1009, name: Code::FrameTooLarge, advice: Advice::Terminal, reason: "" };
 /// A fault of the server's.
-pub const CLOSE_INTERNAL: CloseCode = CloseCode { code: 1011, advice: Advice::Reconnect, reason: "" };
+pub const CLOSE_INTERNAL: CloseCode = CloseCode {
+    code: 1011,
+    name: Code::UnknownErrorOnWebSocketMessage,
+    advice: Advice::Reconnect,
+    reason: "",
+};
 /// The server goes down.
-pub const CLOSE_RESTART: CloseCode =
-    CloseCode { code: 1012, advice: Advice::Reconnect, reason: "service restart" };
+pub const CLOSE_RESTART: CloseCode = CloseCode {
+    code: 1012,
+    name: Code::RealtimeRestarting,
+    advice: Advice::Reconnect,
+    reason: "service restart",
+};
 
 /// All of them.
 pub const CLOSE_CODES: &[CloseCode] = &[
@@ -157,6 +204,40 @@ pub fn join_reason(refusal: &Refusal) -> Cow<'static, str> {
         }
         Refusal::Malformed(what) => format!("UnknownErrorOnChannel: {what}").into(),
     }
+}
+
+/// The code of a refused join, as logs and metrics have it.
+pub fn of_refusal(refusal: &Refusal) -> Code {
+    let reason = join_reason(refusal);
+    let code = reason.split(':').next().and_then(Code::named);
+    // A reason without a code of its own.
+    code.unwrap_or(Code::UnknownErrorOnChannel)
+}
+
+/// The code of an error reply to a message that is no join; `None` if it is no error.
+pub fn of_reply(reply: &Reply) -> Option<Code> {
+    match reply {
+        Reply::Ok | Reply::Joined(_) => None,
+        Reply::PayloadTooLarge => Some(Code::PayloadTooLarge),
+        Reply::Error => Some(Code::UnknownPresenceEvent),
+        Reply::Refused(reason) => {
+            let response = format!("{{\"reason\":\"{reason}\"}}");
+            let listed = REPLY_ERRORS.iter().find(|error| error.text == response)?;
+            Code::named(listed.code)
+        }
+    }
+}
+
+/// The code of a channel's end.
+pub fn of_closing(closing: &Closing) -> Code {
+    let message = closing_message(closing);
+    let fits = |error: &&ErrorCode| match error.text.split_once('…') {
+        Some((before, after)) => message.starts_with(before) && message.ends_with(after),
+        None => message == error.text,
+    };
+    let listed = SYSTEM_ERRORS.iter().find(fits).and_then(|error| Code::named(error.code));
+    // With a key id its text goes on differently.
+    listed.unwrap_or(Code::JwtSignerError)
 }
 
 /// The words of the `system` message before a channel closes.
@@ -205,13 +286,36 @@ mod tests {
     }
 
     #[test]
+    fn the_page_lists_the_same_refusals() {
+        let documented: Vec<_> =
+            rows("Refused connections").into_iter().map(|row| row[..4].join(" ")).collect();
+        let or_dash = |text: &'static str| if text.is_empty() { "–" } else { text };
+        let real: Vec<_> = CONNECT_ERRORS
+            .iter()
+            .map(|error| {
+                let code = or_dash(error.code.map_or("", Code::as_str));
+                format!("{} {code} {} {}", error.status, error.advice.as_str(), or_dash(error.text))
+            })
+            .collect();
+        assert_eq!(documented, real);
+    }
+
+    #[test]
+    fn every_code_is_known_to_the_log() {
+        for error in [JOIN_ERRORS, SYSTEM_ERRORS, REPLY_ERRORS].into_iter().flatten() {
+            assert!(Code::named(error.code).is_some(), "{} is missing in telemetry/code.rs", error.code);
+        }
+    }
+
+    #[test]
     fn the_page_lists_the_same_close_codes() {
-        let documented: Vec<_> = rows("Closed sockets").into_iter().map(|row| row[..3].to_vec()).collect();
+        let documented: Vec<_> = rows("Closed sockets").into_iter().map(|row| row[..4].to_vec()).collect();
         let real: Vec<_> = CLOSE_CODES
             .iter()
             .map(|close| {
                 vec![
                     close.code.to_string(),
+                    close.name.as_str().to_owned(),
                     close.advice.as_str().to_owned(),
                     if close.reason.is_empty() { "–".to_owned() } else { close.reason.to_owned() },
                 ]

@@ -36,6 +36,7 @@ use super::options::ShardConfig;
 use crate::hub::ConnectionId;
 use crate::protocol::code::{CLOSE_IDLE, CLOSE_SLOW};
 use crate::protocol::frame::close_frame;
+use crate::telemetry::report::report;
 
 /// Frames are joined into one write up to this size. Larger frames are written alone.
 const JOINED_BYTES_MAX: usize = 64 * 1024;
@@ -241,7 +242,7 @@ impl Outbox {
 
     /// The client has sent something.
     pub(super) fn heard(&mut self, connection: ConnectionId, bytes: usize) {
-        self.metrics.bytes_in.add_bytes(bytes);
+        self.metrics.bytes_in.add_length(bytes);
         let now = self.now;
         if let Some((_, entry)) = self.open_entry(connection) {
             entry.last_read = now;
@@ -402,7 +403,7 @@ impl Outbox {
                     let frames = entry.advance(taken);
                     let was_blocked = entry.blocked;
                     self.metrics.frames_out.add(frames);
-                    self.metrics.bytes_out.add_bytes(taken);
+                    self.metrics.bytes_out.add_length(taken);
                     if was_blocked {
                         self.set_backlog(self.backlog_bytes - taken);
                     }
@@ -412,13 +413,13 @@ impl Outbox {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
                 Err(_) => {
-                    self.metrics.writes.add_bytes(writes);
+                    self.metrics.writes.add_length(writes);
                     self.remove(slot, CloseReason::Lost);
                     return writes;
                 }
             }
         };
-        self.metrics.writes.add_bytes(writes);
+        self.metrics.writes.add_length(writes);
         if full {
             self.block(slot)
         } else {
@@ -464,9 +465,16 @@ impl Outbox {
         let id = self.id(slot);
         let Some(entry) = self.connections.get_mut(slot) else { return };
         entry.phase = Phase::Closing { until };
-        self.metrics.count_closed(why);
+        self.count_closed(id, why);
         self.ended.push_back(id);
         self.push(slot, frame);
+    }
+
+    fn count_closed(&self, id: ConnectionId, why: CloseReason) {
+        self.metrics.count_closed(why);
+        if let Some(code) = why.code() {
+            report!(info, code, socket = %id, reason = why.label(), "socket closed");
+        }
     }
 
     /// Closes a client that does not read. It gets the rest of the frame it has begun, then the close frame.
@@ -511,7 +519,7 @@ impl Outbox {
             self.set_backlog(self.backlog_bytes - entry.queue_bytes);
         }
         if entry.phase == Phase::Open {
-            self.metrics.count_closed(why);
+            self.count_closed(id, why);
             self.ended.push_back(id);
         }
         // Wakes the tasks that wait on the stream; they see that the connection is gone and let go of it.
@@ -520,7 +528,7 @@ impl Outbox {
 
     fn set_backlog(&mut self, bytes: usize) {
         self.backlog_bytes = bytes;
-        self.metrics.backlog_bytes.set_bytes(bytes);
+        self.metrics.backlog_bytes.set_length(bytes);
     }
 }
 

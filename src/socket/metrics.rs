@@ -1,34 +1,10 @@
 //! What a shard counts. Plain atomics: the shard writes them, the metrics page reads them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A number that one thread changes and others read.
-#[derive(Debug, Default)]
-pub struct Number(AtomicU64);
-
-impl Number {
-    /// Its value now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn add(&self, amount: u64) {
-        self.0.fetch_add(amount, Ordering::Relaxed);
-    }
-
-    pub(super) fn subtract(&self, amount: u64) {
-        self.0.fetch_sub(amount, Ordering::Relaxed);
-    }
-
-    pub(super) fn add_bytes(&self, amount: usize) {
-        // No buffer is larger than a u64 can say.
-        self.add(u64::try_from(amount).unwrap_or(u64::MAX));
-    }
-
-    pub(super) fn set_bytes(&self, amount: usize) {
-        self.0.store(u64::try_from(amount).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-}
+use crate::protocol::code;
+use crate::telemetry::code::Code;
+use crate::telemetry::metrics as names;
+use crate::telemetry::number::Number;
+use crate::telemetry::page::Page;
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +48,19 @@ impl CloseReason {
         Self::Panic,
         Self::Drain,
     ];
+
+    /// Its code in the log; `None` for ends that are nobody's fault, or that whoever asked for them reports.
+    pub(super) fn code(self) -> Option<Code> {
+        match self {
+            Self::Client | Self::Lost | Self::Handler | Self::Drain => None,
+            Self::Idle => Some(code::CLOSE_IDLE.name),
+            Self::Protocol => Some(code::CLOSE_PROTOCOL.name),
+            Self::InvalidUtf8 => Some(code::CLOSE_NOT_TEXT.name),
+            Self::TooLarge => Some(code::CLOSE_TOO_LARGE.name),
+            Self::SlowConsumer | Self::Overload => Some(code::CLOSE_SLOW.name),
+            Self::Panic => Some(code::CLOSE_INTERNAL.name),
+        }
+    }
 
     /// The value of its metrics label.
     pub fn label(self) -> &'static str {
@@ -125,6 +114,32 @@ impl ShardMetrics {
 
     pub(super) fn count_closed(&self, reason: CloseReason) {
         self.closed[reason as usize].add(1);
+    }
+
+    /// Adds all of them to the metrics page.
+    pub fn add_to(&self, page: &mut Page) {
+        for (metric, number) in [
+            (&names::SOCKETS_OPENED, &self.opened),
+            (&names::STOCK_SOCKETS, &self.opened),
+            (&names::STOCK_SOCKETS_OPEN, &self.connections),
+            (&names::MESSAGES_RECEIVED, &self.messages_in),
+            (&names::RECEIVED_BYTES, &self.bytes_in),
+            (&names::STOCK_INPUT_BYTES, &self.bytes_in),
+            (&names::STOCK_GLOBAL_INPUT_BYTES, &self.bytes_in),
+            (&names::FRAMES_SENT, &self.frames_out),
+            (&names::SENT_BYTES, &self.bytes_out),
+            (&names::STOCK_OUTPUT_BYTES, &self.bytes_out),
+            (&names::STOCK_GLOBAL_OUTPUT_BYTES, &self.bytes_out),
+            (&names::WRITES, &self.writes),
+            (&names::BACKLOG_BYTES, &self.backlog_bytes),
+            (&names::COMMANDS_REFUSED, &self.commands_refused),
+            (&names::PANICS, &self.panics),
+        ] {
+            page.add(metric, number.get());
+        }
+        for reason in CloseReason::ALL {
+            page.add_to(&names::SOCKETS_CLOSED, reason.label(), self.closed(reason));
+        }
     }
 }
 

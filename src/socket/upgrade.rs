@@ -31,6 +31,8 @@ use crate::auth::{TokenError, Verifier};
 use crate::hub::Meters;
 use crate::protocol::Dialect;
 use crate::telemetry::clock::unix_seconds;
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 
 /// How long a stream may take from its 101 to its shard.
 const HANDOVER_MAX: Duration = Duration::from_secs(10);
@@ -111,6 +113,18 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Its code in the log; `None` for requests that are no attempt at a socket of ours.
+    fn code(&self) -> Option<Code> {
+        match self {
+            Self::Method | Self::Version | Self::NoUpgrade | Self::Handshake => None,
+            Self::MissingKey => Some(Code::MissingAPIKey),
+            Self::Token(error) => error.join_reason().split(':').next().and_then(Code::named),
+            Self::Users => Some(Code::ConnectionRateLimitReached),
+            Self::Joins => Some(Code::JoinsRateLimitReached),
+            Self::Full => Some(Code::TooManyConnections),
+        }
+    }
+
     /// Whether it is delayed: clients try again at once.
     fn is_held_back(&self) -> bool {
         matches!(self, Self::MissingKey | Self::Token(_) | Self::Users | Self::Joins)
@@ -177,6 +191,9 @@ impl<H: Handler<Session = Session>> Gate<H> {
         match gate.admit(request) {
             Ok(response) => response,
             Err(refusal) => {
+                if let Some(code) = refusal.code() {
+                    report!(info, code, "connection refused");
+                }
                 if refusal.is_held_back() {
                     gate.hold_back().await;
                 }
@@ -355,6 +372,7 @@ fn text(value: &HeaderValue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::code::CONNECT_ERRORS;
 
     #[test]
     fn vsn_chooses_the_dialect() {
@@ -375,6 +393,30 @@ mod tests {
             (Some("two"), None),
         ] {
             assert_eq!(dialect(vsn), expected, "{vsn:?}");
+        }
+    }
+
+    #[test]
+    fn every_refusal_is_on_the_list() {
+        for refusal in [
+            Refusal::Method,
+            Refusal::Version,
+            Refusal::MissingKey,
+            Refusal::Token(TokenError::Malformed),
+            Refusal::Token(TokenError::Signature),
+            Refusal::Token(TokenError::Signer { key_id: None }),
+            Refusal::Token(TokenError::Expired { seconds: 1 }),
+            Refusal::Token(TokenError::InvalidExpiration),
+            Refusal::Users,
+            Refusal::Joins,
+            Refusal::NoUpgrade,
+            Refusal::Handshake,
+            Refusal::Full,
+        ] {
+            let code = refusal.code();
+            let status = refusal.into_response().status().as_u16();
+            let listed = CONNECT_ERRORS.iter().any(|error| (error.status, error.code) == (status, code));
+            assert!(listed, "{status} {code:?}");
         }
     }
 

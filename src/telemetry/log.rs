@@ -5,6 +5,9 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
+use super::code::Code;
+use super::report::report;
+
 /// Starts logging; a second call changes nothing, so tests may call it too.
 ///
 /// `level` is for this program; libraries are heard from `warn` on. RUST_LOG, where set, replaces both.
@@ -32,7 +35,8 @@ pub fn install(level: &str, json: bool) {
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();
-    tracing::error!(location, thread = thread.name().unwrap_or("unnamed"), "panic: this is a bug");
+    let thread = thread.name().unwrap_or("unnamed");
+    report!(error, Code::UnhandledPanic, location, thread, "panic: this is a bug");
 }
 
 /// An error and its causes as one sentence; a cause that its effect repeats is said once.

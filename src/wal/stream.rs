@@ -261,6 +261,7 @@ pub struct PgWireSource {
     client: ReplicationClient,
     continuity: Continuity,
     history: History,
+    slot_name: String,
     silence_max: Duration,
     steps: Interval,
     silent_steps: u32,
@@ -304,12 +305,22 @@ impl PgWireSource {
         client.wait_started().await?;
         let mut steps = interval(silence_max / SILENCE_STEPS);
         steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { client, continuity, history, silence_max, steps, silent_steps: 0 })
+        Ok(Self { client, continuity, history, slot_name: name, silence_max, steps, silent_steps: 0 })
     }
 
     /// What became of the changes since the last session.
     pub fn continuity(&self) -> Continuity {
         self.continuity
+    }
+
+    /// The slot it reads from.
+    pub fn slot_name(&self) -> &str {
+        &self.slot_name
+    }
+
+    /// How far Postgres has sent its log.
+    pub fn received(&self) -> Lsn {
+        Lsn::new(self.client.metrics().last_wal_end().as_u64())
     }
 
     /// Which history this stream follows.

@@ -6,6 +6,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers fail a test as tests do, by a panic")]
 
+#[path = "../support/key_server.rs"]
+mod key_server;
+#[path = "../support/signer.rs"]
+mod signer;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -22,4 +26,5 @@ mod presence;
 mod publication;
 mod raw_socket;
 mod token;
+mod tokens;
 mod visibility;

@@ -8,7 +8,15 @@ mod echo;
 mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
+#[path = "../support/key_server.rs"]
+mod key_server;
+mod key_sources;
 mod limits;
+mod metrics;
 mod script;
 mod shard;
+#[path = "../support/signer.rs"]
+mod signer;
 mod socket;
+mod tokens;
+mod withdrawn_key;

@@ -1,5 +1,6 @@
 //! A whole server without sockets: shards, their queues, a feed and clients, moved step by step by a test.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -70,10 +71,28 @@ fn decode(frame: &[u8]) -> Received {
     }
 }
 
+/// What is said of a token by a key that nobody knows.
+pub(crate) const NO_SIGNER: &str =
+    "Failed to generate JWT signer, check your JWT secret or JWKS configuration";
+
+thread_local! {
+    /// How often the keys of a script have changed; a script runs on one thread.
+    static KEY_CHANGES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Changes the keys: from now on `<token:b>` is by a key that nobody knows.
+pub(crate) fn change_keys() {
+    KEY_CHANGES.set(KEY_CHANGES.get() + 1);
+}
+
 /// Knows tokens by name: `<token:NAME>`.
 struct Tokens;
 
 impl TokenVerifier for Tokens {
+    fn generation(&self) -> u64 {
+        KEY_CHANGES.get()
+    }
+
     fn verify(&self, token: &str, now_unix: i64) -> Result<Arc<Claims>, TokenRefusal> {
         let refused = |code: &str, join: &str, system: &str| {
             Err(TokenRefusal { join_reason: format!("{code}: {join}"), system_message: system.to_owned() })
@@ -81,6 +100,9 @@ impl TokenVerifier for Tokens {
         let name = token.strip_prefix("<token:").and_then(|name| name.strip_suffix('>'));
         let (role, expires_at) = match name {
             Some("anon") => ("anon", START_UNIX + 1_000_000),
+            Some("b") if KEY_CHANGES.get() > 0 => {
+                return refused("JwtSignerError", NO_SIGNER, NO_SIGNER);
+            }
             Some("a" | "b") => ("authenticated", START_UNIX + 1_000_000),
             Some("service") => ("service_role", START_UNIX + 1_000_000),
             // The recording joins with it at second 28.
@@ -158,6 +180,7 @@ impl Server {
                 peers: Box::new(senders.clone()),
                 authorizer: authorizer.clone(),
                 meters: Arc::clone(&meters),
+                counters: Arc::default(),
             };
             Shard::new(me, config.clone(), Arc::clone(&directory), links)
         };

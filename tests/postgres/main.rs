@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod authorization;
 mod cluster;
 mod connect;
 mod dev;

@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     say(format_args!("starting PostgreSQL {} in {}", binaries.major, home.path().display()));
     let mut cluster = Cluster::start(binaries, home.path(), !arguments.ephemeral).map_err(cluster_error)?;
     let url = cluster.url("postgres");
-    let result = block_on(serve(&directory, settings(address, &url, &secret)?, &url));
+    let result = block_on(serve(&directory, &secret, settings(address, &url, &secret)?, &url));
     directory.forget_url();
     say("stopping PostgreSQL");
     let stopped = cluster.stop().map_err(cluster_error);
@@ -75,15 +75,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     result.and(stopped)
 }
 
-async fn serve(directory: &Directory, settings: Settings, url: &str) -> Result<(), Error> {
+async fn serve(directory: &Directory, secret: &Secret, settings: Settings, url: &str) -> Result<(), Error> {
     // From here on Ctrl-C is a request, as Postgres has to be stopped.
     let signals = Signals::catch()?;
     telemetry::log::install(settings.log.level.as_str(), settings.log.format == LogFormat::Json);
     prepare(&settings.database).await?;
     directory.remember_url(url)?;
-    let secret = settings.auth.jwt_secret.clone();
     let mut greeted = Ok(());
-    let ready = |address| greeted = greet(directory, &secret, address, url);
+    let ready = |address| greeted = greet(directory, secret, address, url);
     signals
         .run(|stopped| {
             server::run(settings, ready, async {

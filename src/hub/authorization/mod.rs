@@ -6,7 +6,13 @@
 //! **Invariants:** an inquiry that was taken is answered once; doubt denies; no answer outlives the policies, the
 //! rights and the rows that it was made of.
 
+mod answer;
+mod counters;
+mod deliver;
+mod desk;
+pub mod probe;
 pub mod replay;
+mod session;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +20,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
+
+pub use answer::{Config, run};
+pub use counters::{Counters, DURATION_BUCKETS_MS};
 
 use super::ChannelRef;
 use crate::channel::Body;
@@ -35,6 +44,43 @@ impl fmt::Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subject").field("claims", &self.claims).finish_non_exhaustive()
     }
+}
+
+impl Subject {
+    /// Why the database must not even be asked; `None` for nearly everybody.
+    ///
+    /// The role `none` is no role: to take it on means to be the server itself. No text in Postgres holds a NUL,
+    /// and a statement with one would fail for all who are asked about in it.
+    pub(super) fn refusal(&self) -> Option<AuthorizationError> {
+        let texts = [&*self.claims.role, &*self.topic, &*self.headers];
+        let unspeakable = texts.iter().any(|text| text.contains('\0'));
+        if unspeakable || self.sub().is_some_and(|sub| sub.contains('\0')) {
+            return Some(AuthorizationError::Policy(SqlState::CHARACTER_NOT_IN_REPERTOIRE.code().into()));
+        }
+        (&*self.claims.role == "none" || self.claims.role.is_empty())
+            .then(|| AuthorizationError::Policy(SqlState::INVALID_PARAMETER_VALUE.code().into()))
+    }
+
+    /// The `sub` claim as policies read it from its own setting.
+    pub(super) fn sub(&self) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            sub: Option<serde_json::Value>,
+        }
+        match serde_json::from_str::<Body>(&self.claims.json).ok()?.sub? {
+            serde_json::Value::String(text) => Some(text),
+            other => Some(other.to_string()),
+        }
+    }
+}
+
+/// A question about a subject: equal ones have one answer at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Asked {
+    /// Who asks.
+    pub subject: Subject,
+    /// What.
+    pub question: Question,
 }
 
 /// What is asked.

@@ -14,6 +14,8 @@ use crate::wal::slot::Continuity;
 use crate::wal::stream::{Backoff, Error as StreamError, Opening, Received};
 use crate::wal::{PgWireSource, WalSource, pgoutput};
 
+use super::counters::Stage;
+use super::lag::watch_lag;
 use super::{Config, Feed, NEEDED_WITHIN, Report};
 use crate::hub::catalogs::{CATALOG_WITHIN, Catalogs, chain};
 use crate::hub::{ShardCommand, Sink};
@@ -69,10 +71,14 @@ impl<S: Sink> Feed<S> {
         self.opening.skip_undecodable = false;
         self.opening.previous = Some(source.history().clone());
         self.opened_at = Instant::now();
+        let counters = Arc::clone(&self.config.counters);
+        counters.begin_again();
+        let watch = watch_lag(Rc::clone(&self.catalogs), counters, source.slot_name().to_owned());
+        self.lag_watch = Some(self.tasks.spawn_local(watch));
         self.source = Some(source);
         self.adopt(catalog).await?;
         // Whoever waits for health finds the stream counted.
-        self.links.counters.streams.add(1);
+        self.config.counters.streams.add(1);
         self.links.health.set_live();
         self.out.live(true);
         tracing::info!(tables = self.catalog.tables.len(), "replication stream is live");
@@ -83,7 +89,10 @@ impl<S: Sink> Feed<S> {
 
     pub(super) fn interrupted(&mut self, error: &Interruption) {
         self.source = None;
-        self.links.counters.interruptions.add(1);
+        if let Some(watch) = self.lag_watch.take() {
+            watch.abort();
+        }
+        self.config.counters.interruptions.add(1);
         self.out.live(false);
         self.awaited.clear();
         self.joining.clear();
@@ -130,7 +139,10 @@ impl<S: Sink> Feed<S> {
                 self.interrupted(&error);
                 return;
             }
-            if handled == MESSAGES_PER_TURN || self.lanes.entry_count() >= self.config.waiting_max {
+            if handled == MESSAGES_PER_TURN
+                || self.config.counters.meters.db_events.is_reached()
+                || self.lanes.entry_count() >= self.config.waiting_max
+            {
                 return;
             }
             match self.source.as_mut().and_then(|source| source.recv().now_or_never()) {
@@ -147,10 +159,10 @@ impl<S: Sink> Feed<S> {
         match received? {
             Received::Message { message, bytes } => self.message(message, bytes).await,
             Received::Keepalive { wal_end } => {
-                self.links.counters.received_lsn.set(wal_end);
                 // An idle database next to a busy one would hold log back for ever.
                 if !self.assembler.is_open() {
                     self.progress.caught_up(wal_end);
+                    self.config.counters.reached(Stage::FannedOut, wal_end);
                 }
                 Ok(())
             }
@@ -188,6 +200,10 @@ impl<S: Sink> Feed<S> {
 
     /// Hands everything collected to the shards.
     pub(super) async fn hand_over(&mut self) {
+        let counters = &self.config.counters;
+        counters.collect(&self.out.take_tally());
+        counters.waiting.set_length(self.lanes.entry_count());
+        counters.subscribers.set_length(self.channels.len());
         for (shard, event) in self.out.take() {
             if let Some(shard) = self.links.broadcaster.shards().get(usize::from(shard)) {
                 shard.send(ShardCommand::Feed(event)).await;
@@ -198,11 +214,14 @@ impl<S: Sink> Feed<S> {
     /// Hands everything collected to the shards, then lets Postgres forget what is complete.
     pub(super) async fn flush(&mut self) {
         self.hand_over().await;
+        if let Some(source) = &self.source {
+            self.config.counters.reached(Stage::Received, source.received());
+        }
         if let Some(lsn) = self.progress.take_done()
             && let Some(source) = &self.source
         {
             source.acknowledge(lsn);
-            self.links.counters.acknowledged_lsn.set(lsn);
+            self.config.counters.reached(Stage::Acknowledged, lsn);
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::change::{Change, RowChange, Transaction};
 use crate::wal::stream::Error as StreamError;
 
 use super::broadcasts::{Broadcasts, is_messages};
+use super::counters::Stage;
 use super::stream::Interruption;
 use super::{Feed, Report};
 use crate::hub::fanout::{Aligned, Commit, History};
@@ -78,7 +79,6 @@ impl<S: Sink> Feed<S> {
                 None => truncations.push((changes.len(), id)),
             }
         }
-        self.tell_skipped();
         self.complete(transaction.xid, whole, &mut changes).await?;
         let commit = Commit {
             sequence: self.progress.begin(),
@@ -112,11 +112,10 @@ impl<S: Sink> Feed<S> {
         }
         self.publish_before(change_count, &mut broadcasts).await;
         self.progress.fanned_out(transaction.commit_lsn, change_count, transaction.end_lsn);
-        let counters = &self.links.counters;
-        counters.changes.add(changes.len());
+        self.config.counters.changes.add(u64::try_from(change_count - known_count).unwrap_or(u64::MAX));
         if let Some(end_lsn) = transaction.end_lsn {
-            counters.transactions.add(1);
-            counters.received_lsn.set(end_lsn);
+            self.config.counters.transactions.add(1);
+            self.config.counters.reached(Stage::FannedOut, end_lsn);
         }
         Ok(())
     }

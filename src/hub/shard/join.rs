@@ -14,6 +14,8 @@ use crate::hub::session::Entry;
 use crate::hub::{ConnectionId, FeedCommand, Outbox, PresenceUpdate, Subscribe};
 use crate::policy::Claims;
 use crate::protocol::{Dialect, Extension, Incoming, code};
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 
 /// A larger answer to a refused join is not held back: what makes it large came from the client.
 const HELD_BYTES_MAX: usize = 16_384;
@@ -60,7 +62,7 @@ impl Shard {
         let nanos = self.directory.nanos(now);
         let Some(connection) = self.connections.get_mut(id) else { return };
         if !self.joins_per_socket.admits(&mut connection.joins_full_at, nanos) {
-            self.counters.refused_joins += 1;
+            self.count_refused(id, &Refusal::TooManyJoins);
             let frames = attempt.refusal_frames(&Refusal::TooManyJoins);
             return self.answer_refused(out, HeldRefusal { due: now, connection: id, frames, closes: true });
         }
@@ -127,7 +129,8 @@ impl Shard {
         self.expiries.insert((claims.expires_at, id, join));
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.add(Entry { join, room, place, subscribed, announced: false, channel });
-        self.counters.joins += 1;
+        self.counters.joins.add(1);
+        self.counters.channels.add(1);
 
         let reply = Reply::Joined(request.bindings_with_ids());
         out.send(id, dialect.reply(topic.as_str(), &incoming.join_ref, &incoming.reference, &reply));
@@ -150,8 +153,8 @@ impl Shard {
     }
 
     fn refuse(&mut self, out: &mut dyn Outbox, attempt: Attempt<'_>, refusal: &Refusal) {
-        self.counters.refused_joins += 1;
         let Attempt { id, now, .. } = attempt;
+        self.count_refused(id, refusal);
         let frames = attempt.refusal_frames(refusal);
         let bytes: usize = frames.iter().map(Bytes::len).sum();
         let is_full = self.refusals.len() >= self.config.refusals_pending_max;
@@ -162,6 +165,11 @@ impl Shard {
             return self.answer_refused(out, held);
         }
         self.refusals.push_back(held);
+    }
+
+    fn count_refused(&self, id: ConnectionId, refusal: &Refusal) {
+        self.counters.refused_joins.add(1);
+        report!(info, code::of_refusal(refusal), socket = %id, "join refused");
     }
 
     /// Answers a refused join, and closes the socket where that goes with it.
@@ -206,6 +214,7 @@ impl Shard {
 
     /// Takes a channel, which its socket no longer has, out of everything else.
     pub(super) fn retire(&mut self, out: &mut dyn Outbox, id: ConnectionId, entry: &Entry) {
+        self.counters.channels.subtract(1);
         let channel = self.channel_ref(id, entry.join);
         let name = self.rooms.name(entry.room).clone();
         if let Some(moved) = self.rooms.leave(entry.room, entry.place)
@@ -233,6 +242,7 @@ impl Shard {
         let Some((connection, entry)) = self.connections.channel(self.channel_ref(id, join)) else { return };
         let dialect = connection.session.dialect;
         let topic = entry.channel.topic().clone();
+        report!(info, code::of_closing(closing), socket = %id, "channel ended");
         let message = code::closing_message(closing);
         let push_ref = entry.channel.push_ref();
         out.send(
@@ -268,6 +278,7 @@ impl Shard {
         let Some(entry) = self.connections.entry_mut(id, join) else { return };
         if entry.subscribed && !feed_has_room {
             // The old claims must not live on in the feed. Clients join again, with the new token.
+            report!(warn, Code::InitializingProjectConnection, socket = %id, "channel ended: the feed is behind");
             let topic = entry.channel.topic().clone();
             out.send(id, dialect.crashed(topic.as_str(), entry.channel.join_ref()));
             self.remove(out, id, topic.as_str());

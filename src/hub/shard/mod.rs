@@ -2,9 +2,11 @@
 //!
 //! In: sockets that open, speak and close, commands of other threads, and the time. Out: frames.
 
+mod counters;
 mod join;
 mod limits;
 mod presence;
+mod recheck;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -27,6 +29,11 @@ use super::{
 use crate::channel::{Broadcast, Effect, MessageRef, Reply, Token};
 use crate::policy::Claims;
 use crate::protocol::{Dialect, Extension, Incoming, Message, SOCKET_TOPIC, code};
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
+
+pub use counters::Counters;
+use recheck::Recheck;
 
 /// Reads the wall clock: seconds since the Unix epoch. Only the expiry of tokens depends on it.
 ///
@@ -38,6 +45,12 @@ pub type Clock = Box<dyn Fn() -> i64 + Send>;
 pub trait TokenVerifier: Send + Sync {
     /// The body of a token that is valid at `now_unix`, in seconds since the epoch.
     fn verify(&self, token: &str, now_unix: i64) -> Result<Arc<Claims>, TokenRefusal>;
+
+    /// Changes when a token that was valid may not be so any more, for another reason than its expiry. It stays
+    /// as it is where keys do.
+    fn generation(&self) -> u64 {
+        0
+    }
 }
 
 /// Why a token is not valid, in the words of either place where a client reads them.
@@ -63,23 +76,8 @@ pub struct Links {
     pub authorizer: Authorizer,
     /// What the whole server is held to.
     pub meters: Arc<Meters>,
-}
-
-/// What a shard counts about itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Client messages that could not be decoded.
-    pub malformed_messages: u64,
-    /// Joins granted.
-    pub joins: u64,
-    /// Joins refused.
-    pub refused_joins: u64,
-    /// Broadcasts accepted from clients.
-    pub broadcasts: u64,
-    /// Broadcasts that a peer did not get because its queue was full.
-    pub dropped_broadcasts: u64,
-    /// Presence messages to peers that had to wait because a queue was full.
-    pub delayed_presence: u64,
+    /// What this shard counts.
+    pub counters: Arc<Counters>,
 }
 
 /// One thread's sockets and channels.
@@ -99,8 +97,9 @@ pub struct Shard {
     refusals: VecDeque<HeldRefusal>,
     joins_per_socket: Rate,
     presence_keys: u64,
+    recheck: Recheck,
     draining: bool,
-    counters: Counters,
+    counters: Arc<Counters>,
 }
 
 /// The answer to a refused join, held back.
@@ -128,8 +127,9 @@ impl Shard {
             refusals: VecDeque::new(),
             joins_per_socket: Rate::new(config.joins_per_socket),
             presence_keys: 0,
+            recheck: Recheck::new(links.verifier.generation()),
             draining: false,
-            counters: Counters::default(),
+            counters: Arc::clone(&links.counters),
             config,
             directory,
             links,
@@ -137,12 +137,13 @@ impl Shard {
     }
 
     /// What it has counted so far.
-    pub fn counters(&self) -> Counters {
-        self.counters
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// A socket has opened.
     pub fn opened(&mut self, connection: ConnectionId, session: Session) {
+        self.counters.sockets(session.dialect).add(1);
         self.connections.open(connection, session);
     }
 
@@ -151,7 +152,8 @@ impl Shard {
         let Some(connection) = self.connections.get(id) else { return };
         let dialect = connection.session.dialect;
         let Ok(incoming) = dialect.decode(message, self.config.json_depth_max) else {
-            self.counters.malformed_messages += 1;
+            self.counters.malformed_messages.add(1);
+            report!(debug, Code::MalformedWebSocketMessage, socket = %id, "message dropped");
             return;
         };
         match &*incoming.event {
@@ -167,6 +169,7 @@ impl Shard {
     /// A socket is gone; its channels go with it.
     pub fn closed(&mut self, out: &mut dyn Outbox, id: ConnectionId) {
         let Some(connection) = self.connections.close(id) else { return };
+        self.counters.sockets(connection.session.dialect).subtract(1);
         if connection.is_user {
             self.links.meters.users.leave();
         }
@@ -194,7 +197,8 @@ impl Shard {
         }
     }
 
-    /// Time has passed: answers held refusals, retries full queues, closes channels whose tokens ran out.
+    /// Time has passed: answers held refusals, retries full queues, closes channels whose tokens ran out or
+    /// whose keys were withdrawn.
     ///
     /// Call it several times a second, also while there are no connections: other shards may wait for presence
     /// that did not fit into their queues.
@@ -207,6 +211,7 @@ impl Shard {
         self.feed.flush();
         self.flush_presence(out);
         self.expire(out);
+        self.recheck(out);
     }
 
     fn send_all(&self, out: &mut dyn Outbox, id: ConnectionId, frames: Frames) {
@@ -235,6 +240,7 @@ impl Shard {
             && self.unsent.len() >= self.config.presence_unsent_max
             && self.directory.home(self.rooms.name(entry.room)) != self.me;
         let effect = if is_overloaded {
+            report!(warn, Code::UnableToTrackPresence, socket = %id, "presence of another thread is behind");
             Effect::Reply(Reply::Error)
         } else {
             entry.channel.receive(&incoming.event, incoming.payload, now, &self.config.channel)
@@ -247,10 +253,16 @@ impl Shard {
         match effect {
             Effect::Ignore => {}
             Effect::Unknown => self.links.meters.events.add(1),
-            Effect::Reply(answer) => out.send(id, reply(entry, &answer)),
+            Effect::Reply(answer) => {
+                if let Some(code) = code::of_reply(&answer) {
+                    report!(debug, code, socket = %id, "message refused");
+                }
+                out.send(id, reply(entry, &answer));
+            }
             Effect::Broadcast { message, to_self, acknowledge } => {
                 let acknowledgement = acknowledge.then(|| reply(entry, &Reply::Ok));
-                self.counters.broadcasts += 1;
+                self.counters.broadcasts.add(1);
+                self.counters.payload_bytes.record_length(message.payload_bytes());
                 let except = (!to_self).then_some((id, join));
                 let delivered = self.rooms.broadcast(out, room, &message, except);
                 self.links.meters.events.add(delivered + 1);
@@ -285,7 +297,7 @@ impl Shard {
         for shard in self.directory.shards_with(&broadcast.room).filter(|shard| *shard != self.me) {
             let command = ShardCommand::Broadcast(Arc::clone(&broadcast));
             if self.links.peers.try_send(shard, command).is_err() {
-                self.counters.dropped_broadcasts += 1;
+                self.counters.dropped_broadcasts.add(1);
             }
         }
     }
@@ -319,6 +331,7 @@ impl Shard {
 }
 
 fn unmatched(out: &mut dyn Outbox, id: ConnectionId, dialect: Dialect, incoming: &Incoming<'_>) {
+    report!(debug, Code::UnmatchedTopic, socket = %id, "message refused");
     let reply = Reply::Refused(code::UNMATCHED_TOPIC.into());
     out.send(id, dialect.reply(&incoming.topic, &MessageRef::NULL, &incoming.reference, &reply));
 }

@@ -28,7 +28,7 @@ impl Shard {
         } else if self.unsent.has_update(update.channel) {
             self.unsent.keep_update(update);
         } else if self.links.peers.try_send(home, ShardCommand::Presence(update.clone())).is_err() {
-            self.counters.delayed_presence += 1;
+            self.counters.delayed_presence.add(1);
             self.unsent.keep_update(update);
         }
     }
@@ -58,11 +58,11 @@ impl Shard {
         if shard == self.me {
             self.presence_news(out, &news);
         } else if self.unsent.has_room(shard, room) {
-            self.counters.delayed_presence += 1;
+            self.counters.delayed_presence.add(1);
         } else {
             let room = room.clone();
             if self.links.peers.try_send(shard, ShardCommand::PresenceNews(news)).is_err() {
-                self.counters.delayed_presence += 1;
+                self.counters.delayed_presence.add(1);
                 self.unsent.keep_room(shard, room);
             }
         }

@@ -32,12 +32,17 @@ pub(crate) struct Stage {
 impl Stage {
     /// Sets it; `sql` runs after the migrations and before the server.
     pub(crate) async fn set(sql: &str) -> Self {
+        Self::set_with(sql, &[]).await
+    }
+
+    /// Sets it, with further arguments for the server.
+    pub(crate) async fn set_with(sql: &str, arguments: &[&str]) -> Self {
         let database = TestDatabase::create(major()).await;
         // Starting a client takes as long as starting the server.
         let served = async {
             server::migrate(&database.url);
             database.execute(sql).await;
-            TestServer::start(&database.url).await
+            TestServer::start_with(&database.url, arguments).await
         };
         let (server, clients) = tokio::join!(served, StockClient::start_all());
         Self { database, server, clients }

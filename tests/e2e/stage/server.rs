@@ -18,17 +18,21 @@ use crate::support::scratch;
 /// Signs every token here.
 pub(crate) const SECRET: &str = "a-secret-of-end-to-end-tests-of-32-bytes-and-more";
 
-/// What keeps clients who do in seconds what others do in hours from being held back.
-pub(crate) const NO_LIMITS: [&str; 8] = [
+/// Limits that clients would meet who do in seconds what others do in hours.
+const LIMITS: [&str; 4] = [
     "--concurrent-users-max",
-    "0",
     "--joins-per-second-max",
-    "0",
     "--events-per-second-max",
-    "0",
     "--presence-events-per-second-max",
-    "0",
 ];
+
+/// Arguments that lift all limits but those that are given.
+fn no_limits_but(given: &[String]) -> impl Iterator<Item = &'static str> + use<'_> {
+    LIMITS
+        .into_iter()
+        .filter(|limit| !given.iter().any(|other| other == limit))
+        .flat_map(|limit| [limit, "0"])
+}
 
 /// The pause between two looks at something that tells nobody when it changes.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -37,6 +41,7 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     database_url: String,
+    arguments: Vec<String>,
     log: PathBuf,
     process: Option<(Child, Reaper)>,
 }
@@ -44,7 +49,13 @@ pub(crate) struct TestServer {
 impl TestServer {
     /// Starts it on a free port, and waits until it says that changes flow.
     pub(crate) async fn start(database_url: &str) -> Self {
+        Self::start_with(database_url, &[]).await
+    }
+
+    /// Starts it with further arguments.
+    pub(crate) async fn start_with(database_url: &str, arguments: &[&str]) -> Self {
         let mut server = Self::new(database_url);
+        server.arguments = arguments.iter().map(ToString::to_string).collect();
         server.start_again().await;
         server
     }
@@ -59,7 +70,8 @@ impl TestServer {
 
     fn new(database_url: &str) -> Self {
         let address = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap();
-        Self { address, database_url: database_url.to_owned(), log: scratch("server-log"), process: None }
+        let (database_url, log) = (database_url.to_owned(), scratch("server-log"));
+        Self { address, database_url, arguments: Vec::new(), log, process: None }
     }
 
     /// Starts it once more on the same port, after it was stopped or killed.
@@ -77,7 +89,8 @@ impl TestServer {
             // Refusals are answered soon, and every core's worth of shards is two.
             .args(["--join-error-delay-ms", "50", "--connect-error-delay-ms", "50", "--shard-count", "2"])
             .args(["--catalog-poll-ms", "100", "--log-level", "debug"])
-            .args(NO_LIMITS)
+            .args(no_limits_but(&self.arguments))
+            .args(&self.arguments)
             .stderr(log)
             .spawn()
             .unwrap();
@@ -110,6 +123,11 @@ impl TestServer {
     /// Where clients connect to.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What it has logged.
+    pub(crate) fn logged(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// Ends it as `signal` does, and waits for that.
