@@ -131,7 +131,9 @@ pub async fn run(
     // Dropped to have it end.
     let (stop_authorizations, stopped) = oneshot::channel::<()>();
     threads.push(start_authorizations(&settings, inquiries, sinks.clone(), stopped)?);
-    let mut feed = FeedThread::start(feed_config, sinks.clone(), commands, health.clone())?;
+    let broadcaster = Broadcaster::new(directory, sinks);
+    let feed_links = feed::Links { broadcaster: broadcaster.clone(), commands, health: health.clone() };
+    let mut feed = FeedThread::start(feed_config, feed_links)?;
 
     let gate_config = GateConfig {
         connections_max: settings.socket.connections_max,
@@ -144,7 +146,7 @@ pub async fn run(
         sources(&settings, &health, &meters, &shards, counters, feed_counters, Arc::clone(&http_counters));
     let sources = Arc::new(sources);
     let services = Services {
-        broadcaster: Broadcaster::new(directory, sinks),
+        broadcaster,
         verifier,
         admins: settings.auth.admin_verifier(),
         authorizer,
@@ -232,12 +234,7 @@ struct FeedThread {
 
 impl FeedThread {
     /// One thread for reading, deciding and encoding: a change is never handed from core to core on its way.
-    fn start<S: Sink + Send + 'static>(
-        config: feed::Config,
-        sinks: Vec<S>,
-        commands: mpsc::Receiver<FeedCommand>,
-        health: Health,
-    ) -> Result<Self, Error> {
+    fn start<S: Sink + Send + 'static>(config: feed::Config, links: feed::Links<S>) -> Result<Self, Error> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -250,7 +247,7 @@ impl FeedThread {
                 let stopped = async {
                     let _ = stopped.await;
                 };
-                runtime.block_on(feed::run_until(config, sinks, commands, health, stopped));
+                runtime.block_on(feed::run_until(config, links, stopped));
             })
             .map_err(Error::Thread)?;
         Ok(Self { stop: Some(stop), ended })
@@ -361,13 +358,20 @@ fn feed_config(settings: &Settings, counters: &Arc<feed::Counters>) -> Result<fe
         config::Slot::Durable => Slot::Durable(name),
     };
     Ok(feed::Config {
-        stream: StreamConfig { connection, slot, publications },
+        stream: StreamConfig {
+            connection,
+            slot,
+            publications,
+            own_publication: Some(feed::MESSAGES_PUBLICATION),
+        },
+        publication: settings.wal.publication.clone(),
         database: settings.database.clone(),
         ask_connection_count: settings.hub.ask_connections,
         ask_timeout: settings.hub.ask_timeout,
         catalog_poll: settings.policy.catalog_poll,
         transaction_bytes_max: settings.wal.transaction_memory_bytes_max,
         record_bytes_max: settings.channel.record_bytes_max,
+        broadcast_bytes_max: settings.channel.payload_bytes_max,
         waiting_max: WAITING_MAX,
         counters: Arc::clone(counters),
     })
@@ -528,18 +532,28 @@ mod tests {
         let database = Database::parse("postgres://nobody@127.0.0.1:1/none").unwrap();
         let connection = database.replication("rowcast", "supabase_realtime");
         let config = feed::Config {
-            stream: StreamConfig { connection, slot: Slot::Temporary, publications: vec![] },
+            stream: StreamConfig {
+                connection,
+                slot: Slot::Temporary,
+                publications: vec![],
+                own_publication: None,
+            },
+            publication: "supabase_realtime".to_owned(),
             database,
             ask_connection_count: 1,
             ask_timeout: Duration::from_secs(1),
             catalog_poll: Duration::from_secs(1),
             transaction_bytes_max: 1,
             record_bytes_max: 1,
+            broadcast_bytes_max: 1,
             waiting_max: 1,
             counters: Arc::default(),
         };
-        let (commands, receiver) = mpsc::channel(1);
-        (FeedThread::start(config, vec![sink], receiver, health.clone()).unwrap(), commands)
+        let (sender, commands) = mpsc::channel(1);
+        let directory = Directory::new(1, [1, 2], Instant::now());
+        let broadcaster = Broadcaster::new(directory, vec![sink]);
+        let links = feed::Links { broadcaster, commands, health: health.clone() };
+        (FeedThread::start(config, links).unwrap(), sender)
     }
 
     /// Has the feed say something to its only shard.

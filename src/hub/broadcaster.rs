@@ -24,6 +24,11 @@ impl<S: Sink> Broadcaster<S> {
         Self { directory, shards }
     }
 
+    /// The shards, in the order of their numbers.
+    pub fn shards(&self) -> &[S] {
+        &self.shards
+    }
+
     /// The rooms of the server.
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory

@@ -226,7 +226,7 @@ impl Catalogs {
         let client = self.open_session("rowcast_catalog").await?;
         // Names come out qualified, whatever the role's own path, so that texts change when what they name does.
         in_time(client.batch_execute("set search_path = ''")).await?;
-        Ok(CatalogReader::new(client, self.config.stream.publications.clone()))
+        Ok(CatalogReader::new(client, vec![self.config.publication.clone()]))
     }
 }
 

@@ -48,7 +48,7 @@ pub use broadcaster::{Broadcaster, Sink};
 pub use config::{Config, JoinRate};
 pub use meter::Meter;
 pub use meters::{Meters, ServerLimits, Users};
-pub use peers::{Directory, PeerFull, Peers, RoomName, SHARDS_MAX};
+pub use peers::{Directory, Occupancy, PeerFull, Peers, RoomName, SHARDS_MAX};
 pub use presence::{PresenceNews, PresenceUpdate};
 pub use session::Session;
 pub use shard::{Clock, Counters, Links, Shard, TokenRefusal, TokenVerifier};

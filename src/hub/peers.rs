@@ -106,19 +106,20 @@ fn bit(shard: u16) -> u64 {
 }
 
 /// One shard's part in the directory's table: how many rooms it has in each bucket.
-pub(super) struct Occupancy {
+pub struct Occupancy {
     me: u16,
     directory: Arc<Directory>,
     rooms: Box<[u32]>,
 }
 
 impl Occupancy {
-    pub(super) fn new(me: u16, directory: Arc<Directory>) -> Self {
+    /// A shard without rooms.
+    pub fn new(me: u16, directory: Arc<Directory>) -> Self {
         Self { me, directory, rooms: vec![0; BUCKETS].into() }
     }
 
     /// A room has its first member.
-    pub(super) fn opened(&mut self, room: &RoomName) {
+    pub fn opened(&mut self, room: &RoomName) {
         let count = &mut self.rooms[room.bucket()];
         *count = count.saturating_add(1);
         if *count == 1 {
@@ -127,7 +128,7 @@ impl Occupancy {
     }
 
     /// A room has lost its last member.
-    pub(super) fn emptied(&mut self, room: &RoomName) {
+    pub fn emptied(&mut self, room: &RoomName) {
         let count = &mut self.rooms[room.bucket()];
         *count = count.saturating_sub(1);
         if *count == 0 {

@@ -97,6 +97,8 @@ codes! {
     ProtocolViolation
     SlowConsumer
     UnknownErrorOnWebSocketMessage
+    // Of the database.
+    UnableToBroadcastChanges
     // Of the server itself.
     CheckOidsError
     DatabaseConnectionDown
@@ -176,6 +178,10 @@ pub const FAILURES: &[Failure] = &[
     stays(
         Code::UnableToComputeColumns,
         "Postgres could not compute columns of a row that the log does not hold: they are left out",
+    ),
+    stays(
+        Code::UnableToBroadcastChanges,
+        "a row of `realtime.messages` lacks what a broadcast needs, or is larger than `payload_bytes_max`: it is not sent",
     ),
     passes(Code::UnhandledPanic, "a fault of the program; what it concerned has been closed"),
 ];

@@ -117,6 +117,9 @@ metrics! {
     QUESTION_TIME = Own SECONDS "rowcast_question_batch_seconds" "How long Postgres took over a batch of questions.";
     DELIVERIES_WAITING = Own GAUGE "rowcast_deliveries_waiting" "Deliveries that wait for Postgres's answers, or behind one that does.";
     SUBSCRIBERS = Own GAUGE "rowcast_subscribers_joined" "Channels with postgres_changes.";
+    DATABASE_BROADCASTS = Own COUNTER "rowcast_database_broadcasts_total" "Rows of realtime.messages that are broadcasts.";
+    DATABASE_BROADCASTS_PUBLISHED = Own COUNTER "rowcast_database_broadcasts_published_total" "Of those, how many had somebody in their room.";
+    DATABASE_BROADCASTS_SKIPPED = Own COUNTER "rowcast_database_broadcasts_skipped_total" ["reason"] "Rows of realtime.messages that were not sent: incomplete or too_large.";
     INTERRUPTIONS = Own COUNTER "rowcast_feed_interruptions_total" "How often the replication stream was interrupted.";
     THROTTLED = Own COUNTER "rowcast_feed_throttled_total" "How often the stream was not read on for a while because of db_events_per_second_max.";
     LAG_BYTES = Own GAUGE "rowcast_feed_lag_bytes" ["stage"] "How much of Postgres's log has not been received, fanned out or acknowledged.";

@@ -7,11 +7,13 @@
 
 pub mod lsn;
 pub mod pgoutput;
+pub mod publication;
 pub mod slot;
 pub mod sql;
 pub mod stream;
 pub mod tuple;
 
 pub use lsn::Lsn;
+pub use publication::TablePublication;
 pub use slot::{Slot, SlotName};
 pub use stream::{PgWireSource, StreamConfig, WalSource};

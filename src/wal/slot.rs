@@ -1,9 +1,8 @@
-//! The replication slot and the publications: made ready on the session that will stream from them.
+//! The replication slot: made ready on the session that will stream from it.
 
 use pgwire_replication::client::ReplicationClient;
 
 use super::Lsn;
-use super::sql::{identifier, literal};
 use super::stream::Error;
 use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
@@ -54,34 +53,6 @@ pub enum Continuity {
     },
     /// The slot is new: what was committed before it is not delivered.
     Fresh,
-}
-
-/// Looks for the publications; with `make`, creates those that are missing, empty. Without the right to create
-/// them, they must be there.
-pub(super) async fn prepare_publications(
-    client: &mut ReplicationClient,
-    names: &[String],
-    make: bool,
-) -> Result<(), Error> {
-    for name in names {
-        let exists = format!("select from pg_catalog.pg_publication where pubname = {}", literal(name));
-        if !client.simple_query(&exists).await?.is_empty() {
-            continue;
-        }
-        if !make {
-            return Err(Error::PublicationMissing { name: name.as_str().into() });
-        }
-        let create = format!("create publication {}", identifier(name));
-        match client.simple_query(&create).await {
-            // Somebody else was faster.
-            Err(error) if error.to_string().contains("SQLSTATE 42710") => {}
-            created => {
-                created?;
-                tracing::info!(publication = name, "publication created");
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Makes the slot ready for this session. A durable slot that Postgres has invalidated is made anew; with `skip`,

@@ -20,6 +20,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Lsn;
 use super::pgoutput::{self, Message, unix_micros};
+use super::publication::{self, TablePublication};
 use super::slot::{self, Continuity, Slot};
 use super::sql::identifier;
 
@@ -70,6 +71,8 @@ pub struct StreamConfig {
     pub slot: Slot,
     /// The publications, by name.
     pub publications: Vec<String>,
+    /// One more, of the server's own.
+    pub own_publication: Option<TablePublication>,
 }
 
 impl fmt::Debug for StreamConfig {
@@ -77,6 +80,7 @@ impl fmt::Debug for StreamConfig {
         f.debug_struct("StreamConfig")
             .field("slot", &self.slot)
             .field("publications", &self.publications)
+            .field("own_publication", &self.own_publication)
             .finish_non_exhaustive()
     }
 }
@@ -284,25 +288,17 @@ impl PgWireSource {
         };
         let silence_max = config.connection.idle_wakeup_interval.max(SILENCE_MIN);
         let silence_max = silence_max.saturating_mul(1 << opening.patience.min(PATIENCE_MAX));
-        let mut connection = config
-            .connection
-            .clone()
-            .with_buffer_size(EVENTS_AHEAD_MAX)
-            .with_max_message_size(MESSAGE_BYTES_MAX)
-            .with_status_interval(STATUS_INTERVAL)
-            .with_wakeup_interval(WAKEUP_INTERVAL)
-            // Observed so that it is known what has not been reported yet.
-            .with_feedback_observer(FeedbackObserver::new(|_| {}))
-            .with_application_name("rowcast_stream");
-        connection.slot.clone_from(&name);
-        connection.publication = config.publications.iter().map(|name| quoted(name)).collect::<Publication>();
-        let mut client = ReplicationClient::connect_gated(connection).await?;
-        client.simple_query(SESSION_SETTINGS).await?;
-        // Postgres speaks up after half of its timeout: at two thirds of the silence that is suffered.
-        let timeout = silence_max.mul_f64(4.0 / 3.0).as_millis();
-        client.simple_query(&format!("set wal_sender_timeout = {timeout}")).await?;
+        let mut names = config.publications.clone();
+        names.extend(config.own_publication.as_ref().map(|own| own.name.to_owned()));
+        let mut client = connect(config, &name, &names, silence_max).await?;
         let history = history(&mut client).await?;
-        slot::prepare_publications(&mut client, &config.publications, opening.make_publications).await?;
+        publication::prepare(&mut client, &config.publications, opening.make_publications).await?;
+        if let Some(own) = &config.own_publication
+            && !own.prepare(&mut client).await?
+        {
+            // The session was set up to stream from it.
+            client = connect(config, &name, &config.publications, silence_max).await?;
+        }
         let continuity = slot::prepare(&mut client, &config.slot, &name, opening.skip_undecodable).await?;
         let continuity = match (&opening.previous, continuity) {
             (Some(previous), Continuity::Unbroken { .. }) => {
@@ -357,6 +353,33 @@ impl PgWireSource {
         // Postgres will send it again to the next session, at worst.
         let _ = tokio::time::timeout(CLOSE_WITHIN, told).await;
     }
+}
+
+/// A session that is ready to stream from a slot by some publications.
+async fn connect(
+    config: &StreamConfig,
+    slot: &str,
+    publications: &[String],
+    silence_max: Duration,
+) -> Result<ReplicationClient, Error> {
+    let mut connection = config
+        .connection
+        .clone()
+        .with_buffer_size(EVENTS_AHEAD_MAX)
+        .with_max_message_size(MESSAGE_BYTES_MAX)
+        .with_status_interval(STATUS_INTERVAL)
+        .with_wakeup_interval(WAKEUP_INTERVAL)
+        // Observed so that it is known what has not been reported yet.
+        .with_feedback_observer(FeedbackObserver::new(|_| {}))
+        .with_application_name("rowcast_stream");
+    slot.clone_into(&mut connection.slot);
+    connection.publication = publications.iter().map(|name| quoted(name)).collect::<Publication>();
+    let mut client = ReplicationClient::connect_gated(connection).await?;
+    client.simple_query(SESSION_SETTINGS).await?;
+    // Postgres speaks up after half of its timeout: at two thirds of the silence that is suffered.
+    let timeout = silence_max.mul_f64(4.0 / 3.0).as_millis();
+    client.simple_query(&format!("set wal_sender_timeout = {timeout}")).await?;
+    Ok(client)
 }
 
 async fn history(client: &mut ReplicationClient) -> Result<History, Error> {

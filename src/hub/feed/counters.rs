@@ -39,6 +39,16 @@ pub struct Counters {
     pub questions: Number,
     /// How long Postgres took over a batch of them.
     pub batches: Histogram,
+    /// Rows of `realtime.messages` that are broadcasts, with and without anybody to hear them.
+    pub broadcasts: Number,
+    /// Of those, how many were handed to shards.
+    pub published_broadcasts: Number,
+    /// Rows of `realtime.messages` that lack something, or name an event that no frame of bytes can hold.
+    pub incomplete_broadcasts: Number,
+    /// Rows of `realtime.messages` with a payload over the limit.
+    pub too_large_broadcasts: Number,
+    /// How often a stream was opened.
+    pub streams: Number,
     /// How often the stream was interrupted.
     pub interruptions: Number,
     /// How often the stream was read no further because of `db_events_per_second_max`.
@@ -118,6 +128,11 @@ impl Counters {
             waiting: Number::new(),
             questions: Number::new(),
             batches: Histogram::new(MICROS),
+            broadcasts: Number::new(),
+            published_broadcasts: Number::new(),
+            incomplete_broadcasts: Number::new(),
+            too_large_broadcasts: Number::new(),
+            streams: Number::new(),
             interruptions: Number::new(),
             throttled: Number::new(),
             tip: Number::new(),
@@ -176,6 +191,8 @@ impl Counters {
             (&names::STOCK_SUBSCRIBERS, &self.subscribers),
             (&names::DELIVERIES_WAITING, &self.waiting),
             (&names::QUESTIONS, &self.questions),
+            (&names::DATABASE_BROADCASTS, &self.broadcasts),
+            (&names::DATABASE_BROADCASTS_PUBLISHED, &self.published_broadcasts),
             (&names::INTERRUPTIONS, &self.interruptions),
             (&names::THROTTLED, &self.throttled),
         ] {
@@ -190,6 +207,8 @@ impl Counters {
         for (decision, number) in decisions {
             page.add_to(&names::DECISIONS, decision, number.get());
         }
+        page.add_to(&names::DATABASE_BROADCASTS_SKIPPED, "incomplete", self.incomplete_broadcasts.get());
+        page.add_to(&names::DATABASE_BROADCASTS_SKIPPED, "too_large", self.too_large_broadcasts.get());
         page.add_histogram(&names::QUESTION_TIME, "", &self.batches);
         for stage in Stage::ALL {
             let behind = self.position(stage).map_or(0, |position| self.tip.get().saturating_sub(position));

@@ -1,6 +1,8 @@
 //! The feed: the replication stream and every `postgres_changes` subscription of this server, on one thread.
 //!
-//! In: the stream's messages and the shards' [`FeedCommand`]s. Out: [`FeedEvent`]s for the shards.
+//! It also carries broadcasts of the database: rows of `realtime.messages`.
+//!
+//! In: the stream's messages and the shards' [`FeedCommand`]s. Out: [`FeedEvent`]s and broadcasts for the shards.
 //!
 //! Invariants:
 //! - A subscriber is told "subscribed" when every commit from then on will reach it, never before.
@@ -18,6 +20,7 @@
 //! Bounds: when [`Config::waiting_max`] deliveries wait for Postgres's answers, the stream is not read until some
 //! have left; Postgres keeps the log meanwhile. A full shard inbox is waited for in the same way.
 
+mod broadcasts;
 mod counters;
 mod lag;
 mod questions;
@@ -51,10 +54,11 @@ use super::lane::Lanes;
 use super::profile::Profiles;
 use super::progress::Progress;
 use super::resolve::Operands;
-use super::{ChannelRef, FeedCommand, Sink};
+use super::{Broadcaster, ChannelRef, FeedCommand, Sink};
 
+pub use broadcasts::MESSAGES_PUBLICATION;
 pub use counters::Counters;
-use stream::{Interruption, watch_catalog};
+use stream::{Interruption, keep_publication, watch_catalog};
 use subscriptions::{Channel, Resolved};
 
 /// How long what the stream needs of Postgres (a catalog, a computed column) is waited for before the stream is
@@ -69,6 +73,8 @@ const RATE_LOOK: Duration = Duration::from_millis(100);
 pub struct Config {
     /// Where to stream from.
     pub stream: StreamConfig,
+    /// The one of its publications whose tables can be subscribed to.
+    pub publication: String,
     /// The same database for ordinary SQL.
     pub database: Database,
     /// How many sessions ask Postgres who may see a change.
@@ -81,20 +87,27 @@ pub struct Config {
     pub transaction_bytes_max: usize,
     /// How many bytes of values a record may have.
     pub record_bytes_max: usize,
+    /// How many bytes the payload of a broadcast from the database may have.
+    pub broadcast_bytes_max: usize,
     /// How many deliveries may wait for answers.
     pub waiting_max: usize,
     /// Where it counts, and what it is held to.
     pub counters: Arc<Counters>,
 }
 
-/// Runs the feed until `commands` closes; `shards` stand in the order of their numbers.
-pub async fn run<S: Sink>(
-    config: Config,
-    shards: Vec<S>,
-    commands: mpsc::Receiver<FeedCommand>,
-    health: Health,
-) {
-    run_until(config, shards, commands, health, std::future::pending()).await;
+/// What a feed is connected to.
+pub struct Links<S> {
+    /// The way to the shards and their rooms.
+    pub broadcaster: Broadcaster<S>,
+    /// What the shards ask for.
+    pub commands: mpsc::Receiver<FeedCommand>,
+    /// Where it says whether changes flow.
+    pub health: Health,
+}
+
+/// Runs the feed until nobody can send it commands any more.
+pub async fn run<S: Sink>(config: Config, links: Links<S>) {
+    run_until(config, links, std::future::pending()).await;
 }
 
 /// As [`run`]; ends in order once `stop` resolves: what was read is handed over and acknowledged, no more is read.
@@ -102,14 +115,8 @@ pub async fn run<S: Sink>(
 /// # Panics
 ///
 /// If one of its tasks does: without it, subscribers would wait for ever.
-pub async fn run_until<S: Sink>(
-    config: Config,
-    shards: Vec<S>,
-    commands: mpsc::Receiver<FeedCommand>,
-    health: Health,
-    stop: impl Future<Output = ()>,
-) {
-    let feed = async { Feed::new(config, shards, commands, health).run(stop).await };
+pub async fn run_until<S: Sink>(config: Config, links: Links<S>, stop: impl Future<Output = ()>) {
+    let feed = async { Feed::new(config, links).run(stop).await };
     LocalSet::new().run_until(feed).await;
 }
 
@@ -131,9 +138,7 @@ pub(super) enum Report {
 
 struct Feed<S> {
     config: Rc<Config>,
-    shards: Vec<S>,
-    commands: mpsc::Receiver<FeedCommand>,
-    health: Health,
+    links: Links<S>,
     tasks: JoinSet<()>,
     reports: mpsc::Receiver<Report>,
     report: mpsc::Sender<Report>,
@@ -171,7 +176,7 @@ struct Feed<S> {
 }
 
 impl<S: Sink> Feed<S> {
-    fn new(config: Config, shards: Vec<S>, commands: mpsc::Receiver<FeedCommand>, health: Health) -> Self {
+    fn new(config: Config, links: Links<S>) -> Self {
         let (report, reports) = mpsc::channel(1024);
         let config = Rc::new(config);
         let mut tasks = JoinSet::new();
@@ -200,13 +205,11 @@ impl<S: Sink> Feed<S> {
             profiles: Profiles::default(),
             lanes: Lanes::default(),
             fanout: Fanout::new(config.record_bytes_max, config.waiting_max),
-            out: Outbox::new(shards.len()),
+            out: Outbox::new(links.broadcaster.shards().len()),
             idle_askers: (0..askers.len()).collect(),
             askers,
             config,
-            shards,
-            commands,
-            health,
+            links,
             tasks,
             reports,
             report,
@@ -221,6 +224,11 @@ impl<S: Sink> Feed<S> {
         self.open_stream(Duration::ZERO);
         let watch = watch_catalog(Rc::clone(&self.catalogs), self.config.catalog_poll, self.report.clone());
         self.tasks.spawn_local(watch);
+        if let Some(publication) = &self.config.stream.own_publication {
+            let statement = publication.statement();
+            let catalogs = Rc::clone(&self.catalogs);
+            self.tasks.spawn_local(keep_publication(catalogs, statement, self.config.catalog_poll));
+        }
         loop {
             self.flush().await;
             if let Err(error) = self.take_postponed().await {
@@ -244,7 +252,7 @@ impl<S: Sink> Feed<S> {
                 biased;
                 () = &mut stop => break,
                 Some(ended) = self.tasks.join_next() => self.task_ended(ended),
-                command = self.commands.recv() => match command {
+                command = self.links.commands.recv() => match command {
                     Some(command) => self.command(command),
                     None => break,
                 },

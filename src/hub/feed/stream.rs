@@ -19,7 +19,7 @@ use crate::wal::{PgWireSource, WalSource, pgoutput};
 use super::counters::Stage;
 use super::lag::watch_lag;
 use super::{Config, Feed, NEEDED_WITHIN, Report};
-use crate::hub::catalogs::{Catalogs, chain};
+use crate::hub::catalogs::{CATALOG_WITHIN, Catalogs, chain};
 use crate::hub::{ShardCommand, Sink};
 
 /// How many messages are taken from the stream before commands and answers get their turn.
@@ -36,7 +36,8 @@ impl<S: Sink> Feed<S> {
     /// Opens a stream in the background after a pause, however long it takes.
     pub(super) fn open_stream(&mut self, pause: Duration) {
         let (config, catalogs) = (Rc::clone(&self.config), Rc::clone(&self.catalogs));
-        let (report, health, opening) = (self.report.clone(), self.health.clone(), self.opening.clone());
+        let (report, health, opening) =
+            (self.report.clone(), self.links.health.clone(), self.opening.clone());
         self.tasks.spawn_local(async move {
             tokio::time::sleep(pause).await;
             let mut backoff = Backoff::new();
@@ -84,7 +85,9 @@ impl<S: Sink> Feed<S> {
         self.lag_watch = Some(self.tasks.spawn_local(watch));
         self.source = Some(source);
         self.adopt(catalog).await?;
-        self.health.set_live();
+        // Whoever waits for health finds the stream counted.
+        self.config.counters.streams.add(1);
+        self.links.health.set_live();
         self.out.live(true);
         tracing::info!(tables = self.catalog.tables.len(), "replication stream is live");
         self.subscribe_all();
@@ -118,7 +121,7 @@ impl<S: Sink> Feed<S> {
             remedy,
             "replication stream was interrupted"
         );
-        self.health.set_down(format!("{}: {remedy}", error.summary()));
+        self.links.health.set_down(format!("{}: {remedy}", error.summary()));
         self.unsubscribe_all();
         if self.opened_at.elapsed() >= STABLE_AFTER {
             self.reopening = Backoff::new();
@@ -216,7 +219,7 @@ impl<S: Sink> Feed<S> {
         counters.waiting.set_length(self.lanes.entry_count());
         counters.subscribers.set_length(self.channels.len());
         for (shard, event) in self.out.take() {
-            if let Some(shard) = self.shards.get(usize::from(shard)) {
+            if let Some(shard) = self.links.broadcaster.shards().get(usize::from(shard)) {
                 shard.send(ShardCommand::Feed(event)).await;
             }
         }
@@ -324,5 +327,19 @@ pub(super) async fn watch_catalog(catalogs: Rc<Catalogs>, poll: Duration, report
             return;
         }
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Adds its table to the server's own publication once that has been made. What cannot be done now is tried again; the
+/// log has it from the opening of the stream.
+pub(super) async fn keep_publication(catalogs: Rc<Catalogs>, statement: String, poll: Duration) {
+    loop {
+        tokio::time::sleep(poll).await;
+        let client = catalogs.client().await;
+        match tokio::time::timeout(CATALOG_WITHIN, client.batch_execute(&statement)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(error = chain(&error), "publication could not be made ready"),
+            Err(_) => catalogs.give_up(&client).await,
+        }
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::change::{RowChange, Transaction};
+use crate::change::{Change, RowChange, Transaction};
 use crate::wal::stream::Error as StreamError;
 
+use super::broadcasts::{Broadcasts, is_messages};
 use super::counters::Stage;
 use super::stream::Interruption;
 use super::{Feed, Report};
@@ -34,7 +35,7 @@ impl<S: Sink> Feed<S> {
     /// before that reply left, so it is there now; what resolving it takes is waited for, up to a bound.
     pub(super) async fn admit(&mut self) -> Result<(), Interruption> {
         self.take_postponed().await?;
-        while let Ok(command) = self.commands.try_recv() {
+        while let Ok(command) = self.links.commands.try_recv() {
             self.command(command);
         }
         let deadline = Instant::now() + ADMIT_WITHIN;
@@ -48,7 +49,13 @@ impl<S: Sink> Feed<S> {
     }
 
     pub(super) async fn transaction(&mut self, transaction: Transaction) -> Result<(), Interruption> {
-        self.admit().await?;
+        // Nobody subscribes to a broadcast, so it waits for no subscriber.
+        let is_change = |change: &Change| {
+            !is_messages(&change.relation) || self.catalog.tables.contains_key(&change.relation.id)
+        };
+        if transaction.changes.iter().any(is_change) {
+            self.admit().await?;
+        }
         let change_count = transaction.changes.len();
         // A durable slot sends again what was not acknowledged in time.
         let Some(known_count) = self.progress.known_count(transaction.commit_lsn, change_count) else {
@@ -59,7 +66,9 @@ impl<S: Sink> Feed<S> {
         let mut changes = Vec::new();
         let mut places = Vec::new();
         let mut truncations = Vec::new();
+        let mut broadcasts = Broadcasts::new();
         for (place, change) in transaction.changes.into_iter().enumerate().skip(known_count) {
+            broadcasts.extend(self.broadcast_of(&change).map(|broadcast| (place, broadcast)));
             let id = change.relation.id;
             let Some(table) = self.catalog.tables.get(&id).filter(|_| self.profiles.index().contains(id))
             else {
@@ -96,6 +105,7 @@ impl<S: Sink> Feed<S> {
             self.dispatch_questions();
             if next < changes.len() {
                 self.hand_over().await;
+                self.publish_before(places[next], &mut broadcasts).await;
                 if let Err(error) = self.make_room().await {
                     // What is fanned out is known when the rest comes again.
                     self.progress.fanned_out(transaction.commit_lsn, places[next], None);
@@ -103,6 +113,7 @@ impl<S: Sink> Feed<S> {
                 }
             }
         }
+        self.publish_before(change_count, &mut broadcasts).await;
         self.progress.fanned_out(transaction.commit_lsn, change_count, transaction.end_lsn);
         self.config.counters.changes.add(u64::try_from(change_count - known_count).unwrap_or(u64::MAX));
         if let Some(end_lsn) = transaction.end_lsn {

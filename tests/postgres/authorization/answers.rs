@@ -142,11 +142,11 @@ async fn an_unreachable_database_is_said_at_once() {
     use rowcast::hub::authorization::{self, Authorizer, Config};
     use rowcast::postgres::connect::Database;
     let config = Config {
-        payload_bytes_max: 3_000_500,
         database: Database::parse("postgres://nobody@127.0.0.1:1/none").unwrap(),
         connection_count: 1,
         query_timeout: std::time::Duration::from_secs(1),
         catalog_poll: std::time::Duration::from_secs(1),
+        payload_bytes_max: 1 << 20,
         counters: Default::default(),
     };
     let (authorizer, inquiries) = Authorizer::queue(10);

@@ -102,11 +102,11 @@ impl Office {
     async fn over(database: TestDatabase, catalog_poll: Duration) -> Self {
         let counters = Arc::<Counters>::default();
         let config = Config {
-            payload_bytes_max: 3_000_500,
             database: Database::parse(&database.url).unwrap(),
             connection_count: 2,
             query_timeout: Duration::from_secs(2),
             catalog_poll,
+            payload_bytes_max: 1 << 20,
             counters: Arc::clone(&counters),
         };
         let (authorizer, inquiries) = Authorizer::queue(100_000);

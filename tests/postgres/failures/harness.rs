@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rowcast::hub::feed;
-use rowcast::hub::{ChannelRef, ConnectionId, FeedCommand, FeedEvent, ShardCommand, Sink, Subscribe};
+use rowcast::hub::{
+    Broadcaster, ChannelRef, ConnectionId, Directory, FeedCommand, FeedEvent, ShardCommand, Sink, Subscribe,
+};
 use rowcast::policy::Claims;
 use rowcast::postgres::cluster::Cluster;
 use rowcast::postgres::connect::Database;
@@ -221,13 +223,16 @@ impl Feed {
                 connection,
                 slot: options.slot,
                 publications: vec![PUBLICATION.to_owned(), "rowcast".to_owned()],
+                own_publication: Some(feed::MESSAGES_PUBLICATION),
             },
+            publication: PUBLICATION.to_owned(),
             database,
             ask_connection_count: 1,
             ask_timeout: Duration::from_secs(2),
             catalog_poll: Duration::from_millis(50),
             transaction_bytes_max: options.transaction_bytes_max,
             record_bytes_max: 1 << 20,
+            broadcast_bytes_max: 1 << 20,
             waiting_max: 1_000,
             counters: Arc::default(),
         };
@@ -236,13 +241,16 @@ impl Feed {
         let (inbox, events) = mpsc::channel(options.inbox);
         let (stop, stopped) = oneshot::channel::<()>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let its_health = health.clone();
+        let links = feed::Links {
+            broadcaster: Broadcaster::new(Directory::new(1, [1, 2], Instant::now()), vec![Inbox(inbox)]),
+            commands: receiver,
+            health: health.clone(),
+        };
         let thread = std::thread::spawn(move || {
             let stopped = async {
                 let _ = stopped.await;
             };
-            let sinks = vec![Inbox(inbox)];
-            runtime.block_on(feed::run_until(config, sinks, receiver, its_health, stopped));
+            runtime.block_on(feed::run_until(config, links, stopped));
         });
         let (heard, joins, stop, thread) = (HashMap::new(), 0, Some(stop), Some(thread));
         Self { health, commands, events, heard, joins, stop, thread }

@@ -4,6 +4,7 @@
 //! Absence is proven without waiting: [`TestFeed::mark`] writes a row that everybody may see, and what has not
 //! come before it does not come.
 
+mod broadcasts;
 mod catalog;
 mod changes;
 mod filters;
@@ -20,7 +21,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rowcast::hub::feed;
-use rowcast::hub::{ChannelRef, ConnectionId, FeedCommand, FeedEvent, ShardCommand, Sink, Subscribe};
+use rowcast::hub::{
+    Broadcaster, ChannelRef, ConnectionId, Directory, FeedCommand, FeedEvent, RoomBroadcast, ShardCommand,
+    Sink, Subscribe,
+};
 use rowcast::policy::Claims;
 use rowcast::postgres::connect::Database;
 use rowcast::postgres::migrate::migrate;
@@ -127,12 +131,20 @@ fn brief(changes: &[Change]) -> Value {
     changes.iter().map(Change::brief).collect()
 }
 
-struct TestSink(Routes);
+struct TestSink {
+    routes: Routes,
+    /// Bounded, as an inbox is: whoever listens to rooms reads them.
+    broadcasts: mpsc::Sender<Arc<RoomBroadcast>>,
+}
 
 impl Sink for TestSink {
     async fn send(&self, command: ShardCommand) -> bool {
-        let ShardCommand::Feed(event) = command else { panic!("the feed sends events only: {command:?}") };
-        let routes = self.0.lock().unwrap();
+        let event = match command {
+            ShardCommand::Feed(event) => event,
+            ShardCommand::Broadcast(broadcast) => return self.broadcasts.send(broadcast).await.is_ok(),
+            other => panic!("the feed sends events and broadcasts only: {other:?}"),
+        };
+        let routes = self.routes.lock().unwrap();
         let send = |channel: &ChannelRef, event| {
             if let Some(route) = routes.get(channel) {
                 // A test may have let go of a subscriber; it never lets one fill up.
@@ -162,6 +174,9 @@ struct TestFeed {
     routes: Routes,
     joins: AtomicU32,
     marks: AtomicU64,
+    directory: Arc<Directory>,
+    counters: Arc<feed::Counters>,
+    broadcasts: mpsc::Receiver<Arc<RoomBroadcast>>,
 }
 
 impl TestFeed {
@@ -172,6 +187,10 @@ impl TestFeed {
 
     /// The same, with other settings.
     async fn start_with(major: u32, schema: &str, set: impl FnOnce(&mut feed::Config)) -> Self {
+        // RUST_LOG=rowcast=info shows what goes on.
+        if std::env::var_os("RUST_LOG").is_some() {
+            rowcast::telemetry::log::install("info", false);
+        }
         let database = TestDatabase::create(major).await;
         let target = Database::parse(&database.url).unwrap();
         migrate(&target).await.unwrap();
@@ -183,13 +202,16 @@ impl TestFeed {
                 connection: target.replication("unused", publication),
                 slot: Slot::Temporary,
                 publications: vec![publication.to_owned()],
+                own_publication: Some(feed::MESSAGES_PUBLICATION),
             },
+            publication: publication.to_owned(),
             database: target,
             ask_connection_count: 2,
             ask_timeout: Duration::from_secs(5),
             catalog_poll: Duration::from_millis(100),
             transaction_bytes_max: 64 << 20,
             record_bytes_max: 1 << 20,
+            broadcast_bytes_max: 1 << 20,
             waiting_max: 50_000,
             counters: Arc::default(),
         };
@@ -197,13 +219,22 @@ impl TestFeed {
         let routes = Routes::default();
         let (commands, queue) = mpsc::channel(4096);
         let health = Health::starting();
-        let (sink, watched) = (TestSink(Arc::clone(&routes)), health.clone());
+        let (broadcasts_in, broadcasts) = mpsc::channel(8);
+        let sink = TestSink { routes: Arc::clone(&routes), broadcasts: broadcasts_in };
+        let directory = Directory::new(1, [3, 5], std::time::Instant::now());
+        let links = feed::Links {
+            broadcaster: Broadcaster::new(Arc::clone(&directory), vec![sink]),
+            commands: queue,
+            health: health.clone(),
+        };
+        let counters = Arc::clone(&config.counters);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(feed::run(config, vec![sink], queue, watched));
+            runtime.block_on(feed::run(config, links));
         });
         within(health.live(), "a live stream").await;
-        Self { database, commands, routes, joins: AtomicU32::new(1), marks: AtomicU64::new(1) }
+        let (joins, marks) = (AtomicU32::new(1), AtomicU64::new(1));
+        Self { database, commands, routes, joins, marks, directory, counters, broadcasts }
     }
 
     /// Runs statements in one transaction, unless they say otherwise.
