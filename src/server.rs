@@ -390,6 +390,9 @@ fn hub_config(settings: &Settings) -> hub::Config {
         json_depth_max: settings.socket.json_depth_max,
         channels_per_socket_max: channel.channels_per_socket_max,
         refusal_delay: channel.join_error_delay,
+        private_only: channel.private_only,
+        presence_for_all: channel.presence_for_all,
+        no_channel_timeout: channel.no_channel_timeout,
         ..defaults
     }
 }

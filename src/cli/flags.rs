@@ -84,6 +84,7 @@ fn argument(setting: &Setting) -> Arg {
         Kind::Path => "FILE",
         Kind::Identifier | Kind::Label => "NAME",
         Kind::OneOf(_) => "WORD",
+        Kind::Boolean => "true|false",
         Kind::Integer(..) => "NUMBER",
     };
     let entry = reference::entry(setting.name);

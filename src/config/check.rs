@@ -137,6 +137,7 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
             Err(error) => return Some(Problem::new(setting.name, origin.clone(), error.to_string())),
         },
         Kind::Object => text.is_empty() || object(text).is_some(),
+        Kind::Boolean => matches!(text.as_str(), "true" | "false"),
         Kind::OneOf(words) => words.contains(&text.as_str()),
         Kind::Integer(min, max) => number(text).is_some_and(|number| (min..=max).contains(&number)),
         Kind::DatabaseUrl if text.is_empty() => return None,
@@ -219,6 +220,9 @@ impl Check {
                 presence_window: self.time("presence_window_ms")?,
                 payload_bytes_max: self.count("payload_bytes_max")?,
                 record_bytes_max: self.count("record_bytes_max")?,
+                private_only: self.text("private_only") == "true",
+                presence_for_all: self.text("presence_for_all") == "true",
+                no_channel_timeout: self.time("no_channel_timeout_ms")?,
             },
             socket: Socket {
                 frame_bytes_max: self.count("frame_bytes_max")?,

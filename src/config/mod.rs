@@ -123,6 +123,12 @@ pub struct Channel {
     pub payload_bytes_max: usize,
     /// Bytes of one row that is sent whole.
     pub record_bytes_max: usize,
+    /// Whether public channels are refused.
+    pub private_only: bool,
+    /// Whether every channel gets the state of its presence.
+    pub presence_for_all: bool,
+    /// How long a socket that has tried to join may have no channel.
+    pub no_channel_timeout: Duration,
 }
 
 /// Connections of clients.

@@ -155,7 +155,7 @@ pub const CLOSE_IDLE: CloseCode =
     CloseCode { code: 1000, name: Code::IdleTimeout, advice: Advice::Terminal, reason: "idle timeout" };
 /// The socket has no channel and has had none for long.
 pub const CLOSE_NO_CHANNEL: CloseCode =
-    CloseCode { code: 1000, name: Code::IdleTimeout, advice: Advice::Terminal, reason: "no channel" };
+    CloseCode { code: 1000, name: Code::NoChannel, advice: Advice::Terminal, reason: "no channel" };
 /// The socket, or all together, join too often.
 pub const CLOSE_JOIN_RATE: CloseCode = CloseCode {
     code: 1001,

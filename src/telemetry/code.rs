@@ -87,6 +87,7 @@ codes! {
     InvalidBroadcastPayload
     InvalidPresencePayload
     MalformedWebSocketMessage
+    UnableToHandleBroadcast
     UnableToHandlePresence
     UnableToTrackPresence
     UnknownPresenceEvent
@@ -94,6 +95,7 @@ codes! {
     // Of sockets.
     FrameTooLarge
     IdleTimeout
+    NoChannel
     ProtocolViolation
     SlowConsumer
     UnknownErrorOnWebSocketMessage
@@ -182,6 +184,14 @@ pub const FAILURES: &[Failure] = &[
     stays(
         Code::UnableToBroadcastChanges,
         "a row of `realtime.messages` lacks what a broadcast needs, or is larger than `payload_bytes_max`: it is not sent",
+    ),
+    stays(
+        Code::UnableToHandleBroadcast,
+        "a broadcast on a private channel was dropped: no policy lets its sender send there, or it could not be found out",
+    ),
+    stays(
+        Code::RlsPolicyError,
+        "a policy on `realtime.messages` raised an error, or the role of a token cannot be taken on: it counts as a denial",
     ),
     passes(Code::UnhandledPanic, "a fault of the program; what it concerned has been closed"),
 ];

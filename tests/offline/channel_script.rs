@@ -208,31 +208,6 @@ fn after_the_close_nothing_comes() {
     }
 }
 
-// Sockets without channels.
-
-#[test]
-fn a_socket_that_has_left_all_channels_is_closed_after_a_while() {
-    let minute = 60_000;
-    let mut server = Server::start(1);
-    let clients: Vec<_> = (0..4).map(|slot| server.connect(0, slot, V2)).collect();
-    let [leaver, refused, joined, silent] = clients[..] else { panic!("four clients") };
-    server.join(leaver, "1", "room", json!({}));
-    server.join(joined, "1", "room", json!({}));
-    server.push(refused, "1", "1", "realtime:", "phx_join", json!({}));
-    server.advance_to(5 * minute);
-    server.push(leaver, "1", "2", ROOM, "phx_leave", json!({}));
-    server.received(leaver);
-    server.received(refused);
-    server.advance_to(10 * minute + 11_000);
-    assert_eq!(server.frames(refused), [json!({"closed": 1000})]);
-    assert_eq!(server.frames(leaver), [] as [Value; 0]);
-    server.advance_to(15 * minute + 11_000);
-    assert_eq!(server.frames(leaver), [json!({"closed": 1000})]);
-    for client in [joined, silent] {
-        heartbeat(&mut server, client);
-    }
-}
-
 // Malformed input.
 
 #[test]

@@ -13,6 +13,7 @@ mod key_server;
 mod key_sources;
 mod limits;
 mod metrics;
+mod patience;
 mod private;
 mod rest;
 mod script;

@@ -7,15 +7,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rowcast::channel::{Body, Broadcast, Topic};
 use rowcast::hub::authorization::{Answer, AuthorizationError, Authorized, Inquiry, ReplyTo, Rights};
 use rowcast::hub::{
     Authorizer, Clock, Config, ConnectionId, Directory, FeedCommand, Links, Meter, Meters, Outbox,
-    ServerLimits, Session, Shard, ShardCommand, TokenRefusal, TokenVerifier,
+    RoomBroadcast, ServerLimits, Session, Shard, ShardCommand, TokenRefusal, TokenVerifier,
 };
 use rowcast::policy::Claims;
 use rowcast::protocol::{Dialect, Message};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 /// How many questions about private channels may wait.
 pub(crate) const INQUIRIES_MAX: usize = 64;
@@ -139,6 +141,7 @@ pub(crate) struct Server {
     pub(crate) feed: mpsc::Receiver<FeedCommand>,
     /// What the shards ask about private channels.
     pub(crate) inquiries: mpsc::Receiver<Inquiry>,
+    directory: Arc<Directory>,
     inboxes: Vec<mpsc::Receiver<ShardCommand>>,
     recorders: Vec<Recorder>,
     generations: u32,
@@ -192,6 +195,7 @@ impl Server {
             recorders: (0..shard_count).map(|_| Recorder::default()).collect(),
             feed,
             inquiries,
+            directory: Arc::clone(&directory),
             inboxes,
             generations: 0,
             start,
@@ -282,6 +286,19 @@ impl Server {
     pub(crate) fn grant(&mut self, broadcast: bool, presence: bool) {
         let inquiry = self.inquiry();
         self.answer(inquiry, Ok(Answer::Rights(Rights { broadcast, presence })));
+    }
+
+    /// Sends a broadcast to a private room, as the stream of the database does.
+    pub(crate) fn publish(&mut self, topic: &str, id: Uuid, event: &str, body: Body<'static>) {
+        let message = Broadcast::User {
+            event: event.to_owned().into(),
+            body,
+            meta: Some(format!("{{\"id\":\"{id}\"}}").into()),
+        };
+        let room = self.directory.room(&Topic::parse(topic, 255).unwrap(), true);
+        let broadcast = Arc::new(RoomBroadcast { room, id: Some(id), message });
+        let count = u16::try_from(self.shards.len()).unwrap();
+        (0..count).for_each(|shard| self.command(shard, ShardCommand::Broadcast(Arc::clone(&broadcast))));
     }
 
     /// Tells all shards that policies have changed.

@@ -7,11 +7,16 @@
 //! rights and the rows that it was made of.
 
 mod answer;
+mod cache;
 mod counters;
 mod deliver;
 mod desk;
+mod expression;
+mod judge;
 pub mod probe;
+mod reading;
 pub mod replay;
+mod round;
 mod session;
 
 use std::fmt;

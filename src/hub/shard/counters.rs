@@ -30,7 +30,7 @@ pub struct Counters {
     pub dropped_broadcasts: Number,
     /// Presence messages to peers that had to wait because a queue was full.
     pub delayed_presence: Number,
-    /// Messages of private channels that were not sent because policies did not allow it, or were not asked in
+    /// Messages of private channels that were not sent because policies did not allow it, or could not be asked in
     /// time.
     pub denied_messages: Number,
     /// Private channels that were closed because they may read less than before.

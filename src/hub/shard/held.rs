@@ -8,6 +8,8 @@ use crate::hub::session::Entry;
 use crate::hub::waiting::{Awaited, Private};
 use crate::hub::{ConnectionId, Outbox};
 use crate::protocol::{Dialect, Incoming};
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 
 /// The events that can wait, by the names that outlive their frames.
 const EVENTS: [&str; 2] = ["broadcast", "presence"];
@@ -27,9 +29,11 @@ impl Shard {
         let Some(event) = EVENTS.into_iter().find(|name| *name == event) else { return };
         // Measured before it is copied.
         if !self.has_room_for(id, join, payload.bytes()) {
-            self.counters.denied_messages.add(1);
             if event == "presence" {
+                self.counters.denied_messages.add(1);
                 self.reply(out, id, join, reference, &Reply::Error);
+            } else {
+                self.deny(id);
             }
         } else {
             let message = HeldMessage::Event(event, HeldPayload::new(payload));
@@ -55,6 +59,12 @@ impl Shard {
         let message = HeldMessage::Leave;
         self.keep(id, join, Held { reference: reference.to_static(), at: now, message });
         true
+    }
+
+    /// A broadcast is dropped, and its sender is not told.
+    pub(super) fn deny(&self, id: ConnectionId) {
+        self.counters.denied_messages.add(1);
+        report!(info, Code::UnableToHandleBroadcast, socket = %id, "broadcast not sent: no policy allows it");
     }
 
     fn has_room_for(&mut self, id: ConnectionId, join: u32, bytes: usize) -> bool {

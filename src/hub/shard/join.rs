@@ -58,7 +58,7 @@ impl Shard {
                 self.wait(out, attempt, granted, incoming.payload.bytes(), now);
             }
             Ok(granted) => match self.prepare(id, &granted) {
-                Ok(()) => self.joined(out, attempt, granted, None),
+                Ok(()) => self.joined(out, attempt, granted, None, now),
                 Err(refusal) => self.refuse(out, attempt, &refusal, now),
             },
             Err(refusal) => self.refuse(out, attempt, &refusal, now),
@@ -120,6 +120,7 @@ impl Shard {
         attempt: Attempt,
         granted: Granted,
         admission: Option<Admission>,
+        now: Instant,
     ) {
         let Attempt { id, dialect, join_ref, reference, replaced, .. } = attempt;
         let Granted { join, topic, mut request, token, claims } = granted;
@@ -179,6 +180,9 @@ impl Shard {
                 claims,
                 bindings: request.bindings,
             }));
+        }
+        if request.replication_ready {
+            self.tell_when_live(out, id, join, now);
         }
         if watch == Watch::AwaitsState && self.admit_presence(out, id, join) {
             self.present(out, id, join, true);

@@ -11,6 +11,7 @@ mod limits;
 mod presence;
 mod private;
 mod recheck;
+mod stream;
 mod token;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -107,6 +108,10 @@ pub struct Shard {
     policy_epoch: u64,
     /// How long the messages that wait are, all together.
     held_bytes: usize,
+    /// Whether the replication stream is live.
+    stream_is_live: bool,
+    /// Channels that wait for it, until when.
+    awaiting_stream: VecDeque<(Instant, ConnectionId, u32)>,
     /// When sockets without channels were looked for.
     idle_looked_at: Option<Instant>,
     /// In the order in which they are due.
@@ -144,6 +149,8 @@ impl Shard {
             unasked: VecDeque::new(),
             policy_epoch: 0,
             held_bytes: 0,
+            stream_is_live: false,
+            awaiting_stream: VecDeque::new(),
             idle_looked_at: None,
             refusals: VecDeque::new(),
             joins_per_socket: Rate::new(config.joins_per_socket),
@@ -238,6 +245,7 @@ impl Shard {
         self.recheck(out);
         self.overdue(out, now);
         self.ask_unasked(now);
+        self.end_late(out, now);
         self.close_idle(out, now);
     }
 
@@ -280,7 +288,7 @@ impl Shard {
         match effect {
             Effect::Ignore => {}
             Effect::Unknown => self.links.meters.events.add(1),
-            Effect::Deny => self.counters.denied_messages.add(1),
+            Effect::Deny => self.deny(id),
             Effect::Hold => {
                 let message = (&*incoming.event, incoming.payload, &incoming.reference);
                 self.hold(out, id, join, message, now);
@@ -340,8 +348,7 @@ impl Shard {
 impl Shard {
     fn feed_event(&mut self, out: &mut dyn Outbox, event: FeedEvent) {
         match event {
-            // No channel waits for it yet.
-            FeedEvent::Live(_) => {}
+            FeedEvent::Live(is_live) => self.stream_changed(out, is_live),
             FeedEvent::Changes(deliveries) => {
                 for delivery in &deliveries {
                     for channel in delivery.channels.iter() {

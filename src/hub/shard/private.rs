@@ -18,6 +18,8 @@ use crate::hub::waiting::{Admission, Ask, Attempt, Awaited, Granted, Seat, Waiti
 use crate::hub::{ChannelRef, ConnectionId, Outbox};
 use crate::policy::Claims;
 use crate::protocol::{Dialect, Incoming};
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 
 /// Joins that wait.
 impl Shard {
@@ -181,7 +183,7 @@ impl Shard {
             return self.refuse(out, attempt, &refusal, now);
         }
         self.forget_deadline(&waiting);
-        self.joined(out, waiting.attempt, waiting.granted, Some(admission));
+        self.joined(out, waiting.attempt, waiting.granted, Some(admission), now);
     }
 
     /// Refuses a join that waited and got no answer.
@@ -193,6 +195,7 @@ impl Shard {
         now: Instant,
     ) {
         let refusal = match (waiting.replay, unanswered(error)) {
+            (Some(_), _) if *error == AuthorizationError::SinceOutOfRange => Refusal::ReplayInvalid,
             (Some(_), _) => Refusal::ReplayFailed,
             (None, Some(why)) => Refusal::Unanswered(why),
             (None, None) => Refusal::Unauthorized(waiting.granted.topic.sub().into()),
@@ -271,6 +274,10 @@ pub(super) fn unanswered(error: &AuthorizationError) -> Option<Unanswered> {
         AuthorizationError::NoConnections => Some(Unanswered::NoConnections),
         AuthorizationError::Canceled => Some(Unanswered::Canceled),
         AuthorizationError::MissingPartition => Some(Unanswered::MissingPartition),
-        AuthorizationError::Policy(_) | AuthorizationError::SinceOutOfRange => None,
+        AuthorizationError::Policy(sqlstate) => {
+            report!(warn, Code::RlsPolicyError, %sqlstate, "a policy on realtime.messages could not be evaluated");
+            None
+        }
+        AuthorizationError::SinceOutOfRange => None,
     }
 }

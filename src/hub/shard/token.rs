@@ -30,12 +30,7 @@ impl Shard {
         let Some(entry) = self.connections.entry_mut(id, join) else { return };
         if entry.subscribed && !feed_has_room {
             // The old claims must not live on in the feed. Clients join again, with the new token.
-            report!(
-                warn,
-                Code::InitializingProjectConnection,
-                socket = %id,
-                "channel ended: the feed takes no new token"
-            );
+            report!(warn, Code::InitializingProjectConnection, socket = %id, "channel ended: the feed is behind");
             let topic = entry.channel.topic().clone();
             out.send(id, dialect.crashed(topic.as_str(), entry.channel.join_ref()));
             self.remove(out, id, topic.as_str());

@@ -1,11 +1,7 @@
 //! Stored broadcasts at a join: none missing, none doubled, and bounded.
 
-use std::sync::Arc;
-use std::time::Instant;
-
-use rowcast::channel::{Body, Broadcast, Rights, Topic};
+use rowcast::channel::{Body, Rights};
 use rowcast::hub::authorization::{Answer, AuthorizationError, Inquiry, Question, Stored};
-use rowcast::hub::{Directory, RoomBroadcast, ShardCommand};
 use rowcast::protocol::Dialect::{V1, V2};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -21,18 +17,9 @@ fn json_body(text: &'static str) -> Body<'static> {
     Body::Json(text.into())
 }
 
-/// Sends to the private room as the database's stream does.
-fn from_database(server: &mut Server, shard: u16, number: u128) {
-    let directory = Directory::new(server.shards.len().try_into().unwrap(), [7, 11], Instant::now());
-    let topic = Topic::parse(ROOM, 255).unwrap();
-    let id = Uuid::from_u128(number);
-    let message = Broadcast::User {
-        event: "e".into(),
-        body: Body::Json("{}".into()),
-        meta: Some(format!("{{\"id\":\"{id}\"}}").into()),
-    };
-    let broadcast = RoomBroadcast { room: directory.room(&topic, true), id: Some(id), message };
-    server.command(shard, ShardCommand::Broadcast(Arc::new(broadcast)));
+/// Sends to the room as the database's stream does.
+fn from_database(server: &mut Server, number: u128) {
+    server.publish(ROOM, Uuid::from_u128(number), "e", json_body("{}"));
 }
 
 /// The ids in what came, in order.
@@ -89,14 +76,14 @@ fn between_what_is_stored_and_what_is_sent_nothing_is_missing_or_doubled() {
     for shard_count in [1, 2] {
         let mut server = Server::start(shard_count);
         let client = server.connect(0, 0, V1);
-        from_database(&mut server, 0, 1);
+        from_database(&mut server, 1);
         let inquiry = begin_replay(&mut server, client);
-        (2..=4).for_each(|number| from_database(&mut server, 0, number));
+        (2..=4).for_each(|number| from_database(&mut server, number));
         assert_eq!(server.frames(client), NO_FRAMES);
         let messages = (1..=3).map(|number| stored(number, "e", json_body("{}"))).collect();
         server.answer(inquiry, Ok(Answer::Stored(messages)));
         // Late copies of what was replayed, then something new.
-        (3..=5).for_each(|number| from_database(&mut server, 0, number));
+        (3..=5).for_each(|number| from_database(&mut server, number));
         let frames = server.frames(client);
         assert_eq!(frames[0][3], "phx_reply");
         assert_eq!(ids(&frames), [1, 2, 3, 4, 4, 5], "only replayed ones are known again");
@@ -151,7 +138,7 @@ fn a_replay_that_cannot_be_had_refuses_the_join() {
     }
     // Too much was sent meanwhile.
     let inquiry = begin_replay(&mut server, client);
-    (0..300).for_each(|number| from_database(&mut server, 0, number));
+    (0..300).for_each(|number| from_database(&mut server, number));
     server.answer(inquiry, Ok(Answer::Stored(Vec::new())));
     assert_eq!(server.frames(client), [refused("1", failed)]);
     // No answer at all.
@@ -159,7 +146,7 @@ fn a_replay_that_cannot_be_had_refuses_the_join() {
     server.advance_to(8_000);
     assert_eq!(server.frames(client), [refused("1", failed)]);
     // None of them is in the room any more.
-    from_database(&mut server, 0, 1);
+    from_database(&mut server, 1);
     assert_eq!(server.frames(client), NO_FRAMES);
 }
 
@@ -182,7 +169,7 @@ fn rights_lost_while_the_replay_is_read_refuse_the_join() {
     let reason = "Unauthorized: You do not have permissions to read from this Channel topic: room";
     let frames = server.frames(client);
     assert_eq!(frames[0][4]["response"]["reason"], reason);
-    from_database(&mut server, 0, 1);
+    from_database(&mut server, 1);
     assert_eq!(server.frames(client), NO_FRAMES);
 }
 
@@ -203,7 +190,7 @@ fn places_in_a_room_are_kept_when_others_go() {
     for client in &clients[1..] {
         server.received(*client);
     }
-    from_database(&mut server, 0, 9);
+    from_database(&mut server, 9);
     assert_eq!(ids(&server.frames(clients[3])), [9]);
     assert_eq!(server.unread(), []);
 }
