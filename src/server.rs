@@ -128,9 +128,10 @@ pub async fn run(
     let (shards, mut threads) =
         start_shards(&settings, &directory, &verifier, feed_commands, &authorizer, &meters, &counters)?;
     let sinks: Vec<ShardSink> = shards.iter().cloned().map(ShardSink).collect();
+    let authorizations = Arc::default();
     // Dropped to have it end.
     let (stop_authorizations, stopped) = oneshot::channel::<()>();
-    threads.push(start_authorizations(&settings, inquiries, sinks.clone(), stopped)?);
+    threads.push(start_authorizations(&settings, inquiries, &authorizations, sinks.clone(), stopped)?);
     let broadcaster = Broadcaster::new(directory, sinks);
     let feed_links = feed::Links { broadcaster: broadcaster.clone(), commands, health: health.clone() };
     let mut feed = FeedThread::start(feed_config, feed_links)?;
@@ -142,9 +143,18 @@ pub async fn run(
     };
     let gate = Gate::new(gate_config, Arc::clone(&verifier), Arc::clone(&meters), shards.clone());
     let http_counters = Arc::default();
-    let sources =
-        sources(&settings, &health, &meters, &shards, counters, feed_counters, Arc::clone(&http_counters));
-    let sources = Arc::new(sources);
+    let sources = Arc::new(Sources {
+        place: place(&settings),
+        started_unix: unix_seconds(),
+        health: health.clone(),
+        meters: Arc::clone(&meters),
+        connections_max: settings.socket.connections_max,
+        sockets: shards.iter().map(|shard| Arc::clone(shard.metrics())).collect(),
+        channels: counters,
+        feed: feed_counters,
+        authorizations,
+        http: Arc::clone(&http_counters),
+    });
     let services = Services {
         broadcaster,
         verifier,
@@ -327,6 +337,7 @@ fn started_at() -> String {
 fn start_authorizations(
     settings: &Settings,
     inquiries: mpsc::Receiver<Inquiry>,
+    counters: &Arc<authorization::Counters>,
     sinks: Vec<ShardSink>,
     stopped: oneshot::Receiver<()>,
 ) -> Result<JoinHandle<()>, Error> {
@@ -336,7 +347,7 @@ fn start_authorizations(
         query_timeout: settings.hub.ask_timeout,
         catalog_poll: settings.policy.catalog_poll,
         payload_bytes_max: settings.channel.payload_bytes_max,
-        counters: Arc::default(),
+        counters: Arc::clone(counters),
     };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
@@ -401,32 +412,10 @@ fn shard_count(settings: &Settings) -> u16 {
     u16::try_from(settings.hub.shard_count).unwrap_or(hub::SHARDS_MAX).clamp(1, hub::SHARDS_MAX)
 }
 
-/// What the metrics page is made of.
-fn sources(
-    settings: &Settings,
-    health: &Health,
-    meters: &Arc<Meters>,
-    shards: &Shards,
-    channels: Vec<Arc<Counters>>,
-    feed: Arc<feed::Counters>,
-    http: Arc<rest::Counters>,
-) -> Sources {
+/// Where the numbers of the metrics page come from.
+fn place(settings: &Settings) -> Place {
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
-    Sources {
-        place: Place {
-            tenant: settings.tenant_id.clone(),
-            region: String::new(),
-            host: host.unwrap_or_default(),
-        },
-        started_unix: unix_seconds(),
-        health: health.clone(),
-        meters: Arc::clone(meters),
-        connections_max: settings.socket.connections_max,
-        sockets: shards.iter().map(|shard| Arc::clone(shard.metrics())).collect(),
-        channels,
-        feed,
-        http,
-    }
+    Place { tenant: settings.tenant_id.clone(), region: String::new(), host: host.unwrap_or_default() }
 }
 
 /// Serves the metrics alone, to anybody, until the answer is dropped.

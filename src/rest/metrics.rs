@@ -13,7 +13,7 @@ use axum::routing::get;
 use super::error::Error;
 use super::services;
 use crate::auth::AdminVerifier;
-use crate::hub::{Counters, Meters, feed};
+use crate::hub::{Counters, Meters, authorization, feed};
 use crate::socket::ShardMetrics;
 use crate::telemetry::clock::unix_seconds;
 use crate::telemetry::health::{Health, Liveness};
@@ -40,6 +40,8 @@ pub struct Sources {
     pub channels: Vec<Arc<Counters>>,
     /// The feed of database changes.
     pub feed: Arc<feed::Counters>,
+    /// What private channels ask.
+    pub authorizations: Arc<authorization::Counters>,
     /// The broadcasts over HTTP.
     pub http: Arc<services::Counters>,
 }
@@ -57,6 +59,7 @@ impl Sources {
         self.sockets.iter().for_each(|shard| shard.add_to(&mut page));
         self.channels.iter().for_each(|shard| shard.add_to(&mut page));
         self.feed.add_to(&mut page);
+        self.authorizations.add_to(&mut page);
         self.http.add_to(&mut page);
         report::add_to(&mut page);
         process::add_to(&mut page);

@@ -60,6 +60,8 @@ const GAUGE: Kind = Kind::Gauge;
 const BYTES: Kind = Kind::Histogram { per_unit: 1.0 };
 /// Durations, recorded in microseconds.
 const SECONDS: Kind = Kind::Histogram { per_unit: 1e6 };
+/// The same on a page that has milliseconds.
+const MILLISECONDS: Kind = Kind::Histogram { per_unit: 1e3 };
 
 macro_rules! metrics {
     ($($constant:ident = $scope:ident $kind:ident $name:literal $([$label:literal])? $help:literal;)*) => {
@@ -127,6 +129,14 @@ metrics! {
     SLOT_STATE = Own GAUGE "rowcast_slot_state" ["state"] "1 for the wal_status that the replication slot has.";
     SLOT_RETAINED = Own GAUGE "rowcast_slot_retained_bytes" "How much log the slot keeps on the database's disk.";
     SLOT_SAFE = Own GAUGE "rowcast_slot_safe_bytes" "How much more log may be written before the slot is invalidated; missing where there is no bound.";
+    AUTHORIZATIONS = Own COUNTER "rowcast_authorizations_total" "Inquiries about what policies let callers do on private channels.";
+    AUTHORIZATIONS_CACHED = Own COUNTER "rowcast_authorizations_cached_total" "Of those, answered from memory.";
+    AUTHORIZATIONS_FAILED = Own COUNTER "rowcast_authorizations_failed_total" "Of those, answered with an error, which denies.";
+    AUTHORIZATIONS_DROPPED = Own COUNTER "rowcast_authorizations_dropped_total" "Answers that a thread did not take in time.";
+    AUTHORIZATION_BATCHES = Own COUNTER "rowcast_authorization_batches_total" "Batches of inquiries put to Postgres.";
+    AUTHORIZATION_STATEMENTS = Own COUNTER "rowcast_authorization_statements_total" "Statements sent to Postgres for them, those about the catalog included.";
+    AUTHORIZATION_PROBES = Own COUNTER "rowcast_authorization_probes_total" "Questions that were answered by a row that was inserted and rolled back.";
+    POLICY_CHANGES = Own COUNTER "rowcast_policy_changes_total" "Changes of policies, roles or rights that were noticed.";
     RATE = Own GAUGE "rowcast_rate_per_second" ["of"] "The average rate that a limit of the whole server is held against.";
     RATE_LIMIT = Own GAUGE "rowcast_rate_limit_per_second" ["of"] "That limit; 0 is none.";
     ERRORS = Own COUNTER "rowcast_errors_total" ["code"] "Refusals, ended channels and failures, by their code.";
@@ -158,6 +168,8 @@ metrics! {
     STOCK_GLOBAL_ERROR = Global COUNTER "realtime_channel_global_error" ["code"] "As rowcast_errors_total.";
     TENANT_PAYLOAD_SIZE = Tenant BYTES "realtime_tenants_payload_size" ["message_type"] "Sizes of the payloads of accepted broadcasts, in bytes.";
     PAYLOAD_SIZE = Global BYTES "realtime_payload_size" ["message_type"] "As realtime_tenants_payload_size.";
+    STOCK_READ_CHECK = Tenant MILLISECONDS "realtime_tenants_read_authorization_check" "How long it took to find out what a caller may read on a private channel, in milliseconds.";
+    STOCK_WRITE_CHECK = Tenant MILLISECONDS "realtime_tenants_write_authorization_check" "The same for sending.";
     STOCK_SUBSCRIBERS = Tenant GAUGE "realtime_subscriptions_manager_subscribers" "As rowcast_subscribers_joined.";
     STOCK_SOCKETS = Global COUNTER "phoenix_connections_total" "As rowcast_sockets_opened_total.";
     STOCK_SOCKETS_OPEN = Global GAUGE "phoenix_connections_active" "As rowcast_sockets_open.";

@@ -208,7 +208,7 @@ impl Office {
             Question::Replay { .. } => None,
         };
         if let Some(durations) = durations {
-            durations.record(since.elapsed());
+            durations.record_duration(since.elapsed());
         }
         self.deliveries.deliver(reply, question, outcome);
     }

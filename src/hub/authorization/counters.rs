@@ -1,13 +1,19 @@
 //! What has been asked and answered, counted for whoever shows it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-/// The upper bounds of the buckets in which checks are counted, in milliseconds; longer ones are in none.
-pub const DURATION_BUCKETS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000];
+use crate::telemetry::metrics as names;
+use crate::telemetry::number::Histogram;
+use crate::telemetry::page::Page;
+
+/// Bounds of the durations of checks, in microseconds.
+const MICROS: &[u64] = &[
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    15_000_000,
+];
 
 /// Counts since the start. Every thread may read them at any time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
     /// Inquiries that were taken.
     pub inquiries: AtomicU64,
@@ -30,62 +36,50 @@ pub struct Counters {
     /// Changes of policies, roles or rights that were noticed.
     pub policy_changes: AtomicU64,
     /// How long answers about reading took, from taking the inquiry to handing over its answer.
-    pub read_checks: Durations,
+    pub read_checks: Histogram,
     /// The same for writing.
-    pub write_checks: Durations,
+    pub write_checks: Histogram,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            inquiries: AtomicU64::default(),
+            cache_hits: AtomicU64::default(),
+            batches: AtomicU64::default(),
+            statements: AtomicU64::default(),
+            round_trips: AtomicU64::default(),
+            questions: AtomicU64::default(),
+            probes: AtomicU64::default(),
+            errors: AtomicU64::default(),
+            dropped_answers: AtomicU64::default(),
+            policy_changes: AtomicU64::default(),
+            read_checks: Histogram::new(MICROS),
+            write_checks: Histogram::new(MICROS),
+        }
+    }
 }
 
 impl Counters {
+    /// Adds all of them to the metrics page.
+    pub fn add_to(&self, page: &mut Page) {
+        for (metric, counter) in [
+            (&names::AUTHORIZATIONS, &self.inquiries),
+            (&names::AUTHORIZATIONS_CACHED, &self.cache_hits),
+            (&names::AUTHORIZATIONS_FAILED, &self.errors),
+            (&names::AUTHORIZATIONS_DROPPED, &self.dropped_answers),
+            (&names::AUTHORIZATION_BATCHES, &self.batches),
+            (&names::AUTHORIZATION_STATEMENTS, &self.statements),
+            (&names::AUTHORIZATION_PROBES, &self.probes),
+            (&names::POLICY_CHANGES, &self.policy_changes),
+        ] {
+            page.add(metric, counter.load(Ordering::Relaxed));
+        }
+        page.add_histogram(&names::STOCK_READ_CHECK, "", &self.read_checks);
+        page.add_histogram(&names::STOCK_WRITE_CHECK, "", &self.write_checks);
+    }
+
     pub(super) fn add(counter: &AtomicU64, count: usize) {
         counter.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-}
-
-/// A histogram of durations.
-#[derive(Debug, Default)]
-pub struct Durations {
-    buckets: [AtomicU64; DURATION_BUCKETS_MS.len()],
-    count: AtomicU64,
-    micros: AtomicU64,
-}
-
-impl Durations {
-    pub(super) fn record(&self, duration: Duration) {
-        let bucket = DURATION_BUCKETS_MS.iter().position(|bound| duration.as_millis() < u128::from(*bound));
-        if let Some(bucket) = bucket.and_then(|place| self.buckets.get(place)) {
-            bucket.fetch_add(1, Ordering::Relaxed);
-        }
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.micros.fetch_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// How many fell below each of [`DURATION_BUCKETS_MS`] and not below the one before it.
-    pub fn buckets(&self) -> [u64; DURATION_BUCKETS_MS.len()] {
-        std::array::from_fn(|place| self.buckets[place].load(Ordering::Relaxed))
-    }
-
-    /// How many there were.
-    pub fn count(&self) -> u64 {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    /// How long they were together.
-    pub fn sum(&self) -> Duration {
-        Duration::from_micros(self.micros.load(Ordering::Relaxed))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_duration_is_in_the_lowest_bucket_above_it() {
-        let durations = Durations::default();
-        for micros in [500, 999, 1_000, 4_999_999, 60_000_000] {
-            durations.record(Duration::from_micros(micros));
-        }
-        assert_eq!(durations.buckets(), [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-        assert_eq!((durations.count(), durations.sum()), (5, Duration::from_micros(65_002_498)));
     }
 }

@@ -27,7 +27,7 @@ use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 pub use answer::{Config, run};
-pub use counters::{Counters, DURATION_BUCKETS_MS};
+pub use counters::Counters;
 
 use super::ChannelRef;
 use crate::channel::Body;

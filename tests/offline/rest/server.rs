@@ -79,6 +79,7 @@ fn with<S: Sink>(
         sockets: Vec::new(),
         channels: Vec::new(),
         feed: Arc::default(),
+        authorizations: Arc::default(),
         http: Arc::default(),
     });
     Services {
