@@ -22,6 +22,7 @@ mod cli;
 mod dev;
 mod http;
 mod join;
+mod log;
 mod outage;
 mod presence;
 mod publication;
