@@ -32,6 +32,7 @@ bench: require-cargo ## Measure
 
 fuzz: require-cargo ## Fuzz each parser for FUZZ_SECONDS (60); needs cargo-fuzz
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "make: install cargo-fuzz: cargo install cargo-fuzz" >&2; exit 1; }
+	@cargo run --quiet --manifest-path tests/fuzz/Cargo.toml --example seed
 	@targets=$$(cargo fuzz list --fuzz-dir tests/fuzz) && for target in $$targets; do \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done

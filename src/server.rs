@@ -61,7 +61,7 @@ const METRICS_CONNECTIONS_MAX: usize = 64;
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the feed gets to hand over and acknowledge what it has read. It may wait for a Postgres that is gone.
-const FEED_END_WITHIN: Duration = Duration::from_secs(2);
+const FEED_END_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]

@@ -29,6 +29,10 @@ begin
         where c.relnamespace = 'realtime'::regnamespace and c.relkind in ('r', 'p')
             and obj_description(c.oid, 'pg_class') like '%Made by Rowcast.'
         union all
+        select 'sequence', pg_get_serial_sequence('realtime.subscription', 'id'), 'subscription_id_seq'
+        from pg_catalog.pg_class c
+        where c.oid = to_regclass('realtime.subscription') and obj_description(c.oid, 'pg_class') like '%Made by Rowcast.'
+        union all
         select 'type', t.oid::regtype::text, t.typname
         from pg_catalog.pg_type t
         where t.typnamespace = 'realtime'::regnamespace
@@ -39,17 +43,20 @@ begin
         where p.pronamespace = 'realtime'::regnamespace
             and obj_description(p.oid, 'pg_proc') like '%Made by Rowcast.'
     loop
-        if admin is not null then
+        -- A sequence of an identity column has its table's owner.
+        if admin is not null and object.kind <> 'sequence' then
             execute format('alter %s %s owner to %s', object.kind, object.name, admin);
         end if;
         for grantee in
             select rolname from pg_catalog.pg_roles
             where rolname in ('postgres', 'dashboard_user', 'anon', 'authenticated', 'service_role')
         loop
-            if object.kind = 'table' and grantee in ('postgres', 'dashboard_user') then
-                execute format('grant all on table %s to %I', object.name, grantee);
+            if object.kind in ('table', 'sequence') and grantee in ('postgres', 'dashboard_user') then
+                execute format('grant all on %s %s to %I', object.kind, object.name, grantee);
             elsif object.kind = 'table' and object.label = 'messages' then
                 execute format('grant select, insert, update on table %s to %I', object.name, grantee);
+            elsif object.kind = 'sequence' then
+                execute format('grant usage on sequence %s to %I', object.name, grantee);
             elsif object.kind = 'table' then
                 execute format('grant select on table %s to %I', object.name, grantee);
             elsif object.kind = 'function' and (

@@ -1,6 +1,6 @@
 //! JSON Web Keys (RFC 7517): from text to keys that are ready for use.
 //!
-//! In: a set as its issuer publishes it, `{"keys": […]}` or the array alone. Out: a [`KeySet`] of those keys that
+//! In: a set as its issuer publishes it, `{"keys": […]}`, or the array or a key alone. Out: a [`KeySet`] of those keys that
 //! can verify tokens, and for each other one why it cannot. A key that cannot be used does not spoil its set, as
 //! issuers list keys for other purposes beside those for tokens.
 
@@ -65,7 +65,7 @@ pub enum InvalidKeySet {
     #[error("the key set is longer than {KEY_SET_BYTES_MAX} bytes")]
     TooLong,
     /// It is not JSON, or not of that shape.
-    #[error("the key set is neither an object with an array `keys` nor such an array")]
+    #[error("the key set is neither an object with an array `keys` nor such an array or key")]
     Malformed,
     /// It has too many keys.
     #[error("the key set has more than {KEYS_MAX} keys")]
@@ -110,20 +110,7 @@ pub enum Unusable {
 impl KeySet {
     /// Reads a set.
     pub fn parse(text: &[u8], audience: Audience) -> Result<Self, InvalidKeySet> {
-        if text.len() > KEY_SET_BYTES_MAX {
-            return Err(InvalidKeySet::TooLong);
-        }
-        let keys = match serde_json::from_slice(text) {
-            Ok(Value::Array(keys)) => keys,
-            Ok(Value::Object(mut set)) => match set.remove("keys") {
-                Some(Value::Array(keys)) => keys,
-                _ => return Err(InvalidKeySet::Malformed),
-            },
-            _ => return Err(InvalidKeySet::Malformed),
-        };
-        if keys.len() > KEYS_MAX {
-            return Err(InvalidKeySet::TooMany);
-        }
+        let keys = key_list(text)?;
         let (mut usable, mut skipped): (Vec<NamedKey>, Vec<Skipped>) = Default::default();
         for (index, jwk) in keys.iter().enumerate() {
             match named_key(jwk, audience) {
@@ -152,10 +139,9 @@ impl KeySet {
         &self.skipped
     }
 
-    /// The key of that name and kind, if it may be used with this algorithm.
-    pub(super) fn find(&self, id: &str, algorithm: Algorithm) -> Option<&Key> {
-        let named = self.keys.iter().find(|named| named.is(id, algorithm.key_type()))?;
-        Some(&named.key).filter(|key| key.takes(algorithm))
+    /// The key of that name and kind.
+    pub(super) fn find(&self, id: &str, key_type: KeyType) -> Option<&Key> {
+        self.keys.iter().find(|named| named.is(id, key_type)).map(|named| &named.key)
     }
 }
 
@@ -175,6 +161,23 @@ impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "key {}: {}", self.position, self.reason)
     }
+}
+
+/// The keys of a set, of an array of them, or the only one, all unread.
+pub(super) fn key_list(text: &[u8]) -> Result<Vec<Value>, InvalidKeySet> {
+    if text.len() > KEY_SET_BYTES_MAX {
+        return Err(InvalidKeySet::TooLong);
+    }
+    let keys = match serde_json::from_slice(text) {
+        Ok(Value::Array(keys)) => keys,
+        Ok(Value::Object(mut set)) => match set.remove("keys") {
+            Some(Value::Array(keys)) => keys,
+            None if set.contains_key("kty") => vec![Value::Object(set)],
+            _ => return Err(InvalidKeySet::Malformed),
+        },
+        _ => return Err(InvalidKeySet::Malformed),
+    };
+    if keys.len() > KEYS_MAX { Err(InvalidKeySet::TooMany) } else { Ok(keys) }
 }
 
 fn named_key(jwk: &Value, audience: Audience) -> Result<NamedKey, Unusable> {
@@ -275,11 +278,11 @@ fn public(
     Ok(Key::new(vec![(algorithm, Check::Public(key))]))
 }
 
-fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     jwk.get(name)?.as_str()
 }
 
-fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, Unusable> {
+pub(super) fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, Unusable> {
     let text = text(jwk, name).ok_or(Unusable::Malformed)?;
     URL_SAFE_NO_PAD.decode(text).map_err(|_| Unusable::Malformed)
 }
@@ -321,7 +324,7 @@ mod tests {
             let set =
                 KeySet::parse(Value::Array(vec![jwk]).to_string().as_bytes(), Audience::Private).unwrap();
             let algorithm = Algorithm::named(algorithm).unwrap();
-            let key = set.find("k", algorithm).unwrap();
+            let key = set.find("k", algorithm.key_type()).unwrap();
             let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
             assert!(key.signed(algorithm, signed.as_bytes(), &signature), "{algorithm:?}");
             assert!(!key.signed(algorithm, format!("{signed}A").as_bytes(), &signature), "{algorithm:?}");

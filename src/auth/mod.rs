@@ -16,6 +16,7 @@ mod cache;
 pub mod jwks;
 mod key;
 mod key_set;
+mod signing_key;
 pub mod token;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use tokio::sync::Notify;
 pub use admin::AdminVerifier;
 pub use api_key::{ApiKeys, PUBLISHABLE_PREFIX, SECRET_PREFIX};
 pub use key_set::{Audience, InvalidKeySet, KEY_SET_BYTES_MAX, KEYS_MAX, KeySet, Skipped, Unusable};
+pub use signing_key::{InvalidSigningKey, SigningKey};
 pub use token::{Rules, TOKEN_BYTES_MAX, TokenError, sign};
 
 use crate::policy::Claims;
@@ -103,8 +105,10 @@ struct Keys {
 }
 
 impl Keys {
+    /// The first key of that name and of the kind that the algorithm takes, if it may be used with it.
     fn find(&self, key_id: &str, algorithm: Algorithm) -> Option<&Key> {
-        self.sets.iter().find_map(|set| set.find(key_id, algorithm))
+        let named = self.sets.iter().find_map(|set| set.find(key_id, algorithm.key_type()))?;
+        Some(named).filter(|key| key.takes(algorithm))
     }
 }
 

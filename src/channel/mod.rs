@@ -262,7 +262,7 @@ impl Channel {
     fn presence(&mut self, payload: Payload<'_>, now: Instant, limits: &Limits) -> Effect<'static> {
         let Payload::Json(json) = payload else { return Effect::Reply(Reply::Error) };
         // What is no object has no event either.
-        let message: PresenceMessage<'_> = serde_json::from_str(json.get()).unwrap_or_default();
+        let message: PresenceMessage<'_> = object(json);
         let Some(event) = message.event else { return Effect::Reply(Reply::Ok) };
         let event: Cow<'_, str> = serde_json::from_str(event.get()).unwrap_or_default();
         let tracks = event.eq_ignore_ascii_case("track");
@@ -320,7 +320,7 @@ impl Channel {
 
     fn access_token(&self, payload: Payload<'_>) -> Effect<'static> {
         let Payload::Json(json) = payload else { return Effect::Ignore };
-        let message: TokenMessage<'_> = serde_json::from_str(json.get()).unwrap_or_default();
+        let message: TokenMessage<'_> = object(json);
         let token = message.access_token.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
         match token {
             Some(token) if *token != *self.token && !is_opaque_key(&token) => Effect::Verify(Token(token)),
@@ -351,6 +351,16 @@ struct PresenceMessage<'a> {
 struct TokenMessage<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     access_token: Option<&'a RawValue>,
+}
+
+/// Reads an object; anything else is one without keys. Left to itself, serde takes an array for an object whose keys
+/// it has in order.
+fn object<'a, T: Default + Deserialize<'a>>(json: &'a RawValue) -> T {
+    if json.get().starts_with('{') {
+        serde_json::from_str(json.get()).unwrap_or_default()
+    } else {
+        T::default()
+    }
 }
 
 /// A key that is there with `null` is there: a plain `Option` would not tell.

@@ -80,6 +80,7 @@ fn presence_is_answered_as_clients_expect() {
         (r#"{"event":"untrack"}"#, "Reply(Ok)"),
         (r#"{"type":"presence"}"#, "Reply(Ok)"),
         (r#"[]"#, "Reply(Ok)"),
+        (r#"["track",{"a":1}]"#, "Reply(Ok)"),
         (r#"null"#, "Reply(Ok)"),
         (r#"{"event":"other"}"#, "Reply(Error)"),
         (r#"{"event":7}"#, "Reply(Error)"),
@@ -193,6 +194,7 @@ fn only_a_new_token_is_checked() {
         (r#"{"access_token":7}"#, "Ignore"),
         ("{}", "Ignore"),
         ("[]", "Ignore"),
+        (r#"["new"]"#, "Ignore"),
     ] {
         assert_eq!(effect(&mut channel("{}"), "access_token", payload), expected, "{payload}");
     }

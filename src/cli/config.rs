@@ -69,3 +69,30 @@ fn shown(given: &Given, kind: crate::config::setting::Kind) -> String {
         _ => given.text.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Sources;
+
+    #[test]
+    fn secrets_are_redacted_and_addresses_lose_what_may_be_one() {
+        let flags = [
+            ("database_url", "postgres://ann:opensesame@db/app"),
+            ("jwt_secret", "opensesame"),
+            ("jwt_secret_next", "opensesame"),
+            ("jwt_jwks", "[{\"k\":\"opensesame\"}]"),
+            ("jwt_jwks_url", "https://auth.example.com/keys?key=opensesame"),
+            ("publishable_keys", "sb_publishable_opensesame"),
+            ("secret_keys", "sb_secret_opensesame"),
+            ("admin_token_blocklist", "opensesame"),
+            ("metrics_jwt_secret", "opensesame"),
+            ("metrics_token_blocklist", "opensesame"),
+        ];
+        let flags = flags.into_iter().map(|(name, text)| (name, text.to_owned())).collect();
+        let resolved = Sources { flags, ..Sources::default() }.resolve();
+        for printed in [super::table(&resolved), super::json(&resolved)] {
+            assert!(!printed.contains("opensesame"), "{printed}");
+            assert!(printed.contains("https://auth.example.com/keys"), "{printed}");
+        }
+    }
+}

@@ -19,6 +19,8 @@ pub(super) struct SettingFlags<const WHICH: u8> {
 pub(super) const ALL: u8 = 0;
 /// The database alone.
 pub(super) const DATABASE: u8 = 1;
+/// Where the server listens alone.
+pub(super) const LISTEN: u8 = 3;
 /// The key of tokens alone.
 pub(super) const SECRET: u8 = 2;
 
@@ -31,6 +33,7 @@ impl<const WHICH: u8> SettingFlags<WHICH> {
     fn settings() -> impl Iterator<Item = &'static Setting> {
         SETTINGS.iter().filter(|setting| match WHICH {
             DATABASE => setting.kind == Kind::DatabaseUrl,
+            LISTEN => setting.kind == Kind::Address,
             SECRET => setting.name == "jwt_secret",
             _ => true,
         })

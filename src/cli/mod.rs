@@ -14,6 +14,7 @@ use crate::telemetry::log::chain;
 mod config;
 mod dev;
 mod flags;
+mod healthcheck;
 mod migrate;
 mod serve;
 mod signals;
@@ -46,6 +47,7 @@ enum Command {
     Token(token::Arguments),
     Dev(dev::Arguments),
     Config(config::Arguments),
+    Healthcheck(healthcheck::Arguments),
 }
 
 /// Runs the program.
@@ -68,6 +70,7 @@ pub fn main() -> ExitCode {
             Command::Token(arguments) => token::run(&arguments),
             Command::Dev(arguments) => dev::run(&arguments),
             Command::Config(arguments) => config::run(&arguments),
+            Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         }
     });
     match result {

@@ -1,5 +1,6 @@
 //! `rowcast token`: signs a token to test with.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -27,6 +28,9 @@ pub(super) struct Arguments {
     /// More claims, as a JSON object; they win over the others
     #[arg(long, value_name = "JSON", value_parser = object)]
     claims: Option<Map<String, Value>>,
+    /// Sign with the private JSON Web Key in this file, and not with jwt_secret
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// Print one JSON object with the token and its claims
     #[arg(long)]
     json: bool,
@@ -39,18 +43,22 @@ Examples:
   rowcast token --sub 7d1f4a52-6c0e-4b8e-9f57-0a1b2c3d4e5f
   rowcast token --role anon --ttl 10y
   rowcast token --sub 7d1f4a52-6c0e-4b8e-9f57-0a1b2c3d4e5f --claims '{\"org_id\": 7}' --json
+  rowcast token --key-file signing-key.json
 
-It is signed with HS256 and the key in ROWCAST_JWT_SECRET (or --jwt-secret, or the file).";
+It is signed with HS256 and the key in ROWCAST_JWT_SECRET (or --jwt-secret, or the file), or with the key in
+--key-file and its own algorithm; the server knows that key's token if its public half is in a key set.";
 
 /// Longer, and the time of expiry would no longer fit a 32-bit clock somewhere.
 const TTL_MAX: Duration = Duration::from_secs(10 * YEAR_S);
 const YEAR_S: u64 = 365 * 24 * 3600;
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
-    let secret = arguments.flags.resolve()?.jwt_secret()?;
     let mut claims = claims(&arguments.role, arguments.sub.as_deref(), clock::unix_time(), arguments.ttl);
     claims.extend(arguments.claims.clone().unwrap_or_default());
-    let token = sign(&secret, &claims)?;
+    let token = match &arguments.key_file {
+        Some(path) => sign_with_file(path, &claims)?,
+        None => sign(&arguments.flags.resolve()?.jwt_secret()?, &claims)?,
+    };
     if arguments.json {
         print(format_args!("{:#}", serde_json::json!({ "token": token, "claims": claims })));
     } else {
@@ -77,6 +85,17 @@ pub(super) fn claims(role: &str, sub: Option<&str>, now: Duration, ttl: Duration
 pub(super) fn sign(secret: &Secret, claims: &Map<String, Value>) -> Result<String, Error> {
     let secret = auth::Secret::new(secret.expose()).map_err(|error| Error::failed(&error))?;
     Ok(auth::sign(&secret, claims))
+}
+
+/// The claims as a JWT, signed with the private key in a file and its algorithm.
+fn sign_with_file(path: &Path, claims: &Map<String, Value>) -> Result<String, Error> {
+    let wrong = |error: &dyn std::error::Error| {
+        Error::usage(format_args!("could not sign with {}: {error}", path.display()))
+            .help("give a file with a private JSON Web Key: a public one cannot sign")
+    };
+    let text = std::fs::read(path).map_err(|error| wrong(&error))?;
+    let key = auth::SigningKey::parse(&text).map_err(|error| wrong(&error))?;
+    key.sign(claims).map_err(|error| wrong(&error))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

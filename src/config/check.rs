@@ -102,6 +102,13 @@ impl Resolved {
         check.finish(database)
     }
 
+    /// Where the server listens alone, for commands that ask it something.
+    pub fn listen(self) -> Result<SocketAddr, Problems> {
+        let check = Check::new(self);
+        let listen = check.text("listen").parse().ok();
+        check.finish(listen)
+    }
+
     /// The token key alone, for commands that only sign.
     pub fn jwt_secret(self) -> Result<Secret, Problems> {
         let mut check = Check::new(self);
@@ -166,7 +173,7 @@ struct Check {
 
 impl Check {
     fn new(resolved: Resolved) -> Self {
-        let Resolved { values, mut problems } = resolved;
+        let Resolved { values, mut problems, .. } = resolved;
         for (name, given) in &values {
             problems.extend(Setting::named(name).and_then(|setting| problem(setting, given)));
         }
@@ -193,6 +200,7 @@ impl Check {
             tenant_id: self.text("tenant_id").to_owned(),
             metrics_listen: self.text("metrics_listen").parse().ok(),
             database: database?,
+            migrate_on_start: self.text("migrate_on_start") == "true",
             auth: auth?,
             wal: Wal {
                 slot: if self.text("slot") == "durable" { Slot::Durable } else { Slot::Temporary },

@@ -17,6 +17,7 @@ pub mod reference;
 mod secret;
 pub mod setting;
 mod source;
+mod stock;
 mod tenant;
 
 #[cfg(test)]
@@ -38,6 +39,8 @@ pub struct Settings {
     pub metrics_listen: Option<SocketAddr>,
     /// The database to follow.
     pub database: Database,
+    /// Whether to bring it to this version's schema before serving.
+    pub migrate_on_start: bool,
     /// For `auth`.
     pub auth: Auth,
     /// For `wal`.

@@ -66,7 +66,7 @@ impl Kind {
                 "keys of {prefix} and at least {API_KEY_BYTES_MIN} of A-Z, a-z, 0-9, _ and -, with commas between them"
             ),
             Self::Object => "a JSON object".to_owned(),
-            Self::KeySet => "a JSON Web Key Set, or its array of keys".to_owned(),
+            Self::KeySet => "a JSON Web Key Set, its array of keys, or one key".to_owned(),
             Self::KeySetUrl => "an https URL, or an http URL of this machine".to_owned(),
             Self::Path => "the path of a file".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
@@ -116,7 +116,6 @@ pub const API_KEY_BYTES_MIN: usize = 16;
 
 const MIB: u64 = 1 << 20;
 const HOUR_MS: u64 = 3_600_000;
-const DAY_MS: u64 = 24 * HOUR_MS;
 /// How often a second something may happen.
 const RATE: Kind = Kind::Integer(0, 1_000_000_000);
 
@@ -131,12 +130,13 @@ pub static SETTINGS: &[Setting] = &[
         Kind::DatabaseUrl,
         &["DATABASE_URL", "DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME", "DB_SSL"],
     ),
+    setting("migrate_on_start", "postgres", Kind::Boolean, &["SEED_SELF_HOST"]),
     setting("jwt_secret", "auth", Kind::Secret, &["API_JWT_SECRET"]),
     setting("jwt_secret_next", "auth", Kind::Secret, &["API_JWT_SECRET_NEXT"]),
     setting("jwt_jwks", "auth", Kind::KeySet, &["API_JWT_JWKS"]),
     setting("jwt_jwks_file", "auth", Kind::Path, &[]),
     setting("jwt_jwks_url", "auth", Kind::KeySetUrl, &[]),
-    setting("jwt_jwks_refresh_ms", "auth", Kind::Integer(1000, DAY_MS), &[]),
+    setting("jwt_jwks_refresh_ms", "auth", Kind::Integer(1000, 24 * HOUR_MS), &[]),
     setting("publishable_keys", "auth", Kind::ApiKeys(PUBLISHABLE_PREFIX), &[]),
     setting("secret_keys", "auth", Kind::ApiKeys(SECRET_PREFIX), &[]),
     setting("jwt_clock_skew_ms", "auth", Kind::Integer(0, 300_000), &[]),

@@ -60,6 +60,8 @@ pub struct Resolved {
     pub values: BTreeMap<&'static str, Given>,
     /// Unknown names, unreadable files, and wrong values that a stronger source hid.
     pub problems: Vec<Problem>,
+    /// Variables of the stock container, by name, of which somebody may expect an effect that does not come.
+    pub unmet: Vec<String>,
 }
 
 impl Sources {
@@ -102,7 +104,7 @@ impl Sources {
             }
             values.insert(setting.name, winner);
         }
-        Resolved { values, problems }
+        Resolved { values, problems, unmet: super::stock::unmet(&self.environment) }
     }
 
     fn flag_layer(&self) -> BTreeMap<&'static str, Given> {
@@ -151,6 +153,8 @@ impl Sources {
                 ("database_url", name) if name != "DATABASE_URL" => self.database_from_parts(),
                 // The stock container serves its network; that is what PORT is set for.
                 ("listen", _) => Some((format!("0.0.0.0:{text}"), variable)),
+                // The stock container's word for yes is this one alone.
+                ("migrate_on_start", _) => Some(((text == "true").to_string(), variable)),
                 ("slot_name", _) => Some((format!("rowcast_{text}"), variable)),
                 ("log_level", _) => Some((log_level(text).to_owned(), variable)),
                 _ => Some((text.to_owned(), variable)),

@@ -93,6 +93,8 @@ fn stock_container_variables_mean_the_same() {
         ),
         ("database_url", &[("DB_USER", "somebody")], ""),
         ("slot_name", &[("SLOT_NAME_SUFFIX", "blue")], "rowcast_blue"),
+        ("migrate_on_start", &[("SEED_SELF_HOST", "true")], "true"),
+        ("migrate_on_start", &[("SEED_SELF_HOST", "1")], "false"),
         ("connect_error_delay_ms", &[("CONNECT_ERROR_BACKOFF_MS", "1")], "1"),
         ("join_error_delay_ms", &[("CHANNEL_ERROR_BACKOFF_MS", "2")], "2"),
         ("presence_window_events_max", &[("CLIENT_PRESENCE_MAX_CALLS", "3")], "3"),
@@ -145,7 +147,17 @@ fn whole_stock_environment_is_accepted() {
     ];
     let settings = sources(&[], &environment, None).resolve().settings().unwrap();
     assert_eq!(settings.listen.to_string(), "0.0.0.0:4000");
+    assert!(settings.migrate_on_start);
     assert_eq!(settings.database.to_string(), "supabase_admin@db:5432/postgres");
+}
+
+#[test]
+fn switch_is_a_boolean_in_a_file_and_a_word_elsewhere() {
+    assert!(!settings(&[], None).unwrap().migrate_on_start);
+    assert!(settings(&[], Some("migrate_on_start = true")).unwrap().migrate_on_start);
+    assert!(settings(&[("ROWCAST_MIGRATE_ON_START", "true")], None).unwrap().migrate_on_start);
+    assert!(settings(&[], Some("migrate_on_start = 'true'")).is_err());
+    assert!(settings(&[("ROWCAST_MIGRATE_ON_START", "yes")], None).is_err());
 }
 
 #[test]

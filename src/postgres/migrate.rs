@@ -38,10 +38,13 @@ pub static MIGRATIONS: &[Migration] = migrations! {
     20261120090200 "create_auth_functions",
     20261120090300 "create_publications",
     20261121090000 "create_realtime_admin",
+    20261121090100 "create_realtime_types",
     20261121090200 "create_messages",
     20261121090300 "create_messages_publication",
     20261121090400 "create_messages_upkeep",
     20261121090500 "create_broadcast_functions",
+    20261121090600 "create_subscription_functions",
+    20261121090700 "create_subscription",
     20261121090800 "grant_realtime",
 };
 
@@ -86,7 +89,8 @@ impl Error {
             Self::History(_) => "let the role read rowcast.migrations, or migrate as the role that owns it",
             Self::Apply { source, .. } => match source.code() {
                 Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
-                    "migrate as a role that may create schemas and publications in this database, such as its owner"
+                    "migrate as a role that may create schemas and publications in this database, such as its owner, and \
+                     objects in the schema realtime if somebody else has made that"
                 }
                 Some(&SqlState::LOCK_NOT_AVAILABLE) => {
                     "another session holds a lock; try again when it is done"

@@ -1,5 +1,6 @@
 //! The command line: help, refusals, and the subcommands that end by themselves.
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::stage::server::{SECRET, migrate, program, stderr, stdout};
@@ -7,12 +8,13 @@ use crate::stage::{ANN, Stage, TestServer, major};
 use crate::support::TestDatabase;
 
 /// Settings every server command takes, and what each subcommand takes besides.
-const OPTIONS: [(&str, &[&str]); 5] = [
+const OPTIONS: [(&str, &[&str]); 6] = [
     ("serve", &["--config", "--listen", "--database-url", "--jwt-secret", "--slot-name", "--log-level"]),
     ("migrate", &["--config", "--database-url", "--dry-run"]),
     ("token", &["--config", "--jwt-secret", "--role", "--sub", "--ttl", "--claims", "--json"]),
     ("dev", &["--directory", "--port", "--ephemeral", "--say"]),
     ("config", &["--config", "--json", "--database-url"]),
+    ("healthcheck", &["--config", "--listen"]),
 ];
 
 #[test]
@@ -125,4 +127,29 @@ async fn second_server_on_an_address_fails_and_says_why() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains(&server.address.to_string()), "{}", stderr(&output));
     assert_eq!(server.health(), Some(200));
+}
+
+#[tokio::test]
+async fn healthcheck_fails_unless_changes_flow() {
+    let database = TestDatabase::create(major()).await;
+    migrate(&database.url);
+    let mut server = TestServer::start(&database.url).await;
+    let ask = |port: u16| {
+        // As in a container: the server was told its port by a variable, and listens everywhere.
+        program(&["healthcheck"]).env("PORT", port.to_string()).output().unwrap()
+    };
+    let port = server.address.port();
+    let healthy = ask(port);
+    assert_eq!((healthy.status.code(), stdout(&healthy).trim()), (Some(0), "ok"), "{}", stderr(&healthy));
+
+    server.end(Signal::SIGTERM).await;
+    let gone = ask(port);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(stderr(&gone).contains(&port.to_string()), "{}", stderr(&gone));
+
+    let nowhere = "postgres://nobody@127.0.0.1:1/none";
+    let server = TestServer::start_without_database(nowhere).await;
+    let down = ask(server.address.port());
+    assert_eq!(down.status.code(), Some(1));
+    assert!(stderr(&down).contains("503"), "{}", stderr(&down));
 }

@@ -37,7 +37,7 @@ async fn no_token_payload_topic_or_row_of_a_busy_server_is_in_its_log() {
     let headers = [("authorization", bearer.as_str())];
     let scrape = server::http(server.address, "GET", "/metrics", &headers, b"").unwrap();
     assert_eq!(scrape.0, 200);
-    let log = server.log();
+    let log = server.logged();
     for word in ["planted", token.as_str(), foreign.as_str(), expired.as_str(), server::SECRET, ANN] {
         assert!(!log.contains(word), "{word} is in the log:\n{log}");
         assert!(!scrape.2.contains(word), "{word} is on the metrics page:\n{}", scrape.2);

@@ -15,11 +15,14 @@ mod support;
 
 mod stage;
 
+mod bad_input;
 mod broadcast;
 mod changes;
 mod checklist;
 mod cli;
+mod container;
 mod dev;
+mod gateway;
 mod http;
 mod join;
 mod log;
@@ -27,6 +30,8 @@ mod outage;
 mod presence;
 mod publication;
 mod raw_socket;
+mod shutdown;
+mod stock_environment;
 mod token;
 mod tokens;
 mod visibility;

@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
+use axum::http::StatusCode;
 use rowcast::telemetry::clock::unix_seconds;
 use serde_json::{Value, json};
 
 use crate::key_server::KeyServer;
 use crate::signer::{Signer, key_set};
 use crate::stage::server::{self, LOOK_AGAIN, TestServer};
-use crate::stage::{ANN, BOB, PATIENCE, Stage, Stock};
+use crate::stage::{ANN, BOB, PATIENCE, Stage, Stock, major};
+use crate::support::TestDatabase;
 
 const NOTES: &str = "
     create table notes (id int primary key, owner uuid);
@@ -211,4 +213,74 @@ async fn unknown_api_key_opens_no_socket() {
             client.stock
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn log_says_what_is_wrong_with_a_key_set_and_shows_nothing_of_it() {
+    let good = Signer::generate("ES256", "good");
+    let mut encrypting = good.jwk();
+    encrypting["use"] = json!("enc");
+    let issuer = KeyServer::start(json!({ "keys": [good.jwk(), encrypting] }).to_string()).await;
+    let database = TestDatabase::create(major()).await;
+    server::migrate(&database.url);
+    let arguments = ["--jwt-jwks-url", &issuer.url(), "--jwt-jwks-refresh-ms", "1000"];
+    let server = TestServer::start_with(&database.url, &arguments).await;
+    issuer.publish("{\"opensesame\":1}".to_owned());
+    issuer.until_asked(issuer.asked() + 2).await;
+    issuer.fail(StatusCode::FORBIDDEN, "opensesame");
+    issuer.until_asked(issuer.asked() + 2).await;
+    let log = server.logged();
+    for part in [
+        "key set in force source=Url keys=1 skipped=1",
+        "a key of the set is not used source=Url key=2 reason=its `use` is not `sig`",
+        "could not read the key set; the last good one stays in force source=Url code=\"KeySetUnavailable\"",
+        "is no key set: the key set is neither an object with an array `keys` nor such an array or key",
+        "could not fetch http://127.0.0.1",
+        "the answer was 403 Forbidden",
+        "remedy=\"give the URL of the issuer's key set",
+    ] {
+        assert!(log.contains(part), "{part}\nis not in\n{log}");
+    }
+    assert!(!log.contains("opensesame") && !log.contains(good.jwk()["x"].as_str().unwrap()), "{log}");
+    assert_eq!(connect(&server, &token(&good, ANN)).0, 426, "the last good set is gone");
+}
+
+#[tokio::test]
+async fn token_minted_with_a_key_file_is_good_where_the_file_is_the_key_set() {
+    let pair = Signer::generate("ES256", "pair");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("signing-key.json");
+    let database = TestDatabase::create(major()).await;
+    server::migrate(&database.url);
+    std::fs::write(&path, pair.private_jwk().to_string()).unwrap();
+    let server = TestServer::start_with(&database.url, &["--jwt-jwks-file", path.to_str().unwrap()]).await;
+    let mint = || server::program(&["token", "--key-file", path.to_str().unwrap()]).output().unwrap();
+    let minted = mint();
+    assert!(minted.status.success(), "{}", server::stderr(&minted));
+    assert_eq!(connect(&server, server::stdout(&minted).trim()).0, 426);
+
+    std::fs::write(&path, pair.jwk().to_string()).unwrap();
+    let refused = mint();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(server::stderr(&refused).contains("it has no private key"), "{}", server::stderr(&refused));
+}
+
+#[test]
+fn server_does_not_start_with_a_key_file_that_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let start = || {
+        let arguments =
+            ["serve", "--listen", "127.0.0.1:0", "--database-url", "postgres://nobody@127.0.0.1:1/none"];
+        let output =
+            server::program(&arguments).args(["--jwt-jwks-file", path.to_str().unwrap()]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        server::stderr(&output)
+    };
+    let absent = start();
+    assert!(absent.contains("could not read") && absent.contains("help: put the file there"), "{absent}");
+    std::fs::write(&path, "opensesame").unwrap();
+    let wrong = start();
+    assert!(wrong.contains("is no key set") && wrong.contains("help: write {\"keys\""), "{wrong}");
+    assert!(!wrong.contains("opensesame"), "{wrong}");
 }

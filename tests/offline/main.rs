@@ -5,12 +5,10 @@
 mod channel_script;
 mod connect;
 mod echo;
+mod envelope;
 mod frame_oracle;
 mod golden_frames;
 mod hub_simulation;
-#[path = "../support/key_server.rs"]
-mod key_server;
-mod key_sources;
 mod limits;
 mod metrics;
 mod patience;
@@ -18,8 +16,12 @@ mod private;
 mod rest;
 mod script;
 mod shard;
-#[path = "../support/signer.rs"]
-mod signer;
 mod socket;
+mod token_keys;
 mod tokens;
 mod withdrawn_key;
+
+#[path = "../support/key_server.rs"]
+mod key_server;
+#[path = "../support/signer.rs"]
+mod signer;

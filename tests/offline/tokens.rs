@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use rowcast::auth::{
-    ApiKeys, Audience, Config, InvalidKeySet, KEY_SET_BYTES_MAX, KEYS_MAX, KeySet, KeySource, Secret,
-    TOKEN_BYTES_MAX, TokenError, Unusable, Verifier,
+    ApiKeys, Audience, Config, InvalidKeySet, InvalidSigningKey, KEY_SET_BYTES_MAX, KEYS_MAX, KeySet,
+    KeySource, Secret, SigningKey, TOKEN_BYTES_MAX, TokenError, Unusable, Verifier,
 };
 use serde_json::{Value, json};
 
@@ -36,6 +36,10 @@ fn keys(text: &str) -> KeySet {
 fn verifier(keys: KeySet, secret: Option<&[u8]>) -> Verifier {
     let secrets = secret.map(|secret| Secret::new(secret).unwrap()).into_iter().collect();
     Verifier::new(Config { secrets, keys, ..Config::default() })
+}
+
+fn knowing(keys: KeySet) -> Verifier {
+    verifier(keys, None)
 }
 
 fn all_issuers() -> Verifier {
@@ -331,6 +335,11 @@ fn of_two_keys_with_one_name_the_first_counts() {
     let verifier = verifier(set, None);
     assert!(answer(&verifier, &first.token(&claims())).is_ok());
     assert_eq!(answer(&verifier, &second.token(&claims())), Err(TokenError::Signature));
+    // So it is with two places, whatever the curve.
+    let third = Signer::generate("ES384", "k");
+    verifier.replace_keys(KeySource::Url, keys(&key_set([&third])));
+    assert_eq!(answer(&verifier, &third.token(&claims())), no_key("k"));
+    assert!(answer(&verifier, &first.token(&claims())).is_ok());
     // A key of another kind may have the same name.
     let other = Signer::generate("EdDSA", "k");
     assert!(keys(&key_set([&first, &other])).skipped().is_empty());
@@ -432,6 +441,42 @@ fn api_keys_are_as_good_as_tokens_of_their_role() {
     for unknown in ["sb_", "sb_secret_", "sb_secret_0123456789abcdee", " sb_publishable_x"] {
         assert_eq!(answer(&verifier, unknown), Err(TokenError::UnknownApiKey), "{unknown}");
     }
+}
+
+#[test]
+fn a_private_key_signs_what_its_public_half_verifies() {
+    let verifier = all_issuers();
+    for (issuer, name) in ISSUERS.iter().zip(ALGORITHMS) {
+        let jwk = issuer.private_jwk();
+        for text in [jwk.to_string(), json!([jwk]).to_string(), json!({ "keys": [jwk] }).to_string()] {
+            let key = SigningKey::parse(text.as_bytes()).unwrap();
+            let token = key.sign(claims().as_object().unwrap()).unwrap();
+            assert_eq!(answer(&verifier, &token).as_deref(), Ok("authenticated"), "{name}");
+            // The file of a private key does as a key set too.
+            assert!(answer(&knowing(keys(&text)), &token).is_ok(), "{name}");
+            assert_eq!(format!("{key:?}"), "[redacted]");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_private_key_signs_nothing() {
+    let parse = |jwk: &Value| SigningKey::parse(jwk.to_string().as_bytes()).map(|_| ()).unwrap_err();
+    for name in ["RS256", "ES256", "EdDSA"] {
+        assert_eq!(parse(&issuer(name).jwk()), InvalidSigningKey::NoPrivateKey, "{name}");
+        let mut mixed = issuer(name).private_jwk();
+        mixed["d"] = json!(base64([7; 32]));
+        assert_eq!(parse(&mixed), InvalidSigningKey::Unusable, "{name}");
+        let mut relabelled = issuer(name).private_jwk();
+        relabelled["alg"] = json!("HS256");
+        assert_eq!(parse(&relabelled), InvalidSigningKey::Unusable, "{name}");
+    }
+    assert_eq!(
+        parse(&json!({ "kty": "OKP", "crv": "Ed448", "d": "", "x": "" })),
+        InvalidSigningKey::Unusable
+    );
+    assert_eq!(parse(&json!({ "d": "" })), InvalidSigningKey::NoKeySet(InvalidKeySet::Malformed));
+    assert_eq!(parse(&json!([])), InvalidSigningKey::NoPrivateKey);
 }
 
 #[test]

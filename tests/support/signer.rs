@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
+use aws_lc_rs::encoding::{AsBigEndian, AsDer};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
@@ -82,6 +83,30 @@ impl Signer {
         jwk
     }
 
+    /// What the owner of the key keeps.
+    pub fn private_jwk(&self) -> Value {
+        let mut jwk = self.jwk();
+        match &self.key {
+            // A shared secret has no public half.
+            SigningKey::Symmetric(_) => jwk["alg"] = json!(self.algorithm),
+            SigningKey::Rsa(pair) => {
+                jwk["alg"] = json!(self.algorithm);
+                let pkcs8 = pair.as_der().unwrap();
+                let parts = rsa_parts(pkcs8.as_ref());
+                for (name, part) in ["d", "p", "q", "dp", "dq", "qi"].iter().zip(&parts[3..]) {
+                    jwk[name] = json!(base64(part));
+                }
+            }
+            SigningKey::Elliptic(pair) => {
+                jwk["d"] = json!(base64(pair.private_key().as_be_bytes().unwrap().as_ref()));
+            }
+            SigningKey::Edwards(pair) => {
+                jwk["d"] = json!(base64(pair.seed().unwrap().as_be_bytes().unwrap().as_ref()));
+            }
+        }
+        jwk
+    }
+
     /// The private key as PKCS #8, if it is one of an elliptic curve.
     pub fn pkcs8(&self) -> Vec<u8> {
         match &self.key {
@@ -119,6 +144,31 @@ impl Signer {
             (SigningKey::Edwards(pair), _) => pair.sign(message).as_ref().to_vec(),
         }
     }
+}
+
+/// The numbers of an RSA key in PKCS #8: version, modulus, public exponent, and then what is private (RFC 8017, A.1.2).
+fn rsa_parts(pkcs8: &[u8]) -> Vec<&[u8]> {
+    /// The content of the element at the front, and what follows it.
+    fn element(der: &[u8]) -> (&[u8], &[u8]) {
+        let (length, start) = match der[1] {
+            0x82 => (usize::from(der[2]) << 8 | usize::from(der[3]), 4),
+            0x81 => (usize::from(der[2]), 3),
+            short => (usize::from(short), 2),
+        };
+        (&der[start..start + length], &der[start + length..])
+    }
+    let (info, _) = element(pkcs8);
+    let (_, after_version) = element(info);
+    let (_, after_algorithm) = element(after_version);
+    let (key, _) = element(after_algorithm);
+    let (mut numbers, _) = element(key);
+    let mut parts = Vec::new();
+    while !numbers.is_empty() {
+        let (number, rest) = element(numbers);
+        parts.push(number);
+        numbers = rest;
+    }
+    parts
 }
 
 /// A token whose header says anything, signed with a shared secret.

@@ -111,6 +111,10 @@ impl KeyFile {
             // One byte more than is allowed tells that it is too long.
             let bytes_max = u64::try_from(KEY_SET_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
             let mut content = Vec::new();
+            // A pipe would hold this up for ever.
+            if !tokio::fs::metadata(&self.path).await?.is_file() {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
+            }
             File::open(&self.path).await?.take(bytes_max).read_to_end(&mut content).await?;
             Ok(content)
         };

@@ -110,7 +110,11 @@ pub async fn run<S: Sink>(config: Config, links: Links<S>) {
     run_until(config, links, std::future::pending()).await;
 }
 
-/// As [`run`]; ends in order once `stop` resolves: what was read is handed over and acknowledged, no more is read.
+/// How long the end waits for the rest of a transaction and for Postgres's answers to what was asked about it.
+const FINISH_WITHIN: Duration = Duration::from_millis(1500);
+
+/// As [`run`]; ends in order once `stop` resolves: the transaction in hand is read to its end, what was read is handed
+/// over and acknowledged, no more is read.
 ///
 /// # Panics
 ///
@@ -250,7 +254,11 @@ impl<S: Sink> Feed<S> {
             };
             tokio::select! {
                 biased;
-                () = &mut stop => break,
+                () = &mut stop => {
+                    // What is not done by then is not acknowledged.
+                    let _ = tokio::time::timeout(FINISH_WITHIN, self.finish()).await;
+                    break;
+                }
                 Some(ended) = self.tasks.join_next() => self.task_ended(ended),
                 command = self.links.commands.recv() => match command {
                     Some(command) => self.command(command),
@@ -287,6 +295,38 @@ impl<S: Sink> Feed<S> {
         }
         self.is_throttled = is_over;
         is_over
+    }
+
+    /// Hands over what was read, and the rest of a transaction that is being read.
+    ///
+    /// A temporary slot would not give it again: whoever was subscribed when it committed would never see it.
+    async fn finish(&mut self) {
+        loop {
+            self.flush().await;
+            let Some(source) = &mut self.source else { return };
+            let (waiting_count, is_open) = (self.lanes.entry_count(), self.assembler.is_open());
+            if waiting_count == 0 && !is_open && self.postponed.is_empty() {
+                return;
+            }
+            let done = tokio::select! {
+                biased;
+                Some(ended) = self.tasks.join_next() => {
+                    self.task_ended(ended);
+                    Ok(())
+                }
+                Some(report) = self.reports.recv() => {
+                    self.postponed.push_back(report);
+                    self.take_postponed().await
+                }
+                received = source.recv(), if is_open && waiting_count < self.config.waiting_max => {
+                    self.handle(received).await
+                }
+            };
+            // Without its stream nothing can be acknowledged any more.
+            if done.is_err() {
+                return;
+            }
+        }
     }
 
     /// A task that panics takes the feed with it: whoever waits for what the task had in hand would wait for ever.

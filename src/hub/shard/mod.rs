@@ -38,9 +38,9 @@ use crate::policy::Claims;
 use crate::protocol::{Dialect, Extension, Incoming, Message, SOCKET_TOPIC, code};
 use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
+use recheck::Recheck;
 
 pub use counters::Counters;
-use recheck::Recheck;
 
 /// Reads the wall clock: seconds since the Unix epoch. Only the expiry of tokens depends on it.
 ///
@@ -221,9 +221,9 @@ impl Shard {
             }
             ShardCommand::Presence(update) => self.apply_presence(out, &update),
             ShardCommand::PresenceNews(news) => self.presence_news(out, &news),
+            ShardCommand::Disconnect => self.disconnect(out),
             ShardCommand::Authorized(authorized) => self.authorized(out, *authorized, now),
             ShardCommand::PoliciesChanged => self.policies_changed(now),
-            ShardCommand::Disconnect => self.disconnect(out),
             ShardCommand::Drain => self.drain(out),
         }
     }

@@ -1,9 +1,13 @@
 //! A client of our own that speaks either dialect as it is told, right or wrong.
 
+use std::net::SocketAddr;
+
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -53,7 +57,17 @@ impl RawClient {
         target: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, tungstenite::Error> {
-        let mut request = format!("ws://{}{target}", server.address).into_client_request()?;
+        Self::open_at(server.address, vsn, target, headers).await
+    }
+
+    /// The same from whatever listens at `address`, such as a gateway.
+    pub(crate) async fn open_at(
+        address: SocketAddr,
+        vsn: Vsn,
+        target: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, tungstenite::Error> {
+        let mut request = format!("ws://{address}{target}").into_client_request()?;
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
@@ -64,6 +78,12 @@ impl RawClient {
     /// Sends text as it is.
     pub(crate) async fn text(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.unwrap();
+    }
+
+    /// Sends a text frame of bytes that need not be text.
+    pub(crate) async fn text_of_bytes(&mut self, bytes: &[u8]) {
+        let frame = Frame::message(bytes.to_vec(), OpCode::Data(Data::Text), true);
+        self.socket.send(Message::Frame(frame)).await.unwrap();
     }
 
     /// Sends bytes as they are.
@@ -127,6 +147,12 @@ impl RawClient {
             Some(Ok(Message::Close(frame))) => json!({ "closed": frame.map(|frame| u16::from(frame.code)) }),
             other => panic!("{:?}: no frame but {other:?}", self.vsn),
         }
+    }
+
+    /// Answers a close, and waits until the server has let go.
+    pub(crate) async fn gone(&mut self) {
+        let end = async { while self.socket.next().await.is_some_and(|frame| frame.is_ok()) {} };
+        tokio::time::timeout(PATIENCE, end).await.expect("an end in time");
     }
 
     /// Expects the next frame to be this one.

@@ -18,21 +18,17 @@ use crate::support::scratch;
 /// Signs every token here.
 pub(crate) const SECRET: &str = "a-secret-of-end-to-end-tests-of-32-bytes-and-more";
 
-/// Limits that clients would meet who do in seconds what others do in hours.
-const LIMITS: [&str; 4] = [
+/// What keeps clients who do in seconds what others do in hours from being held back.
+pub(crate) const NO_LIMITS: [&str; 8] = [
     "--concurrent-users-max",
+    "0",
     "--joins-per-second-max",
+    "0",
     "--events-per-second-max",
+    "0",
     "--presence-events-per-second-max",
+    "0",
 ];
-
-/// Arguments that lift all limits but those that are given.
-fn no_limits_but(given: &[String]) -> impl Iterator<Item = &'static str> + use<'_> {
-    LIMITS
-        .into_iter()
-        .filter(|limit| !given.iter().any(|other| other == limit))
-        .flat_map(|limit| [limit, "0"])
-}
 
 /// The pause between two looks at something that tells nobody when it changes.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -40,8 +36,9 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// A running `rowcast serve`; killed when dropped, and its log is shown if the test has failed.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
-    database_url: String,
+    /// What it is started with, the first time and again.
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     log: PathBuf,
     process: Option<(Child, Reaper)>,
 }
@@ -52,10 +49,18 @@ impl TestServer {
         Self::start_with(database_url, &[]).await
     }
 
-    /// Starts it with further arguments.
-    pub(crate) async fn start_with(database_url: &str, arguments: &[&str]) -> Self {
+    /// Starts it with further flags, and waits until it says that changes flow.
+    pub(crate) async fn start_with(database_url: &str, flags: &[&str]) -> Self {
         let mut server = Self::new(database_url);
-        server.arguments = arguments.iter().map(ToString::to_string).collect();
+        server.arguments.extend(flags.iter().map(ToString::to_string));
+        server.start_again().await;
+        server
+    }
+
+    /// Starts it with nothing but an environment, made for a free port, and waits until changes flow.
+    pub(crate) async fn start_in(environment: impl FnOnce(u16) -> Vec<(String, String)>) -> Self {
+        let mut server = Self::on_free_port();
+        server.environment = environment(server.address.port());
         server.start_again().await;
         server
     }
@@ -68,10 +73,30 @@ impl TestServer {
         server
     }
 
-    fn new(database_url: &str) -> Self {
+    fn on_free_port() -> Self {
         let address = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap();
-        let (database_url, log) = (database_url.to_owned(), scratch("server-log"));
-        Self { address, database_url, arguments: Vec::new(), log, process: None }
+        let log = scratch("server-log");
+        Self { address, arguments: Vec::new(), environment: Vec::new(), log, process: None }
+    }
+
+    fn new(database_url: &str) -> Self {
+        let mut server = Self::on_free_port();
+        let address = server.address.to_string();
+        // Slots share one name space in all databases of a cluster.
+        let slot = format!("rowcast_{}_{}", std::process::id(), server.address.port());
+        server.arguments = [
+            &["--listen", &*address, "--database-url", database_url, "--jwt-secret", SECRET][..],
+            &["--slot-name", &slot],
+            // Refusals are answered soon, and every core's worth of shards is two.
+            &["--join-error-delay-ms", "50", "--connect-error-delay-ms", "50", "--shard-count", "2"],
+            &["--catalog-poll-ms", "100", "--log-level", "debug"],
+            &NO_LIMITS,
+        ]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+        server
     }
 
     /// Starts it once more on the same port, after it was stopped or killed.
@@ -82,18 +107,8 @@ impl TestServer {
 
     fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
-        // Slots share one name space in all databases of a cluster.
-        let slot = format!("rowcast_{}_{}", std::process::id(), self.address.port());
-        let child = program(&["serve", "--listen", &self.address.to_string()])
-            .args(["--database-url", &self.database_url, "--jwt-secret", SECRET, "--slot-name", &slot])
-            // Refusals are answered soon, and every core's worth of shards is two.
-            .args(["--join-error-delay-ms", "50", "--connect-error-delay-ms", "50", "--shard-count", "2"])
-            .args(["--catalog-poll-ms", "100", "--log-level", "debug"])
-            .args(no_limits_but(&self.arguments))
-            .args(&self.arguments)
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        let child = program(&["serve"]).args(&self.arguments).envs(environment).stderr(log).spawn().unwrap();
         let reaper = Reaper::of(&child);
         self.process = Some((child, reaper));
     }
@@ -121,7 +136,7 @@ impl TestServer {
     }
 
     /// What it has logged so far.
-    pub(crate) fn log(&self) -> String {
+    pub(crate) fn logged(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
@@ -130,9 +145,19 @@ impl TestServer {
         format!("http://{}", self.address)
     }
 
-    /// What it has logged.
-    pub(crate) fn logged(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap()
+    /// Waits until it has logged these words.
+    pub(crate) async fn until_logged(&self, words: &str) {
+        let started = Instant::now();
+        while !self.logged().contains(words) {
+            assert!(started.elapsed() < PATIENCE, "it never logged {words:?}");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Sends it a signal, and waits for nothing.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let (child, _) = self.process.as_ref().expect("a server that runs");
+        send(child, signal);
     }
 
     /// Ends it as `signal` does, and waits for that.
