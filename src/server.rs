@@ -118,28 +118,24 @@ pub async fn run(
     // Before anybody connects: a client takes the refusal of its token for the last word.
     let _follower = jwks::Follower::start(settings.auth.key_sources(), &verifier).await?;
     let health = Health::starting();
-    let feed_config = feed_config(&settings)?;
+    let meters = Arc::new(Meters::new(server_limits(&settings)));
+    let feed_counters = Arc::new(feed::Counters::new(Arc::clone(&meters)));
+    let feed_config = feed_config(&settings, &feed_counters)?;
     let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);
     let (authorizer, inquiries) = Authorizer::queue(INQUIRIES_MAX);
-    let meters = Arc::new(Meters::new(server_limits(&settings)));
     let _ticking = tick(&meters);
     let directory = Directory::new(shard_count(&settings), rand::random(), Instant::now());
     let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
     let (shards, mut threads) =
         start_shards(&settings, &directory, &verifier, feed_commands, &authorizer, &meters, &counters)?;
     let sinks: Vec<ShardSink> = shards.iter().cloned().map(ShardSink).collect();
+    let authorizations = Arc::default();
     // Dropped to have it end.
     let (stop_authorizations, stopped) = oneshot::channel::<()>();
-    let authorizations = Arc::<authorization::Counters>::default();
-    threads.push(start_authorizations(&settings, &authorizations, inquiries, sinks.clone(), stopped)?);
+    threads.push(start_authorizations(&settings, inquiries, &authorizations, sinks.clone(), stopped)?);
     let maintenance = tokio::spawn(maintain(&settings, health.hold()));
-    let feed_links = feed::Links {
-        broadcaster: Broadcaster::new(Arc::clone(&directory), sinks.clone()),
-        commands,
-        health: health.clone(),
-        meters: Arc::clone(&meters),
-        counters: Arc::default(),
-    };
+    let broadcaster = Broadcaster::new(directory, sinks);
+    let feed_links = feed::Links { broadcaster: broadcaster.clone(), commands, health: health.clone() };
     let mut feed = FeedThread::start(feed_config, feed_links)?;
 
     let gate_config = GateConfig {
@@ -149,11 +145,20 @@ pub async fn run(
     };
     let gate = Gate::new(gate_config, Arc::clone(&verifier), Arc::clone(&meters), shards.clone());
     let http_counters = Arc::default();
-    let sources =
-        sources(&settings, &health, &meters, &shards, counters, Arc::clone(&http_counters), authorizations);
-    let sources = Arc::new(sources);
+    let sources = Arc::new(Sources {
+        place: place(&settings),
+        started_unix: unix_seconds(),
+        health: health.clone(),
+        meters: Arc::clone(&meters),
+        connections_max: settings.socket.connections_max,
+        sockets: shards.iter().map(|shard| Arc::clone(shard.metrics())).collect(),
+        channels: counters,
+        feed: feed_counters,
+        authorizations,
+        http: Arc::clone(&http_counters),
+    });
     let services = Services {
-        broadcaster: Broadcaster::new(directory, sinks),
+        broadcaster,
         verifier,
         admins: settings.auth.admin_verifier(),
         authorizer,
@@ -350,8 +355,8 @@ fn started_at() -> String {
 /// One thread for what private channels ask, so that the feed never waits for policies, and they never for it.
 fn start_authorizations(
     settings: &Settings,
-    counters: &Arc<authorization::Counters>,
     inquiries: mpsc::Receiver<Inquiry>,
+    counters: &Arc<authorization::Counters>,
     sinks: Vec<ShardSink>,
     stopped: oneshot::Receiver<()>,
 ) -> Result<JoinHandle<()>, Error> {
@@ -374,7 +379,7 @@ fn start_authorizations(
         .map_err(Error::Thread)
 }
 
-fn feed_config(settings: &Settings) -> Result<feed::Config, Error> {
+fn feed_config(settings: &Settings, counters: &Arc<feed::Counters>) -> Result<feed::Config, Error> {
     let name = SlotName::new(&settings.wal.slot_name)?;
     let publications = vec![settings.wal.publication.clone(), OWN_PUBLICATION.to_owned()];
     let connection = settings.database.replication(name.as_str(), &settings.wal.publication);
@@ -398,6 +403,7 @@ fn feed_config(settings: &Settings) -> Result<feed::Config, Error> {
         record_bytes_max: settings.channel.record_bytes_max,
         broadcast_bytes_max: settings.channel.payload_bytes_max,
         waiting_max: WAITING_MAX,
+        counters: Arc::clone(counters),
     })
 }
 
@@ -425,32 +431,10 @@ fn shard_count(settings: &Settings) -> u16 {
     u16::try_from(settings.hub.shard_count).unwrap_or(hub::SHARDS_MAX).clamp(1, hub::SHARDS_MAX)
 }
 
-/// What the metrics page is made of.
-fn sources(
-    settings: &Settings,
-    health: &Health,
-    meters: &Arc<Meters>,
-    shards: &Shards,
-    channels: Vec<Arc<Counters>>,
-    http: Arc<rest::Counters>,
-    authorizations: Arc<authorization::Counters>,
-) -> Sources {
+/// Where the numbers of the metrics page come from.
+fn place(settings: &Settings) -> Place {
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
-    Sources {
-        place: Place {
-            tenant: settings.tenant_id.clone(),
-            region: String::new(),
-            host: host.unwrap_or_default(),
-        },
-        started_unix: unix_seconds(),
-        health: health.clone(),
-        meters: Arc::clone(meters),
-        connections_max: settings.socket.connections_max,
-        sockets: shards.iter().map(|shard| Arc::clone(shard.metrics())).collect(),
-        channels,
-        http,
-        authorizations,
-    }
+    Place { tenant: settings.tenant_id.clone(), region: String::new(), host: host.unwrap_or_default() }
 }
 
 /// Serves the metrics alone, to anybody, until the answer is dropped.
@@ -574,16 +558,12 @@ mod tests {
             record_bytes_max: 1,
             broadcast_bytes_max: 1,
             waiting_max: 1,
+            counters: Arc::default(),
         };
         let (sender, commands) = mpsc::channel(1);
         let directory = Directory::new(1, [1, 2], Instant::now());
-        let links = feed::Links {
-            broadcaster: Broadcaster::new(directory, vec![sink]),
-            commands,
-            health: health.clone(),
-            meters: Arc::new(Meters::new(ServerLimits::NONE)),
-            counters: Arc::default(),
-        };
+        let broadcaster = Broadcaster::new(directory, vec![sink]);
+        let links = feed::Links { broadcaster, commands, health: health.clone() };
         (FeedThread::start(config, links).unwrap(), sender)
     }
 

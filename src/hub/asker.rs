@@ -4,9 +4,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 use crate::wal::stream::Backoff;
 
 use super::ask::{self, Batch};
@@ -44,25 +47,44 @@ pub(super) async fn ask_on_demand(
                 None => match open_session(&config, "rowcast_ask").await {
                     Ok(client) => client,
                     Err(error) => {
-                        tracing::warn!(error = chain(&error), "session could not be opened");
+                        let error = chain(&error);
+                        report!(
+                            warn,
+                            Code::UnableToConnectToTenantDatabase,
+                            error,
+                            "session could not be opened"
+                        );
                         tokio::time::sleep(backoff.pause(rand::random())).await;
                         continue;
                     }
                 },
             };
+            let began = Instant::now();
+            config.counters.questions.add_length(batch.groups.iter().map(|group| group.items.len()).sum());
             match tokio::time::timeout(within, ask::answer(&client, &batch)).await {
                 Ok(Ok(outcomes)) => {
+                    config.counters.batches.record_duration(began.elapsed());
                     session = Some(client);
                     break outcomes;
                 }
                 Ok(Err(error)) => {
                     let error = chain(&error);
-                    tracing::warn!(error, "questions are asked again on a new session");
+                    report!(
+                        warn,
+                        Code::DatabaseConnectionDown,
+                        error,
+                        "questions are asked again on a new session"
+                    );
                     tokio::time::sleep(backoff.pause(rand::random())).await;
                 }
                 Err(_) => {
                     silent_attempts += 1;
-                    tracing::warn!(attempt = silent_attempts, "questions were not answered in time");
+                    report!(
+                        warn,
+                        Code::QueryCanceled,
+                        attempt = silent_attempts,
+                        "questions were not answered in time"
+                    );
                     if silent_attempts == SILENT_ATTEMPTS_MAX {
                         break ask::unanswered(&batch, &SqlState::QUERY_CANCELED);
                     }

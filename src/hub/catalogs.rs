@@ -15,6 +15,8 @@ use crate::policy::Catalog;
 use crate::postgres::catalog::CatalogReader;
 use crate::postgres::connect;
 use crate::postgres::snapshot::is_visible;
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 use crate::wal::stream::{Backoff, SESSION_SETTINGS};
 
 use super::feed::Config;
@@ -103,11 +105,13 @@ impl Catalogs {
                     return client;
                 }
                 Err(error) => {
-                    tracing::warn!(
+                    report!(
+                        warn,
+                        Code::UnableToConnectToTenantDatabase,
                         error = chain(&error),
                         remedy = error.remedy(),
                         "session could not be opened"
-                    )
+                    );
                 }
             }
             tokio::time::sleep(backoff.pause(rand::random())).await;
@@ -128,9 +132,16 @@ impl Catalogs {
             let client = self.client().await;
             match is_visible(&client, xid, CATALOG_WITHIN).await {
                 Ok(true) => return,
-                Ok(false) => tracing::warn!("a commit that the stream has sent is not visible yet"),
+                Ok(false) => {
+                    report!(
+                        warn,
+                        Code::CheckOidsError,
+                        "a commit that the stream has sent is not visible yet"
+                    );
+                }
                 Err(error) => {
-                    tracing::warn!(error = chain(&error), "visibility of a commit could not be checked");
+                    let error = chain(&error);
+                    report!(warn, Code::CheckOidsError, error, "visibility of a commit could not be checked");
                     self.give_up(&client).await;
                 }
             }
@@ -152,11 +163,13 @@ impl Catalogs {
             match self.refresh(&mut state, is_new).await {
                 Ok(()) => return self.current(),
                 Err(error) => {
-                    tracing::warn!(
+                    report!(
+                        warn,
+                        Code::CheckOidsError,
                         error = chain(&error),
                         remedy = error.remedy(),
                         "catalog could not be read"
-                    )
+                    );
                 }
             }
             tokio::time::sleep(backoff.pause(rand::random())).await;

@@ -146,19 +146,53 @@ pub struct Outbox {
     systems: Vec<(u16, FeedEvent)>,
     /// About how much memory the deliveries have.
     bytes: usize,
+    /// What has been counted since the last [`Self::take_tally`].
+    tally: Tally,
+}
+
+/// What a fan-out counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
     /// How many times a change was put into a frame for somebody.
-    pub delivery_count: u64,
+    pub deliveries: u64,
+    /// The same, each as often as bindings of the channel match.
+    pub events: u64,
+    /// Decisions for one change and one role, by what they were.
+    pub permitted: u64,
+    /// See above.
+    pub denied: u64,
+    /// See above.
+    pub refused: u64,
+    /// See above.
+    pub asked: u64,
+}
+
+impl Tally {
+    fn decided(&mut self, decision: &Decision) {
+        let count = match decision {
+            Decision::Permit(_) => &mut self.permitted,
+            Decision::Deny => &mut self.denied,
+            Decision::Refuse(_) => &mut self.refused,
+            Decision::Ask(_) => &mut self.asked,
+        };
+        *count += 1;
+    }
 }
 
 impl Outbox {
     /// For this many shards.
     pub fn new(shard_count: usize) -> Self {
-        Self { by_shard: vec![Vec::new(); shard_count], systems: Vec::new(), bytes: 0, delivery_count: 0 }
+        Self {
+            by_shard: vec![Vec::new(); shard_count],
+            systems: Vec::new(),
+            bytes: 0,
+            tally: Tally::default(),
+        }
     }
 
     /// Adds a frame for some channels.
     fn deliver(&mut self, frame: &Bytes, recipients: &[ChannelRef]) {
-        self.delivery_count += recipients.len() as u64;
+        self.tally.deliveries += recipients.len() as u64;
         self.bytes += frame.len() + size_of_val(recipients);
         for (shard, deliveries) in self.by_shard.iter_mut().enumerate() {
             let channels: Arc<[ChannelRef]> =
@@ -179,6 +213,11 @@ impl Outbox {
     pub fn live(&mut self, is_live: bool) {
         let shards = (0..self.by_shard.len()).filter_map(|shard| u16::try_from(shard).ok());
         self.systems.extend(shards.map(|shard| (shard, FeedEvent::Live(is_live))));
+    }
+
+    /// Takes what was counted.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     /// Whether there is nothing to flush.
@@ -304,6 +343,7 @@ impl Fanout {
                 let access = catalog.access(role, change.table.id).cloned();
                 let decision =
                     access.as_ref().map_or(Decision::Deny, |access| policy::decide(access, change));
+                out.tally.decided(&decision);
                 decisions.push((Arc::clone(role), access, decision));
             }
             let Some((_, access, decision)) = decisions.iter().find(|(decided, ..)| decided == role) else {
@@ -368,19 +408,26 @@ impl Fanout {
 #[derive(Default)]
 struct Frames {
     frames: SmallVec<[(Bytes, Vec<ChannelRef>); 2]>,
+    /// Recipients, each as often as bindings of theirs match.
+    events: u64,
 }
 
 impl Frames {
-    fn add(&mut self, frame: Bytes, recipients: impl Iterator<Item = ChannelRef>) {
+    /// Adds recipients of a frame, which holds the change for so many bindings of each.
+    fn add(&mut self, frame: Bytes, recipients: impl Iterator<Item = ChannelRef>, bindings: usize) {
+        let mut count = 0;
+        let recipients = recipients.inspect(|_| count += 1);
         // Encoded once means one allocation: the same frame has the same address.
         let place = self.frames.iter().position(|(known, _)| known.as_ptr() == frame.as_ptr());
         match place.and_then(|place| self.frames.get_mut(place)) {
             Some((_, known)) => known.extend(recipients),
             None => self.frames.push((frame, recipients.collect())),
         }
+        self.events += count * bindings as u64;
     }
 
     fn flush(self, out: &mut Outbox) {
+        out.tally.events += self.events;
         for (frame, recipients) in self.frames {
             out.deliver(&frame, &recipients);
         }
@@ -407,10 +454,11 @@ fn deliver(frames: &mut Frames, waiting: Waiting, passed: &[bool]) {
             .filter(|other| other.select == target.select)
             .filter_map(|other| spec.ids.get(other.binding).copied())
             .collect();
+        let bindings = ids.len();
         let frame = prepared.frame(spec, ids, (shown.clone(), target.select.clone()));
         let sequence = prepared.commit.sequence;
         let members = waiting.members.iter().filter(move |member| member.since <= sequence);
-        frames.add(frame, members.map(|member| member.channel));
+        frames.add(frame, members.map(|member| member.channel), bindings);
     }
 }
 

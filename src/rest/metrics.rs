@@ -13,7 +13,7 @@ use axum::routing::get;
 use super::error::Error;
 use super::services;
 use crate::auth::AdminVerifier;
-use crate::hub::{Counters, Meters, authorization};
+use crate::hub::{Counters, Meters, authorization, feed};
 use crate::socket::ShardMetrics;
 use crate::telemetry::clock::unix_seconds;
 use crate::telemetry::health::{Health, Liveness};
@@ -38,10 +38,12 @@ pub struct Sources {
     pub sockets: Vec<Arc<ShardMetrics>>,
     /// The channels of each shard.
     pub channels: Vec<Arc<Counters>>,
-    /// The broadcasts over HTTP.
-    pub http: Arc<services::Counters>,
+    /// The feed of database changes.
+    pub feed: Arc<feed::Counters>,
     /// What private channels ask.
     pub authorizations: Arc<authorization::Counters>,
+    /// The broadcasts over HTTP.
+    pub http: Arc<services::Counters>,
 }
 
 impl Sources {
@@ -56,8 +58,9 @@ impl Sources {
         self.meters.add_to(&mut page);
         self.sockets.iter().for_each(|shard| shard.add_to(&mut page));
         self.channels.iter().for_each(|shard| shard.add_to(&mut page));
-        self.http.add_to(&mut page);
+        self.feed.add_to(&mut page);
         self.authorizations.add_to(&mut page);
+        self.http.add_to(&mut page);
         report::add_to(&mut page);
         process::add_to(&mut page);
         page.render(&self.place)

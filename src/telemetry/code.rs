@@ -61,14 +61,16 @@ codes! {
     JwtSignerError
     MalformedJWT
     MessagePerSecondRateLimitReached
-    MissingPartition
     MissingAPIKey
+    MissingPartition
     PayloadTooLarge
     PresenceRateLimitReached
     PrivateOnly
     QueryCanceled
+    RealtimeDisabledForConfiguration
     RealtimeRestarting
     ReplicationConnectionTimeout
+    RlsPolicyError
     TooManyConnections
     TopicNameRequired
     TopicNameTooLong
@@ -97,8 +99,18 @@ codes! {
     ProtocolViolation
     SlowConsumer
     UnknownErrorOnWebSocketMessage
+    // Of the database.
+    UnableToBroadcastChanges
     // Of the server itself.
-    RlsPolicyError
+    CheckOidsError
+    DatabaseConnectionDown
+    ReplicationConnectionDown
+    ReplicationSlotAdvanced
+    ReplicationSlotBeingUsed
+    ReplicationSlotNotAlive
+    StartReplicationFailed
+    UnableToComputeColumns
+    UnableToConnectToTenantDatabase
     UnhandledPanic
 }
 
@@ -138,6 +150,40 @@ pub const FAILURES: &[Failure] = &[
     stays(
         Code::MalformedWebSocketMessage,
         "a client's message could not be decoded: it is dropped, and the socket stays",
+    ),
+    passes(
+        Code::StartReplicationFailed,
+        "the replication stream could not be opened: it is tried again, and the line says what to do",
+    ),
+    passes(Code::ReplicationSlotBeingUsed, "the same, because another server streams from the slot"),
+    passes(
+        Code::ReplicationConnectionDown,
+        "the replication stream was interrupted; every channel with changes is told, and told again when it is live",
+    ),
+    stays(
+        Code::ReplicationSlotNotAlive,
+        "Postgres has invalidated the slot: it is made anew, and changes are missing",
+    ),
+    stays(
+        Code::ReplicationSlotAdvanced,
+        "the slot was moved past changes made while a publication was missing: they are not delivered",
+    ),
+    passes(
+        Code::UnableToConnectToTenantDatabase,
+        "a session of ordinary SQL could not be opened: it is tried again",
+    ),
+    passes(
+        Code::DatabaseConnectionDown,
+        "a session was lost or silent while Postgres was asked something: it is asked again",
+    ),
+    passes(Code::CheckOidsError, "the catalog could not be read or compared: it is tried again"),
+    stays(
+        Code::UnableToComputeColumns,
+        "Postgres could not compute columns of a row that the log does not hold: they are left out",
+    ),
+    stays(
+        Code::UnableToBroadcastChanges,
+        "a row of `realtime.messages` lacks what a broadcast needs, or is larger than `payload_bytes_max`: it is not sent",
     ),
     stays(
         Code::UnableToHandleBroadcast,

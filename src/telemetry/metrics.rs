@@ -60,6 +60,8 @@ const GAUGE: Kind = Kind::Gauge;
 const BYTES: Kind = Kind::Histogram { per_unit: 1.0 };
 /// Durations, recorded in microseconds.
 const SECONDS: Kind = Kind::Histogram { per_unit: 1e6 };
+/// The same on a page that has milliseconds.
+const MILLISECONDS: Kind = Kind::Histogram { per_unit: 1e3 };
 
 macro_rules! metrics {
     ($($constant:ident = $scope:ident $kind:ident $name:literal $([$label:literal])? $help:literal;)*) => {
@@ -90,6 +92,7 @@ metrics! {
     SOCKETS_CLOSED = Own COUNTER "rowcast_sockets_closed_total" ["reason"] "Sockets that have ended, by what ended them.";
     MESSAGES_RECEIVED = Own COUNTER "rowcast_messages_received_total" "Messages from clients.";
     MESSAGES_MALFORMED = Own COUNTER "rowcast_messages_malformed_total" "Messages from clients that could not be decoded and were dropped.";
+    MESSAGES_DENIED = Own COUNTER "rowcast_messages_denied_total" "Messages on private channels that policies did not allow, or that they were not asked about in time.";
     RECEIVED_BYTES = Own COUNTER "rowcast_received_bytes_total" "Bytes from clients on sockets, headers of frames included.";
     FRAMES_SENT = Own COUNTER "rowcast_frames_sent_total" "Frames written to sockets whole.";
     SENT_BYTES = Own COUNTER "rowcast_sent_bytes_total" "Bytes written to sockets, headers of frames included.";
@@ -102,13 +105,12 @@ metrics! {
     CHANNELS_OPEN = Own GAUGE "rowcast_channels_open" "Channels joined now.";
     JOINS_GRANTED = Own COUNTER "rowcast_joins_granted_total" "Joins granted.";
     JOINS_REFUSED = Own COUNTER "rowcast_joins_refused_total" "Joins refused; rowcast_errors_total says why.";
+    CHANNELS_REVOKED = Own COUNTER "rowcast_channels_revoked_total" "Private channels that were ended because they may read less than before.";
     BROADCASTS_ACCEPTED = Own COUNTER "rowcast_broadcasts_accepted_total" "Broadcasts accepted from clients.";
     BROADCASTS_DROPPED = Own COUNTER "rowcast_broadcasts_dropped_total" "Broadcasts that a thread of this server missed because its inbox was full.";
     HTTP_BROADCASTS = Own COUNTER "rowcast_http_broadcasts_total" "Broadcasts accepted over HTTP.";
     HTTP_BROADCASTS_DROPPED = Own COUNTER "rowcast_http_broadcasts_dropped_total" "Private broadcasts of batches over HTTP that policies did not let through.";
     PRESENCE_DELAYED = Own COUNTER "rowcast_presence_delayed_total" "Presence messages between threads that had to wait for a full inbox.";
-    MESSAGES_DENIED = Own COUNTER "rowcast_messages_denied_total" "Messages of private channels that were not sent because policies did not allow it, or could not be asked in time.";
-    CHANNELS_REVOKED = Own COUNTER "rowcast_channels_revoked_total" "Private channels that were closed because a new token or changed policies let them read less.";
     INQUIRIES = Own COUNTER "rowcast_inquiries_total" "Questions about what policies let callers do on private channels.";
     INQUIRIES_REMEMBERED = Own COUNTER "rowcast_inquiries_remembered_total" "Those that were answered from memory.";
     INQUIRIES_FAILED = Own COUNTER "rowcast_inquiries_failed_total" "Those that ended with an error, and so with a denial.";
@@ -120,6 +122,24 @@ metrics! {
     AUTHORIZATION_PROBES = Own COUNTER "rowcast_authorization_probes_total" "Questions that took a row which was inserted and rolled back.";
     POLICY_CHANGES = Own COUNTER "rowcast_policy_changes_total" "Changes of policies, roles or rights after which private channels were asked about again.";
     AUTHORIZATION_TIME = Own SECONDS "rowcast_authorization_seconds" ["question"] "How long such questions waited for their answers.";
+    TRANSACTIONS = Own COUNTER "rowcast_transactions_total" "Transactions fanned out whole.";
+    CHANGES = Own COUNTER "rowcast_changes_total" "Changes in them, of tables with and without subscribers.";
+    CHANGES_DELIVERED = Own COUNTER "rowcast_changes_delivered_total" "Changes put into the queue of a channel, each once for each frame.";
+    DECISIONS = Own COUNTER "rowcast_decisions_total" ["decision"] "What was decided of a change for a role: permit, deny, refuse with a reason, or ask Postgres.";
+    QUESTIONS = Own COUNTER "rowcast_questions_total" "Questions about row level security and filters put to Postgres.";
+    QUESTION_TIME = Own SECONDS "rowcast_question_batch_seconds" "How long Postgres took over a batch of questions.";
+    DELIVERIES_WAITING = Own GAUGE "rowcast_deliveries_waiting" "Deliveries that wait for Postgres's answers, or behind one that does.";
+    SUBSCRIBERS = Own GAUGE "rowcast_subscribers_joined" "Channels with postgres_changes.";
+    DATABASE_BROADCASTS = Own COUNTER "rowcast_database_broadcasts_total" "Rows of realtime.messages that are broadcasts.";
+    DATABASE_BROADCASTS_PUBLISHED = Own COUNTER "rowcast_database_broadcasts_published_total" "Of those, how many had somebody in their room.";
+    DATABASE_BROADCASTS_SKIPPED = Own COUNTER "rowcast_database_broadcasts_skipped_total" ["reason"] "Rows of realtime.messages that were not sent: incomplete or too_large.";
+    INTERRUPTIONS = Own COUNTER "rowcast_feed_interruptions_total" "How often the replication stream was interrupted.";
+    THROTTLED = Own COUNTER "rowcast_feed_throttled_total" "How often the stream was not read on for a while because of db_events_per_second_max.";
+    LAG_BYTES = Own GAUGE "rowcast_feed_lag_bytes" ["stage"] "How much of Postgres's log has not been received, fanned out or acknowledged.";
+    LAG_TIME = Own GAUGE "rowcast_feed_lag_seconds" ["stage"] "How long ago that log was written, looked at every 5 seconds.";
+    SLOT_STATE = Own GAUGE "rowcast_slot_state" ["state"] "1 for the wal_status that the replication slot has.";
+    SLOT_RETAINED = Own GAUGE "rowcast_slot_retained_bytes" "How much log the slot keeps on the database's disk.";
+    SLOT_SAFE = Own GAUGE "rowcast_slot_safe_bytes" "How much more log may be written before the slot is invalidated; missing where there is no bound.";
     RATE = Own GAUGE "rowcast_rate_per_second" ["of"] "The average rate that a limit of the whole server is held against.";
     RATE_LIMIT = Own GAUGE "rowcast_rate_limit_per_second" ["of"] "That limit; 0 is none.";
     ERRORS = Own COUNTER "rowcast_errors_total" ["code"] "Refusals, ended channels and failures, by their code.";
@@ -151,6 +171,9 @@ metrics! {
     STOCK_GLOBAL_ERROR = Global COUNTER "realtime_channel_global_error" ["code"] "As rowcast_errors_total.";
     TENANT_PAYLOAD_SIZE = Tenant BYTES "realtime_tenants_payload_size" ["message_type"] "Sizes of the payloads of accepted broadcasts, in bytes.";
     PAYLOAD_SIZE = Global BYTES "realtime_payload_size" ["message_type"] "As realtime_tenants_payload_size.";
+    STOCK_READ_CHECK = Tenant MILLISECONDS "realtime_tenants_read_authorization_check" "How long it took to find out what a caller may read on a private channel, in milliseconds.";
+    STOCK_WRITE_CHECK = Tenant MILLISECONDS "realtime_tenants_write_authorization_check" "The same for sending.";
+    STOCK_SUBSCRIBERS = Tenant GAUGE "realtime_subscriptions_manager_subscribers" "As rowcast_subscribers_joined.";
     STOCK_SOCKETS = Global COUNTER "phoenix_connections_total" "As rowcast_sockets_opened_total.";
     STOCK_SOCKETS_OPEN = Global GAUGE "phoenix_connections_active" "As rowcast_sockets_open.";
     STOCK_SOCKETS_MAX = Global GAUGE "phoenix_connections_max" "The setting connections_max.";

@@ -196,6 +196,11 @@ impl Error {
         }
     }
 
+    /// Whether somebody else streams from the slot.
+    pub fn is_slot_used(&self) -> bool {
+        matches!(self, Self::Session(PgWireError::Server(text)) if text.contains("SQLSTATE 55006"))
+    }
+
     /// Whether Postgres met a change that it cannot decode, since a publication was missing when it was made.
     pub fn is_publication_missing(&self) -> bool {
         match self {
@@ -261,6 +266,7 @@ pub struct PgWireSource {
     client: ReplicationClient,
     continuity: Continuity,
     history: History,
+    slot_name: String,
     silence_max: Duration,
     steps: Interval,
     silent_steps: u32,
@@ -304,12 +310,22 @@ impl PgWireSource {
         client.wait_started().await?;
         let mut steps = interval(silence_max / SILENCE_STEPS);
         steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { client, continuity, history, silence_max, steps, silent_steps: 0 })
+        Ok(Self { client, continuity, history, slot_name: name, silence_max, steps, silent_steps: 0 })
     }
 
     /// What became of the changes since the last session.
     pub fn continuity(&self) -> Continuity {
         self.continuity
+    }
+
+    /// The slot it reads from.
+    pub fn slot_name(&self) -> &str {
+        &self.slot_name
+    }
+
+    /// How far Postgres has sent its log.
+    pub fn received(&self) -> Lsn {
+        Lsn::new(self.client.metrics().last_wal_end().as_u64())
     }
 
     /// Which history this stream follows.

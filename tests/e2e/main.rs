@@ -25,6 +25,7 @@ mod dev;
 mod gateway;
 mod http;
 mod join;
+mod log;
 mod outage;
 mod presence;
 mod private;

@@ -37,8 +37,9 @@ fn sources(meters: Arc<Meters>, channels: Vec<Arc<Counters>>) -> Arc<Sources> {
         connections_max: 7,
         sockets: vec![Arc::<ShardMetrics>::default()],
         channels,
-        http: Arc::default(),
+        feed: Arc::default(),
         authorizations: Arc::default(),
+        http: Arc::default(),
     })
 }
 

@@ -21,7 +21,9 @@ use super::session::Session;
 use super::{Answer, Asked, AuthorizationError, Counters, Inquiry, Question, ReplyTo};
 use crate::hub::Sink;
 use crate::postgres::connect::Database;
+use crate::telemetry::code::Code;
 use crate::telemetry::log::chain;
+use crate::telemetry::report::report;
 
 /// How often those are looked for who have waited too long.
 const OVERDUE_EVERY: Duration = Duration::from_millis(250);
@@ -143,11 +145,17 @@ impl Office {
             match timeout(PATIENCE, memory.round(&mut means, &questions)).await {
                 Ok(Ok(round)) => return Ok(round),
                 Ok(Err(error)) => {
-                    tracing::warn!(error = chain(&error), "authorizations are asked again on a new session");
+                    let error = chain(&error);
+                    report!(
+                        warn,
+                        Code::DatabaseConnectionDown,
+                        error,
+                        "authorizations are asked again on a new session"
+                    );
                     session.close();
                 }
                 Err(_) => {
-                    tracing::warn!("authorizations were not answered in time");
+                    report!(warn, Code::QueryCanceled, "authorizations were not answered in time");
                     session.close();
                     return Err(AuthorizationError::Canceled);
                 }

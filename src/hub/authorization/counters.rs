@@ -75,5 +75,7 @@ impl Counters {
         }
         page.add_histogram(&names::AUTHORIZATION_TIME, "read", &self.read_checks);
         page.add_histogram(&names::AUTHORIZATION_TIME, "write", &self.write_checks);
+        page.add_histogram(&names::STOCK_READ_CHECK, "", &self.read_checks);
+        page.add_histogram(&names::STOCK_WRITE_CHECK, "", &self.write_checks);
     }
 }

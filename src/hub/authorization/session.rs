@@ -9,7 +9,9 @@ use tokio_postgres::error::SqlState;
 use super::AuthorizationError;
 use super::round::Memory;
 use crate::postgres::connect::{self, Database};
+use crate::telemetry::code::Code;
 use crate::telemetry::log::chain;
+use crate::telemetry::report::report;
 use crate::wal::stream::SESSION_SETTINGS;
 
 /// What the sessions are called in `pg_stat_activity`.
@@ -94,7 +96,9 @@ impl Session {
         match timeout(OPEN_WITHIN, open).await {
             Ok(Ok(client)) => Ok(client),
             Ok(Err(error)) => {
-                tracing::warn!(
+                report!(
+                    warn,
+                    Code::UnableToConnectToTenantDatabase,
                     error = chain(&error),
                     remedy = error.remedy(),
                     "private channels cannot be authorized"
@@ -102,7 +106,11 @@ impl Session {
                 Err(unreachable(&error))
             }
             Err(_) => {
-                tracing::warn!("private channels cannot be authorized: the database does not answer");
+                report!(
+                    warn,
+                    Code::UnableToConnectToTenantDatabase,
+                    "private channels cannot be authorized: the database does not answer"
+                );
                 Err(AuthorizationError::Unavailable)
             }
         }

@@ -7,15 +7,15 @@
 //! the log without its values. Row level security is not asked: who may read a private room was asked at the join.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Feed;
 use crate::change::{Change, Oid, Relation, Row, Tuple};
 use crate::channel::{Body, Broadcast, Topic};
 use crate::hub::{Directory, RoomBroadcast, RoomName, Sink};
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 use crate::wal::TablePublication;
 use crate::wal::tuple::bytes_of_hex;
 
@@ -38,9 +38,6 @@ const JSON_TYPES: [Oid; 2] = [114, 3802];
 
 /// The type `bytea`.
 const BYTEA_TYPE: Oid = 17;
-
-/// How often the log tells of rows that are skipped.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Whether rows of this table are broadcasts: `realtime.messages` itself, or its partition of a day.
 pub(super) fn is_messages(relation: &Relation) -> bool {
@@ -155,53 +152,35 @@ impl Message<'_> {
 /// The broadcasts of a transaction, each with its place among the changes.
 pub(super) type Broadcasts = VecDeque<(usize, RoomBroadcast)>;
 
-/// The rows that were skipped since the log told of some.
-#[derive(Debug, Default)]
-pub(super) struct Skipped {
-    told_at: Option<Instant>,
-    incomplete: usize,
-    too_large: usize,
-}
-
-impl Skipped {
-    /// Says in the log what was skipped, if it is time.
-    fn tell(&mut self, now: Instant) {
-        if self.incomplete + self.too_large == 0
-            || self.told_at.is_some_and(|told| now.saturating_duration_since(told) < TOLD_EVERY)
-        {
-            return;
-        }
-        tracing::warn!(
-            code = "UnableToBroadcastChanges",
-            incomplete = self.incomplete,
-            too_large = self.too_large,
-            "rows of realtime.messages were not sent: they lack a topic, event, id, private or payload, or are larger \
-             than payload_bytes_max"
-        );
-        *self = Self { told_at: Some(now), ..Self::default() };
-    }
-}
-
 impl<S: Sink> Feed<S> {
     /// The broadcast that a change is, if it is one and somebody may hear it.
-    pub(super) fn broadcast_of(&mut self, change: &Change) -> Option<RoomBroadcast> {
+    pub(super) fn broadcast_of(&self, change: &Change) -> Option<RoomBroadcast> {
         let Row::Insert { new } = &change.row else { return None };
         if !is_messages(&change.relation) {
             return None;
         }
-        let counters = &self.links.counters;
+        let counters = &self.config.counters;
         let Some(message) = message(&change.relation, new) else {
             counters.incomplete_broadcasts.add(1);
-            self.skipped.incomplete += 1;
+            report!(
+                warn,
+                Code::UnableToBroadcastChanges,
+                "a row of realtime.messages was not sent: it lacks a topic, event, id, private or payload"
+            );
             return None;
         };
         if message.payload.bytes() > self.config.broadcast_bytes_max {
             counters.too_large_broadcasts.add(1);
-            self.skipped.too_large += 1;
+            report!(
+                warn,
+                Code::UnableToBroadcastChanges,
+                "a row of realtime.messages was not sent: it is larger than payload_bytes_max"
+            );
             return None;
         }
         counters.broadcasts.add(1);
-        self.links.meters.events.add(1);
+        // Held to no rate: whoever writes the row would not learn of it.
+        counters.meters.events.add(1);
         let directory = self.links.broadcaster.directory();
         let room = message.room(directory).filter(|room| directory.shards_with(room).next().is_some())?;
         message.broadcast(room)
@@ -216,15 +195,10 @@ impl<S: Sink> Feed<S> {
         self.hand_over().await;
         while broadcasts.front().is_some_and(|(of, _)| *of < place) {
             if let Some((_, broadcast)) = broadcasts.pop_front() {
-                self.links.counters.published_broadcasts.add(1);
+                self.config.counters.published_broadcasts.add(1);
                 self.links.broadcaster.publish(broadcast).await;
             }
         }
-    }
-
-    /// Says in the log what was skipped, now and then.
-    pub(super) fn tell_skipped(&mut self) {
-        self.skipped.tell(Instant::now());
     }
 }
 

@@ -1,84 +1,241 @@
-//! What the feed counts about itself, for whoever reads it from another thread.
+//! What the feed counts, and how far behind it is. The feed writes, the metrics page reads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
+use crate::hub::fanout::Tally;
+use crate::hub::{Meters, ServerLimits};
+use crate::telemetry::metrics as names;
+use crate::telemetry::number::{Histogram, Number};
+use crate::telemetry::page::Page;
 use crate::wal::Lsn;
 
-/// The counters of one feed. Each is right by itself; two of them may be from different moments.
-#[derive(Debug, Default)]
-pub struct FeedCounters {
-    /// Transactions handed over whole, those without anything for anybody included.
-    pub transactions: Counter,
-    /// Rows of tables that somebody is subscribed to.
-    pub changes: Counter,
+/// Bounds of durations, in microseconds.
+const MICROS: &[u64] = &[
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000,
+];
+
+/// The counters of a feed.
+#[derive(Debug)]
+pub struct Counters {
+    /// What the whole server is held to.
+    pub meters: Arc<Meters>,
+    /// Transactions that were fanned out whole.
+    pub transactions: Number,
+    /// Their changes.
+    pub changes: Number,
+    /// Changes that were put into a channel's queue.
+    deliveries: Number,
+    /// Decisions, each for one change and one role.
+    permitted: Number,
+    denied: Number,
+    refused: Number,
+    asked: Number,
+    /// Channels with bindings, whether they are subscribed yet or not.
+    pub subscribers: Number,
+    /// Deliveries that wait for Postgres's answers now.
+    pub waiting: Number,
+    /// Questions put to Postgres, asked again ones included.
+    pub questions: Number,
+    /// How long Postgres took over a batch of them.
+    pub batches: Histogram,
     /// Rows of `realtime.messages` that are broadcasts, with and without anybody to hear them.
-    pub broadcasts: Counter,
-    /// Of those, how many were handed to a shard.
-    pub published_broadcasts: Counter,
-    /// Rows of `realtime.messages` that lack something, or name an event that no frame can hold.
-    pub incomplete_broadcasts: Counter,
+    pub broadcasts: Number,
+    /// Of those, how many were handed to shards.
+    pub published_broadcasts: Number,
+    /// Rows of `realtime.messages` that lack something, or name an event that no frame of bytes can hold.
+    pub incomplete_broadcasts: Number,
     /// Rows of `realtime.messages` with a payload over the limit.
-    pub too_large_broadcasts: Counter,
-    /// Streams that were opened.
-    pub streams: Counter,
-    /// Streams that broke.
-    pub interruptions: Counter,
-    /// Up to where the log is known to reach, by Postgres's own word.
-    pub received_lsn: Position,
-    /// Up to where Postgres may forget its log.
-    pub acknowledged_lsn: Position,
+    pub too_large_broadcasts: Number,
+    /// How often a stream was opened.
+    pub streams: Number,
+    /// How often the stream was interrupted.
+    pub interruptions: Number,
+    /// How often the stream was read no further because of `db_events_per_second_max`.
+    pub throttled: Number,
+    /// How far Postgres's log reaches.
+    tip: Number,
+    /// How far it was received, fanned out and acknowledged.
+    positions: [Number; 3],
+    /// How long ago the log passed each of them, in milliseconds.
+    behind_ms: [Number; 3],
+    slot: SlotNumbers,
 }
 
-impl FeedCounters {
-    /// How many bytes of log Postgres keeps for this server, as far as it has heard of them.
-    pub fn lag_bytes(&self) -> u64 {
-        let acknowledged = self.acknowledged_lsn.get();
-        self.received_lsn.get().as_u64().saturating_sub(acknowledged.as_u64())
-    }
-}
-
-/// A number that grows.
+/// How the slot does.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+struct SlotNumbers {
+    /// The place of its state in [`SLOT_STATES`], plus one; 0 for unknown.
+    state: Number,
+    retained_bytes: Number,
+    /// How much log may still be written before the slot is invalidated, plus one; 0 for no bound.
+    safe_bytes: Number,
+}
 
-impl Counter {
-    /// How much was counted.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
+/// What `wal_status` of a slot can be.
+const SLOT_STATES: [&str; 4] = ["reserved", "extended", "unreserved", "lost"];
 
-    pub(super) fn add(&self, more: usize) {
-        self.0.fetch_add(u64::try_from(more).unwrap_or(u64::MAX), Ordering::Relaxed);
+/// A point on the way of the log through the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Postgres has sent it.
+    Received,
+    /// It is decided, and encoded for those whose rights are known; others wait for answers.
+    FannedOut,
+    /// All of it is handed to the shards: Postgres may forget it.
+    Acknowledged,
+}
+
+impl Stage {
+    /// All of them, in the order of the way.
+    pub(super) const ALL: [Self; 3] = [Self::Received, Self::FannedOut, Self::Acknowledged];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::FannedOut => "fanned_out",
+            Self::Acknowledged => "acknowledged",
+        }
     }
 }
 
-/// A position in the log; zero if there is none yet.
-#[derive(Debug, Default)]
-pub struct Position(AtomicU64);
+/// A look at Postgres's log and at the slot.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Look {
+    /// How far the log reaches.
+    pub(super) tip: u64,
+    /// The slot's `wal_status`.
+    pub(super) state: Option<String>,
+    /// How much log the slot keeps.
+    pub(super) retained_bytes: u64,
+    /// How much more may be written before it is invalidated, if there is a bound.
+    pub(super) safe_bytes: Option<u64>,
+}
 
-impl Position {
-    /// The position.
-    pub fn get(&self) -> Lsn {
-        Lsn::new(self.0.load(Ordering::Relaxed))
+impl Counters {
+    /// Those of a server with these meters.
+    pub fn new(meters: Arc<Meters>) -> Self {
+        Self {
+            meters,
+            transactions: Number::new(),
+            changes: Number::new(),
+            deliveries: Number::new(),
+            permitted: Number::new(),
+            denied: Number::new(),
+            refused: Number::new(),
+            asked: Number::new(),
+            subscribers: Number::new(),
+            waiting: Number::new(),
+            questions: Number::new(),
+            batches: Histogram::new(MICROS),
+            broadcasts: Number::new(),
+            published_broadcasts: Number::new(),
+            incomplete_broadcasts: Number::new(),
+            too_large_broadcasts: Number::new(),
+            streams: Number::new(),
+            interruptions: Number::new(),
+            throttled: Number::new(),
+            tip: Number::new(),
+            positions: Default::default(),
+            behind_ms: Default::default(),
+            slot: SlotNumbers::default(),
+        }
     }
 
-    pub(super) fn set(&self, lsn: Lsn) {
-        self.0.store(lsn.as_u64(), Ordering::Relaxed);
+    /// Takes over what a fan-out has counted.
+    pub(super) fn collect(&self, tally: &Tally) {
+        self.meters.db_events.add(tally.events);
+        for (number, count) in [
+            (&self.deliveries, tally.deliveries),
+            (&self.permitted, tally.permitted),
+            (&self.denied, tally.denied),
+            (&self.refused, tally.refused),
+            (&self.asked, tally.asked),
+        ] {
+            number.add(count);
+        }
+    }
+
+    /// The log has come this far.
+    pub(super) fn reached(&self, stage: Stage, lsn: Lsn) {
+        self.positions[stage as usize].set(lsn.as_u64());
+    }
+
+    /// A new stream begins somewhere else.
+    pub(super) fn begin_again(&self) {
+        self.positions.iter().chain(&self.behind_ms).for_each(|number| number.set(0));
+    }
+
+    /// How far the log has come; `None` before it is known.
+    pub(super) fn position(&self, stage: Stage) -> Option<u64> {
+        Some(self.positions[stage as usize].get()).filter(|position| *position > 0)
+    }
+
+    /// Notes a look at Postgres, and how long ago the log passed what each stage has reached.
+    pub(super) fn looked(&self, look: &Look, behind_ms: [u64; 3]) {
+        self.tip.set(look.tip);
+        self.behind_ms.iter().zip(behind_ms).for_each(|(number, millis)| number.set(millis));
+        let state = SLOT_STATES.iter().position(|state| Some(*state) == look.state.as_deref());
+        self.slot.state.set_length(state.map_or(0, |place| place + 1));
+        self.slot.retained_bytes.set(look.retained_bytes);
+        self.slot.safe_bytes.set(look.safe_bytes.map_or(0, |bytes| bytes.saturating_add(1)));
+    }
+
+    /// Adds all of them to the metrics page.
+    pub fn add_to(&self, page: &mut Page) {
+        for (metric, number) in [
+            (&names::TRANSACTIONS, &self.transactions),
+            (&names::CHANGES, &self.changes),
+            (&names::CHANGES_DELIVERED, &self.deliveries),
+            (&names::SUBSCRIBERS, &self.subscribers),
+            (&names::STOCK_SUBSCRIBERS, &self.subscribers),
+            (&names::DELIVERIES_WAITING, &self.waiting),
+            (&names::QUESTIONS, &self.questions),
+            (&names::DATABASE_BROADCASTS, &self.broadcasts),
+            (&names::DATABASE_BROADCASTS_PUBLISHED, &self.published_broadcasts),
+            (&names::INTERRUPTIONS, &self.interruptions),
+            (&names::THROTTLED, &self.throttled),
+        ] {
+            page.add(metric, number.get());
+        }
+        let decisions = [
+            ("permit", &self.permitted),
+            ("deny", &self.denied),
+            ("refuse", &self.refused),
+            ("ask", &self.asked),
+        ];
+        for (decision, number) in decisions {
+            page.add_to(&names::DECISIONS, decision, number.get());
+        }
+        page.add_to(&names::DATABASE_BROADCASTS_SKIPPED, "incomplete", self.incomplete_broadcasts.get());
+        page.add_to(&names::DATABASE_BROADCASTS_SKIPPED, "too_large", self.too_large_broadcasts.get());
+        page.add_histogram(&names::QUESTION_TIME, "", &self.batches);
+        for stage in Stage::ALL {
+            let behind = self.position(stage).map_or(0, |position| self.tip.get().saturating_sub(position));
+            page.add_to(&names::LAG_BYTES, stage.label(), behind);
+            let seconds = std::time::Duration::from_millis(self.behind_ms[stage as usize].get());
+            page.add_float(&names::LAG_TIME, stage.label(), seconds.as_secs_f64());
+        }
+        self.slot.add_to(page);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl SlotNumbers {
+    fn add_to(&self, page: &mut Page) {
+        let state = self.state.get();
+        for (place, name) in (1..).zip(SLOT_STATES) {
+            page.add_to(&names::SLOT_STATE, name, u64::from(place == state));
+        }
+        page.add(&names::SLOT_RETAINED, self.retained_bytes.get());
+        if let Some(bytes) = self.safe_bytes.get().checked_sub(1) {
+            page.add(&names::SLOT_SAFE, bytes);
+        }
+    }
+}
 
-    #[test]
-    fn lag_is_what_is_received_and_not_acknowledged() {
-        let counters = FeedCounters::default();
-        assert_eq!(counters.lag_bytes(), 0);
-        counters.received_lsn.set(Lsn::new(150));
-        counters.acknowledged_lsn.set(Lsn::new(100));
-        assert_eq!(counters.lag_bytes(), 50);
-        counters.acknowledged_lsn.set(Lsn::new(160));
-        assert_eq!(counters.lag_bytes(), 0);
+/// Of a feed that is held to nothing.
+impl Default for Counters {
+    fn default() -> Self {
+        Self::new(Arc::new(Meters::new(ServerLimits::NONE)))
     }
 }

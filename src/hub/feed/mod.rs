@@ -14,11 +14,15 @@
 //! once, and told once again when it is live. Before a new stream is read, those who waited for it are subscribed:
 //! what a durable slot has kept reaches them. Nothing that was handed over comes twice while this process lives.
 //!
+//! With a limit on deliveries a second, the stream is not read while there are more: changes come later, none is
+//! left out.
+//!
 //! Bounds: when [`Config::waiting_max`] deliveries wait for Postgres's answers, the stream is not read until some
 //! have left; Postgres keeps the log meanwhile. A full shard inbox is waited for in the same way.
 
 mod broadcasts;
 mod counters;
+mod lag;
 mod questions;
 mod stream;
 mod subscriptions;
@@ -30,13 +34,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet, LocalSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet, LocalSet};
 use tokio::time::Instant;
 
 use crate::change::Assembler;
 use crate::policy::Catalog;
 use crate::postgres::connect::Database;
+use crate::telemetry::code::Code;
 use crate::telemetry::health::Health;
+use crate::telemetry::report::report;
 use crate::wal::stream::{Backoff, Error as StreamError, Opening};
 use crate::wal::{PgWireSource, StreamConfig, WalSource};
 
@@ -48,17 +54,19 @@ use super::lane::Lanes;
 use super::profile::Profiles;
 use super::progress::Progress;
 use super::resolve::Operands;
-use super::{Broadcaster, ChannelRef, FeedCommand, Meters, Sink};
+use super::{Broadcaster, ChannelRef, FeedCommand, Sink};
 
 pub use broadcasts::MESSAGES_PUBLICATION;
-use broadcasts::Skipped;
-pub use counters::{Counter, FeedCounters, Position};
+pub use counters::Counters;
 use stream::{Interruption, keep_publication, watch_catalog};
 use subscriptions::{Channel, Resolved};
 
 /// How long what the stream needs of Postgres (a catalog, a computed column) is waited for before the stream is
 /// given up, with a word to its subscribers.
 const NEEDED_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often the rate of changes is looked at while it is over its limit.
+const RATE_LOOK: Duration = Duration::from_millis(100);
 
 /// Settings of the feed.
 #[derive(Clone, Debug)]
@@ -83,6 +91,8 @@ pub struct Config {
     pub broadcast_bytes_max: usize,
     /// How many deliveries may wait for answers.
     pub waiting_max: usize,
+    /// Where it counts, and what it is held to.
+    pub counters: Arc<Counters>,
 }
 
 /// What a feed is connected to.
@@ -93,11 +103,6 @@ pub struct Links<S> {
     pub commands: mpsc::Receiver<FeedCommand>,
     /// Where it says whether changes flow.
     pub health: Health,
-    /// What the whole server is held to. Broadcasts of the database are counted as events; they are not held to the rate,
-    /// since whoever writes them would not learn of it.
-    pub meters: Arc<Meters>,
-    /// What it counts about itself.
-    pub counters: Arc<FeedCounters>,
 }
 
 /// Runs the feed until nobody can send it commands any more.
@@ -166,9 +171,12 @@ struct Feed<S> {
     lanes: Lanes<Waiting>,
     fanout: Fanout,
     out: Outbox,
-    skipped: Skipped,
     askers: Vec<mpsc::Sender<Batch>>,
     idle_askers: Vec<usize>,
+    /// Looks how far behind the present stream is.
+    lag_watch: Option<AbortHandle>,
+    /// Whether the stream is not read on because of the rate of changes.
+    is_throttled: bool,
 }
 
 impl<S: Sink> Feed<S> {
@@ -202,7 +210,6 @@ impl<S: Sink> Feed<S> {
             lanes: Lanes::default(),
             fanout: Fanout::new(config.record_bytes_max, config.waiting_max),
             out: Outbox::new(links.broadcaster.shards().len()),
-            skipped: Skipped::default(),
             idle_askers: (0..askers.len()).collect(),
             askers,
             config,
@@ -211,6 +218,8 @@ impl<S: Sink> Feed<S> {
             reports,
             report,
             postponed: VecDeque::new(),
+            lag_watch: None,
+            is_throttled: false,
         }
     }
 
@@ -230,7 +239,8 @@ impl<S: Sink> Feed<S> {
                 self.interrupted(&error);
                 continue;
             }
-            let is_full = self.lanes.entry_count() >= self.config.waiting_max;
+            let is_throttled = self.throttle();
+            let is_full = is_throttled || self.lanes.entry_count() >= self.config.waiting_max;
             let is_awaiting = !self.awaited.is_empty();
             let received = async {
                 match &mut self.source {
@@ -259,6 +269,7 @@ impl<S: Sink> Feed<S> {
                         self.interrupted(&error);
                     }
                 }
+                () = tokio::time::sleep(RATE_LOOK), if is_throttled => {}
                 () = tokio::time::sleep_until(self.awaited_until), if is_awaiting => self.awaited.clear(),
                 received = received => self.receive(received).await,
             }
@@ -266,6 +277,24 @@ impl<S: Sink> Feed<S> {
         if let Some(source) = self.source.take() {
             source.close().await;
         }
+    }
+
+    /// Whether the stream is to be read no further for now, as too many changes are delivered. Nothing is lost:
+    /// Postgres keeps the log.
+    fn throttle(&mut self) -> bool {
+        let is_over = self.config.counters.meters.db_events.is_reached();
+        if is_over && !self.is_throttled {
+            self.config.counters.throttled.add(1);
+            report!(
+                warn,
+                Code::MessagePerSecondRateLimitReached,
+                "database changes wait until fewer are delivered a second"
+            );
+        } else if !is_over && self.is_throttled {
+            tracing::info!("database changes are delivered again");
+        }
+        self.is_throttled = is_over;
+        is_over
     }
 
     /// Hands over what was read, and the rest of a transaction that is being read.

@@ -10,10 +10,14 @@ use tokio::time::Instant;
 
 use crate::change::{Assembler, RelationId, assemble};
 use crate::policy::Catalog;
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 use crate::wal::slot::Continuity;
 use crate::wal::stream::{Backoff, Error as StreamError, Opening, Received};
 use crate::wal::{PgWireSource, WalSource, pgoutput};
 
+use super::counters::Stage;
+use super::lag::watch_lag;
 use super::{Config, Feed, NEEDED_WITHIN, Report};
 use crate::hub::catalogs::{CATALOG_WITHIN, Catalogs, chain};
 use crate::hub::{ShardCommand, Sink};
@@ -46,7 +50,13 @@ impl<S: Sink> Feed<S> {
                     Err(error) => {
                         let remedy = error.remedy().unwrap_or("waiting for Postgres");
                         let chain = chain(&error);
-                        tracing::warn!(error = chain, remedy, "replication stream could not be opened");
+                        report!(
+                            warn,
+                            error.code(),
+                            error = chain,
+                            remedy,
+                            "replication stream could not be opened"
+                        );
                         health.set_down(format!("{}: {remedy}", error.summary()));
                     }
                 }
@@ -69,10 +79,14 @@ impl<S: Sink> Feed<S> {
         self.opening.skip_undecodable = false;
         self.opening.previous = Some(source.history().clone());
         self.opened_at = Instant::now();
+        let counters = Arc::clone(&self.config.counters);
+        counters.begin_again();
+        let watch = watch_lag(Rc::clone(&self.catalogs), counters, source.slot_name().to_owned());
+        self.lag_watch = Some(self.tasks.spawn_local(watch));
         self.source = Some(source);
         self.adopt(catalog).await?;
         // Whoever waits for health finds the stream counted.
-        self.links.counters.streams.add(1);
+        self.config.counters.streams.add(1);
         self.links.health.set_live();
         self.out.live(true);
         tracing::info!(tables = self.catalog.tables.len(), "replication stream is live");
@@ -83,7 +97,10 @@ impl<S: Sink> Feed<S> {
 
     pub(super) fn interrupted(&mut self, error: &Interruption) {
         self.source = None;
-        self.links.counters.interruptions.add(1);
+        if let Some(watch) = self.lag_watch.take() {
+            watch.abort();
+        }
+        self.config.counters.interruptions.add(1);
         self.out.live(false);
         self.awaited.clear();
         self.joining.clear();
@@ -97,7 +114,13 @@ impl<S: Sink> Feed<S> {
         }
         let remedy = error.remedy().unwrap_or("reconnecting");
         let chain = chain(error);
-        tracing::warn!(error = chain, remedy, "replication stream was interrupted");
+        report!(
+            warn,
+            Code::ReplicationConnectionDown,
+            error = chain,
+            remedy,
+            "replication stream was interrupted"
+        );
         self.links.health.set_down(format!("{}: {remedy}", error.summary()));
         self.unsubscribe_all();
         if self.opened_at.elapsed() >= STABLE_AFTER {
@@ -130,7 +153,10 @@ impl<S: Sink> Feed<S> {
                 self.interrupted(&error);
                 return;
             }
-            if handled == MESSAGES_PER_TURN || self.lanes.entry_count() >= self.config.waiting_max {
+            if handled == MESSAGES_PER_TURN
+                || self.config.counters.meters.db_events.is_reached()
+                || self.lanes.entry_count() >= self.config.waiting_max
+            {
                 return;
             }
             match self.source.as_mut().and_then(|source| source.recv().now_or_never()) {
@@ -147,10 +173,10 @@ impl<S: Sink> Feed<S> {
         match received? {
             Received::Message { message, bytes } => self.message(message, bytes).await,
             Received::Keepalive { wal_end } => {
-                self.links.counters.received_lsn.set(wal_end);
                 // An idle database next to a busy one would hold log back for ever.
                 if !self.assembler.is_open() {
                     self.progress.caught_up(wal_end);
+                    self.config.counters.reached(Stage::FannedOut, wal_end);
                 }
                 Ok(())
             }
@@ -188,6 +214,10 @@ impl<S: Sink> Feed<S> {
 
     /// Hands everything collected to the shards.
     pub(super) async fn hand_over(&mut self) {
+        let counters = &self.config.counters;
+        counters.collect(&self.out.take_tally());
+        counters.waiting.set_length(self.lanes.entry_count());
+        counters.subscribers.set_length(self.channels.len());
         for (shard, event) in self.out.take() {
             if let Some(shard) = self.links.broadcaster.shards().get(usize::from(shard)) {
                 shard.send(ShardCommand::Feed(event)).await;
@@ -198,11 +228,14 @@ impl<S: Sink> Feed<S> {
     /// Hands everything collected to the shards, then lets Postgres forget what is complete.
     pub(super) async fn flush(&mut self) {
         self.hand_over().await;
+        if let Some(source) = &self.source {
+            self.config.counters.reached(Stage::Received, source.received());
+        }
         if let Some(lsn) = self.progress.take_done()
             && let Some(source) = &self.source
         {
             source.acknowledge(lsn);
-            self.links.counters.acknowledged_lsn.set(lsn);
+            self.config.counters.reached(Stage::Acknowledged, lsn);
         }
     }
 }
@@ -244,6 +277,14 @@ impl Interruption {
         }
     }
 
+    /// The code of a stream that could not be opened.
+    fn code(&self) -> Code {
+        match self {
+            Self::Stream(error) if error.is_slot_used() => Code::ReplicationSlotBeingUsed,
+            _ => Code::StartReplicationFailed,
+        }
+    }
+
     /// What anybody may read, without names and addresses.
     fn summary(&self) -> String {
         match self {
@@ -268,7 +309,9 @@ pub(super) async fn watch_catalog(catalogs: Rc<Catalogs>, poll: Duration, report
                 (catalog.map(Report::CatalogChanged), Duration::ZERO)
             }
             Err(error) => {
-                tracing::warn!(
+                report!(
+                    warn,
+                    Code::CheckOidsError,
                     error = chain(&error),
                     remedy = error.remedy(),
                     "catalog could not be compared"

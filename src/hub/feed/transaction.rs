@@ -9,10 +9,14 @@ use crate::change::{Change, RowChange, Transaction};
 use crate::wal::stream::Error as StreamError;
 
 use super::broadcasts::{Broadcasts, is_messages};
+use super::counters::Stage;
 use super::stream::Interruption;
 use super::{Feed, Report};
+use crate::hub::catalogs::chain;
 use crate::hub::fanout::{Aligned, Commit, History};
 use crate::hub::{Sink, compute};
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 
 /// How many changes of one transaction are encoded before the frames go to the shards, which write meanwhile.
 const CHANGES_PER_RUN: usize = 1_000;
@@ -78,7 +82,6 @@ impl<S: Sink> Feed<S> {
                 None => truncations.push((changes.len(), id)),
             }
         }
-        self.tell_skipped();
         self.complete(transaction.xid, whole, &mut changes).await?;
         let commit = Commit {
             sequence: self.progress.begin(),
@@ -112,11 +115,10 @@ impl<S: Sink> Feed<S> {
         }
         self.publish_before(change_count, &mut broadcasts).await;
         self.progress.fanned_out(transaction.commit_lsn, change_count, transaction.end_lsn);
-        let counters = &self.links.counters;
-        counters.changes.add(changes.len());
+        self.config.counters.changes.add(u64::try_from(change_count - known_count).unwrap_or(u64::MAX));
         if let Some(end_lsn) = transaction.end_lsn {
-            counters.transactions.add(1);
-            counters.received_lsn.set(end_lsn);
+            self.config.counters.transactions.add(1);
+            self.config.counters.reached(Stage::FannedOut, end_lsn);
         }
         Ok(())
     }
@@ -164,7 +166,16 @@ impl<S: Sink> Feed<S> {
                 let client = self.catalogs.client().await;
                 match compute::complete(&client, types, xid, whole, changes).await {
                     Ok(()) => return,
-                    Err(error) => tracing::warn!(attempt, error = %error, "columns are computed again"),
+                    Err(error) => {
+                        let error = chain(&error);
+                        report!(
+                            warn,
+                            Code::DatabaseConnectionDown,
+                            attempt,
+                            error,
+                            "columns are computed again"
+                        );
+                    }
                 }
                 self.catalogs.give_up(&client).await;
             }

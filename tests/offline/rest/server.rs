@@ -78,8 +78,9 @@ fn with<S: Sink>(
         connections_max: 0,
         sockets: Vec::new(),
         channels: Vec::new(),
-        http: Arc::default(),
+        feed: Arc::default(),
         authorizations: Arc::default(),
+        http: Arc::default(),
     });
     Services {
         broadcaster,

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use rowcast::hub::feed;
 use rowcast::hub::{
-    Broadcaster, ChannelRef, ConnectionId, Directory, FeedCommand, FeedEvent, Meters, ServerLimits,
-    ShardCommand, Sink, Subscribe,
+    Broadcaster, ChannelRef, ConnectionId, Directory, FeedCommand, FeedEvent, ShardCommand, Sink, Subscribe,
 };
 use rowcast::policy::Claims;
 use rowcast::postgres::cluster::Cluster;
@@ -235,6 +234,7 @@ impl Feed {
             record_bytes_max: 1 << 20,
             broadcast_bytes_max: 1 << 20,
             waiting_max: 1_000,
+            counters: Arc::default(),
         };
         let health = Health::starting();
         let (commands, receiver) = mpsc::channel(100);
@@ -245,8 +245,6 @@ impl Feed {
             broadcaster: Broadcaster::new(Directory::new(1, [1, 2], Instant::now()), vec![Inbox(inbox)]),
             commands: receiver,
             health: health.clone(),
-            meters: Arc::new(Meters::new(ServerLimits::NONE)),
-            counters: Arc::default(),
         };
         let thread = std::thread::spawn(move || {
             let stopped = async {

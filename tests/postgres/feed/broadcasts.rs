@@ -101,7 +101,7 @@ async fn every_kind_of_json_arrives_as_it_stands() {
             kinds.map(|(_, text)| Heard { room: room.clone(), event: "event".into(), body: json_body(text) });
         assert_eq!(feed.heard(kinds.len()).await, expected);
         assert_eq!(feed.counters.broadcasts.get(), 6);
-        assert_eq!(feed.meters.events.total(), 6);
+        assert_eq!(feed.counters.meters.events.total(), 6);
     })
     .await;
 }

@@ -8,6 +8,7 @@ mod broadcasts;
 mod catalog;
 mod changes;
 mod filters;
+mod limits;
 mod order;
 mod policy;
 mod shapes;
@@ -19,10 +20,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rowcast::hub::feed::{self, FeedCounters};
+use rowcast::hub::feed;
 use rowcast::hub::{
-    Broadcaster, ChannelRef, ConnectionId, Directory, FeedCommand, FeedEvent, Meters, RoomBroadcast,
-    ServerLimits, ShardCommand, Sink, Subscribe,
+    Broadcaster, ChannelRef, ConnectionId, Directory, FeedCommand, FeedEvent, RoomBroadcast, ShardCommand,
+    Sink, Subscribe,
 };
 use rowcast::policy::Claims;
 use rowcast::postgres::connect::Database;
@@ -174,8 +175,7 @@ struct TestFeed {
     joins: AtomicU32,
     marks: AtomicU64,
     directory: Arc<Directory>,
-    counters: Arc<FeedCounters>,
-    meters: Arc<Meters>,
+    counters: Arc<feed::Counters>,
     broadcasts: mpsc::Receiver<Arc<RoomBroadcast>>,
 }
 
@@ -213,6 +213,7 @@ impl TestFeed {
             record_bytes_max: 1 << 20,
             broadcast_bytes_max: 1 << 20,
             waiting_max: 50_000,
+            counters: Arc::default(),
         };
         set(&mut config);
         let routes = Routes::default();
@@ -225,17 +226,15 @@ impl TestFeed {
             broadcaster: Broadcaster::new(Arc::clone(&directory), vec![sink]),
             commands: queue,
             health: health.clone(),
-            meters: Arc::new(Meters::new(ServerLimits::default())),
-            counters: Arc::default(),
         };
-        let (counters, meters) = (Arc::clone(&links.counters), Arc::clone(&links.meters));
+        let counters = Arc::clone(&config.counters);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(feed::run(config, links));
         });
         within(health.live(), "a live stream").await;
         let (joins, marks) = (AtomicU32::new(1), AtomicU64::new(1));
-        Self { database, commands, routes, joins, marks, directory, counters, meters, broadcasts }
+        Self { database, commands, routes, joins, marks, directory, counters, broadcasts }
     }
 
     /// Runs statements in one transaction, unless they say otherwise.
