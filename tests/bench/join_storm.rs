@@ -25,7 +25,7 @@ const RATE: u32 = 1_000;
 /// Users, each with one socket.
 const USERS: u32 = 200;
 /// Joins that wait for their answer when as many are made as the server can take.
-const IN_FLIGHT: usize = 200;
+const IN_FLIGHT: u32 = 200;
 /// What is asked may take this long to be answered.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 /// Statements to Postgres for a thousand joins.
@@ -207,7 +207,7 @@ impl Storm {
                     }
                 }
                 None => {
-                    while elapsed < time && (self.sent - self.granted) < IN_FLIGHT as u32 {
+                    while elapsed < time && (self.sent - self.granted) < IN_FLIGHT {
                         self.join(Instant::now());
                     }
                 }

@@ -1,6 +1,6 @@
 //! Where inquiries wait until a session takes them, many at a time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -15,6 +15,13 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 /// How many distinct questions are asked together.
 pub(super) const BATCH_QUESTIONS_MAX: usize = 256;
 
+/// Between two batches at least this much time passes, in which more questions come together: one that follows an idle
+/// moment waits for nothing, and in a storm a statement answers many.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// So many inquiries are enough to be asked without gathering more.
+const GATHERED: usize = 64;
+
 /// How many inquiries wait here; more wait in the queue, and when that is full nobody may ask.
 const WAITING_MAX: usize = 16_384;
 
@@ -22,6 +29,8 @@ const WAITING_MAX: usize = 16_384;
 #[derive(Default)]
 pub(super) struct Desk {
     waiting: RefCell<VecDeque<Waiting>>,
+    /// When the last batch was taken.
+    taken_at: Cell<Option<Instant>>,
     arrived: Notify,
     left: Notify,
 }
@@ -74,8 +83,12 @@ impl Desk {
     /// Waits until there are questions, and takes as many as may be asked together.
     pub(super) async fn take(&self) -> Vec<Entry> {
         loop {
+            if let Some(due) = self.due() {
+                tokio::time::sleep_until(due).await;
+            }
             let batch = self.batch();
             if !batch.is_empty() {
+                self.taken_at.set(Some(Instant::now()));
                 self.left.notify_one();
                 // What is left is for another session.
                 if !self.waiting.borrow().is_empty() {
@@ -85,6 +98,13 @@ impl Desk {
             }
             self.arrived.notified().await;
         }
+    }
+
+    /// Until when it is worth waiting for more questions.
+    fn due(&self) -> Option<Instant> {
+        let waiting = self.waiting.borrow().len();
+        let due = self.taken_at.get()? + GATHER;
+        (1..GATHERED).contains(&waiting).then_some(due).filter(|due| *due > Instant::now())
     }
 
     fn batch(&self) -> Vec<Entry> {

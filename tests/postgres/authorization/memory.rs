@@ -151,3 +151,38 @@ async fn a_shard_that_takes_nothing_holds_up_no_other() {
     };
     authorization::run(config, inquiries, vec![Inbox(full), Inbox(open)], answered).await;
 }
+
+#[tokio::test]
+async fn a_server_without_rights_on_the_table_answers_without_rows() {
+    on_each_major(async |major| {
+        let sql = format!(
+            "create table members (room text, user_id uuid);
+             insert into members values ('room', '{ALICE}');
+             grant select on members to authenticated;
+             create policy hear on realtime.messages for select to authenticated using (exists (
+                 select from members where room = topic and user_id = auth.uid()));
+             do $$ begin create role modest login; exception when duplicate_object then null; end $$;
+             grant anon, authenticated to modest;"
+        );
+        let mut database = messages(major, &sql).await;
+        database.url = database.url.replace("//postgres@", "//modest@");
+        let name = database.url.rsplit('/').next().unwrap().to_owned();
+        let office = Office::over(database, WITHIN).await;
+        assert_eq!(office.ask(user(ALICE, "room"), READ).await, Ok(ALL));
+        assert_eq!(office.ask(user(BOB, "room"), READ).await, Ok(NOTHING));
+        assert_eq!(office.ask(user(ALICE, "room"), WRITE).await, Ok(NOTHING));
+        assert_eq!(office.counters.probes.get(), 0);
+        // A role that it may not take on.
+        let admin = subject(json!({ "role": "service_role" }), "room", json!({}));
+        assert_eq!(office.ask(admin, READ).await, raised("42501"));
+
+        // Without the right to make functions of its own every question takes a row, which it may not insert.
+        office.database.execute(&format!("revoke temporary on database {name} from public")).await;
+        office
+            .database
+            .execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'rowcast_authorization' and usename = 'modest' and datname = current_database()")
+            .await;
+        assert_eq!(office.ask(user(ALICE, "room"), READ).await, raised("42501"));
+    })
+    .await;
+}

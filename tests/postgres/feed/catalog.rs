@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{TestFeed, anon, brief, claims, on_each_major, user, uuid};
+use super::{TestFeed, anon, brief, claims, on_each_major, service, user, uuid};
 
 /// What a client reads that asks for a table which is not published.
 const NOT_PUBLISHED: &str = "Please check Realtime is enabled for the given connect parameters";
@@ -242,6 +242,26 @@ async fn what_policies_name_may_be_renamed() {
             }
         }
         panic!("old rows are not judged any more");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_policy_that_says_nothing_permits_nothing() {
+    on_each_major(async |major| {
+        let feed = TestFeed::start(
+            major,
+            "create table t (id int primary key); alter table t replica identity full;
+             alter table t enable row level security; create policy p on t for select; select publish('t')",
+        )
+        .await;
+        let mut ann = feed.watch(&anon(), "t").await;
+        let mut server = feed.watch(&service(), "t").await;
+        feed.run(&["insert into t values (1); delete from t", "insert into t values (2)", "delete from t"])
+            .await;
+        let mark = feed.mark().await;
+        assert_eq!(brief(&ann.until(mark).await), json!([]));
+        assert_eq!(server.until(mark).await.len(), 4);
     })
     .await;
 }

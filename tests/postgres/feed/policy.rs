@@ -311,26 +311,6 @@ async fn a_row_that_raises_costs_its_own_delivery_only() {
 }
 
 #[tokio::test]
-async fn a_policy_that_says_nothing_permits_nothing() {
-    on_each_major(async |major| {
-        let feed = TestFeed::start(
-            major,
-            "create table t (id int primary key); alter table t replica identity full;
-             alter table t enable row level security; create policy p on t for select; select publish('t')",
-        )
-        .await;
-        let mut ann = feed.watch(&anon(), "t").await;
-        let mut server = feed.watch(&service(), "t").await;
-        feed.run(&["insert into t values (1); delete from t", "insert into t values (2)", "delete from t"])
-            .await;
-        let mark = feed.mark().await;
-        assert_eq!(brief(&ann.until(mark).await), json!([]));
-        assert_eq!(server.until(mark).await.len(), 4);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn drafts_within_a_transaction_are_not_shown() {
     on_each_major(async |major| {
         let feed = TestFeed::start(major, CHAT).await;
