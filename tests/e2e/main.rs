@@ -19,6 +19,7 @@ mod broadcast;
 mod changes;
 mod checklist;
 mod cli;
+mod database_broadcast;
 mod dev;
 mod join;
 mod outage;
