@@ -29,8 +29,11 @@ use crate::hub::{
     ServerLimits, Shard, ShardCommand, Sink, TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
+use crate::protocol::change::write_timestamp;
 use crate::protocol::code::{CLOSE_RESTART, CloseCode};
-use crate::rest::{self, HttpConfig, Readers, Sources};
+use crate::rest::{
+    self, BodyLimits, BodyReader, BroadcastLimits, HttpConfig, Readers, Scrape, Services, Sources,
+};
 use crate::socket::shard::Refused;
 use crate::socket::{self, Gate, GateConfig, ShardConfig, ShardHandle};
 use crate::telemetry::clock::unix_seconds;
@@ -50,9 +53,6 @@ const INQUIRIES_MAX: usize = 16_384;
 
 /// The publication that is ours alone, for what the server itself wants to follow.
 const OWN_PUBLICATION: &str = "rowcast";
-
-/// The name of the only tenant, as the stock container calls it.
-const TENANT: &str = "realtime-dev";
 
 /// HTTP connections at once where only the metrics are served.
 const METRICS_CONNECTIONS_MAX: usize = 64;
@@ -123,16 +123,16 @@ pub async fn run(
     let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);
     let (authorizer, inquiries) = Authorizer::queue(INQUIRIES_MAX);
     let _ticking = tick(&meters);
-    let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
     let directory = Directory::new(shard_count(&settings), rand::random(), Instant::now());
+    let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
     let (shards, mut threads) =
-        start_shards(&settings, &verifier, feed_commands, &authorizer, &meters, &directory, &counters)?;
+        start_shards(&settings, &directory, &verifier, feed_commands, &authorizer, &meters, &counters)?;
     let sinks: Vec<ShardSink> = shards.iter().cloned().map(ShardSink).collect();
     // Dropped to have it end.
     let (stop_authorizations, stopped) = oneshot::channel::<()>();
     threads.push(start_authorizations(&settings, inquiries, sinks.clone(), stopped)?);
     let broadcaster = Broadcaster::new(directory, sinks);
-    let feed_links = feed::Links { broadcaster, commands, health: health.clone() };
+    let feed_links = feed::Links { broadcaster: broadcaster.clone(), commands, health: health.clone() };
     let mut feed = FeedThread::start(feed_config, feed_links)?;
 
     let gate_config = GateConfig {
@@ -140,12 +140,26 @@ pub async fn run(
         refusal_delay: settings.socket.connect_error_delay,
         ..GateConfig::default()
     };
-    let gate = Gate::new(gate_config, verifier, Arc::clone(&meters), shards.clone());
-    let sources = Arc::new(sources(&settings, &health, &meters, &shards, counters, feed_counters));
-    let readers = Readers::Bearers(settings.auth.metrics_verifier());
-    let router =
-        rest::router(gate.clone(), health.clone()).merge(rest::metrics_routes(Arc::clone(&sources), readers));
-    let router = rest::bound_headers(router, settings.socket.header_bytes_max);
+    let gate = Gate::new(gate_config, Arc::clone(&verifier), Arc::clone(&meters), shards.clone());
+    let http_counters = Arc::default();
+    let sources =
+        sources(&settings, &health, &meters, &shards, counters, feed_counters, Arc::clone(&http_counters));
+    let sources = Arc::new(sources);
+    let services = Services {
+        broadcaster,
+        verifier,
+        admins: settings.auth.admin_verifier(),
+        authorizer,
+        meters,
+        health: health.clone(),
+        tenant: settings.tenant(format!("rowcast@{address}"), started_at()),
+        scrape: Scrape::new(Arc::clone(&sources), Readers::Bearers(settings.auth.metrics_verifier())),
+        header_bytes_max: settings.socket.header_bytes_max,
+        broadcasts: broadcast_limits(&settings),
+        bodies: BodyReader::new(BodyLimits::default()),
+        counters: http_counters,
+    };
+    let router = rest::router(gate.clone(), Arc::new(services));
     let _metrics = match settings.metrics_listen {
         Some(address) => Some(serve_metrics(address, sources).await?),
         None => None,
@@ -257,18 +271,18 @@ type Shards = Vec<ShardHandle<Shard>>;
 
 fn start_shards(
     settings: &Settings,
+    directory: &Arc<Directory>,
     verifier: &Arc<Verifier>,
     feed: mpsc::Sender<FeedCommand>,
     authorizer: &Authorizer,
     meters: &Arc<Meters>,
-    directory: &Arc<Directory>,
     counters: &[Arc<Counters>],
 ) -> Result<(Shards, Vec<JoinHandle<()>>), Error> {
     // Shards know each other through this list, which is complete before the first socket arrives.
     let all: Arc<OnceLock<Shards>> = Arc::default();
     let mut shards = Vec::new();
     let mut threads = Vec::new();
-    for (index, counters) in (0..).zip(counters) {
+    for (index, counters) in (0..shard_count(settings)).zip(counters) {
         let config = hub_config(settings);
         let directory = Arc::clone(directory);
         let links = Links {
@@ -294,6 +308,19 @@ fn start_shards(
     // The list is set once, here.
     let _ = all.set(shards.clone());
     Ok((shards, threads))
+}
+
+/// The bounds of broadcasts over HTTP are those of sockets.
+fn broadcast_limits(settings: &Settings) -> BroadcastLimits {
+    let hub::Config { topic_bytes_max, json_depth_max, channel, .. } = hub_config(settings);
+    BroadcastLimits { payload_bytes_max: channel.payload_bytes_max, json_depth_max, topic_bytes_max }
+}
+
+/// Now, as tenants tell it.
+fn started_at() -> String {
+    let mut text = String::new();
+    write_timestamp(unix_seconds().saturating_mul(1_000_000), &mut text);
+    text
 }
 
 /// One thread for what private channels ask, so that the feed never waits for policies, and they never for it.
@@ -363,6 +390,9 @@ fn hub_config(settings: &Settings) -> hub::Config {
         json_depth_max: settings.socket.json_depth_max,
         channels_per_socket_max: channel.channels_per_socket_max,
         refusal_delay: channel.join_error_delay,
+        private_only: channel.private_only,
+        presence_for_all: channel.presence_for_all,
+        no_channel_timeout: channel.no_channel_timeout,
         ..defaults
     }
 }
@@ -379,10 +409,15 @@ fn sources(
     shards: &Shards,
     channels: Vec<Arc<Counters>>,
     feed: Arc<feed::Counters>,
+    http: Arc<rest::Counters>,
 ) -> Sources {
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
     Sources {
-        place: Place { tenant: TENANT.to_owned(), region: String::new(), host: host.unwrap_or_default() },
+        place: Place {
+            tenant: settings.tenant_id.clone(),
+            region: String::new(),
+            host: host.unwrap_or_default(),
+        },
         started_unix: unix_seconds(),
         health: health.clone(),
         meters: Arc::clone(meters),
@@ -390,6 +425,7 @@ fn sources(
         sockets: shards.iter().map(|shard| Arc::clone(shard.metrics())).collect(),
         channels,
         feed,
+        http,
     }
 }
 

@@ -31,7 +31,8 @@ select pg_catalog.md5(pg_catalog.concat_ws('|',
     where indrelid in (select oid from tables)),
   (select string_agg(concat_ws(',', oid, xmin), ';' order by oid) from pg_catalog.pg_rewrite where oid >= 16384),
   (select string_agg(concat_ws(',', oid, xmin), ';' order by oid) from pg_catalog.pg_proc
-    where oid >= 16384 and pronamespace <> pg_catalog.pg_my_temp_schema()),
+    where oid >= 16384 and pronamespace not in (
+      select n.oid from pg_catalog.pg_namespace n where n.nspname like 'pg\_temp\_%')),
   (select string_agg(concat_ws(',', oid, xmin), ';' order by oid) from pg_catalog.pg_operator where oid >= 16384),
   (select string_agg(concat_ws(',', t.oid, t.xmin), ';' order by t.oid) from pg_catalog.pg_type t
     where t.oid in (select oid from named where class = 'pg_catalog.pg_type'::pg_catalog.regclass)),

@@ -35,15 +35,24 @@ impl AdminVerifier {
     ///
     /// The scheme is `Bearer`, spelled exactly so, as the stock server has it.
     pub fn admits(&self, authorization_header: Option<&str>, now_unix: i64) -> bool {
-        let Some(token) = authorization_header.and_then(|header| header.strip_prefix("Bearer ")) else {
-            return false;
-        };
-        let Ok(token) = Parsed::parse(token) else { return false };
-        let Some(algorithm) = Algorithm::named(&token.algorithm) else { return false };
-        algorithm.key_type() == KeyType::Symmetric
+        self.verified(authorization_header, now_unix).is_some()
+    }
+
+    /// As [`Self::admits`], but not for the tokens that clients hold: one that names a role must name
+    /// `service_role`.
+    pub fn admits_operator(&self, authorization_header: Option<&str>, now_unix: i64) -> bool {
+        let token = self.verified(authorization_header, now_unix);
+        token.is_some_and(|token| token.body.get("role").is_none_or(|role| role == "service_role"))
+    }
+
+    fn verified(&self, authorization_header: Option<&str>, now_unix: i64) -> Option<Parsed> {
+        let token = Parsed::parse(authorization_header?.strip_prefix("Bearer ")?).ok()?;
+        let algorithm = Algorithm::named(&token.algorithm)?;
+        let admitted = algorithm.key_type() == KeyType::Symmetric
             && token.check_signature(&self.keys, algorithm).is_ok()
             && !self.blocked.contains(&token.text)
-            && token.check_claims(&self.rules, now_unix).is_ok()
+            && token.check_claims(&self.rules, now_unix).is_ok();
+        admitted.then_some(token)
     }
 }
 
@@ -100,6 +109,23 @@ mod tests {
         }
         let nobody = AdminVerifier::new(&[], [], Rules::default());
         assert!(!nobody.admits(Some(&bearer("our", json!({}))), NOW));
+    }
+
+    #[test]
+    fn a_token_of_clients_makes_no_operator() {
+        for (body, expected) in [
+            (json!({}), true),
+            (json!({"role": "service_role"}), true),
+            (json!({"role": "anon"}), false),
+            (json!({"role": "authenticated"}), false),
+            (json!({"role": null}), false),
+        ] {
+            let header = bearer("our", body.clone());
+            assert!(verifier(&[]).admits(Some(&header), NOW));
+            assert_eq!(verifier(&[]).admits_operator(Some(&header), NOW), expected, "{body}");
+        }
+        assert!(!verifier(&[]).admits_operator(Some(&bearer("other", json!({}))), NOW));
+        assert!(!verifier(&[]).admits_operator(None, NOW));
     }
 
     #[test]

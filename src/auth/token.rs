@@ -151,7 +151,7 @@ pub(super) struct Parsed {
     pub(super) text: String,
     /// Where the signature starts in `text`; the dot before it is not signed.
     signature_start: usize,
-    body: Map<String, Value>,
+    pub(super) body: Map<String, Value>,
 }
 
 impl Parsed {

@@ -31,6 +31,21 @@ impl Default for JoinLimits {
     }
 }
 
+/// Times that can be shown as a date, in milliseconds since the epoch: the years 1 to 9999.
+const TIMES_MS: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
+
+/// The most that can be replayed, and what a client gets that does not say.
+const REPLAY_MAX: u8 = 25;
+
+/// Which stored broadcasts a client wants to see at its join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayRequest {
+    /// Not older than this, in milliseconds since the epoch.
+    pub since_unix_ms: i64,
+    /// At most this many, from 1 to 25.
+    pub limit: u8,
+}
+
 /// What a client asks for when it joins.
 #[derive(Debug, Default, PartialEq)]
 pub struct JoinRequest {
@@ -42,6 +57,10 @@ pub struct JoinRequest {
     pub broadcast_self: bool,
     /// Whether its broadcasts are answered.
     pub broadcast_ack: bool,
+    /// What it wants to have replayed.
+    pub replay: Option<ReplayRequest>,
+    /// Whether it wants to be told when the stream of broadcasts from the database is live.
+    pub replication_ready: bool,
     /// Whether it asked for presence.
     pub presence_enabled: bool,
     /// Its presence key; `None` asks for a generated one.
@@ -80,6 +99,13 @@ impl JoinRequest {
         let broadcast = config.get("broadcast").unwrap_or(&Value::Null);
         self.broadcast_self = flexible_boolean(broadcast.get("self"));
         self.broadcast_ack = flexible_boolean(broadcast.get("ack"));
+        self.replication_ready =
+            !matches!(broadcast.get("replication_ready"), None | Some(Value::Null | Value::Bool(false)));
+        self.replay = match broadcast.get("replay") {
+            Some(_) if !self.private => return Err(Refusal::ReplayNotAllowed),
+            Some(Value::Object(replay)) => Some(ReplayRequest::parse(replay).ok_or(Refusal::ReplayInvalid)?),
+            _ => None,
+        };
         let presence = config.get("presence").unwrap_or(&Value::Null);
         self.presence_enabled = match (presence, presence.get("enabled")) {
             // Clients older than the switch send a key alone, and show no presence until they get its state.
@@ -115,6 +141,21 @@ impl JoinRequest {
             binding
         };
         self.bindings.iter().map(with_id).collect()
+    }
+}
+
+impl ReplayRequest {
+    fn parse(replay: &Map<String, Value>) -> Option<Self> {
+        let since_unix_ms = replay.get("since")?.as_i64().filter(|since| TIMES_MS.contains(since))?;
+        let limit = match replay.get("limit") {
+            None | Some(Value::Null | Value::Bool(false)) => REPLAY_MAX,
+            Some(limit) if limit.is_u64() => {
+                u8::try_from(limit.as_u64()?).unwrap_or(REPLAY_MAX).clamp(1, REPLAY_MAX)
+            }
+            // A negative one.
+            Some(limit) => limit.as_i64().map(|_| 1)?,
+        };
+        Some(Self { since_unix_ms, limit })
     }
 }
 
@@ -249,6 +290,54 @@ mod tests {
             let request = parse(&format!(r#"{{"config":{{"presence":{{"key":{key}}}}}}}"#)).unwrap();
             assert_eq!(request.presence_key.as_deref(), expected, "{key}");
         }
+    }
+
+    #[test]
+    fn replay_is_for_private_channels_and_exact() {
+        let replay = |private: bool, replay: &str| {
+            parse(&format!(r#"{{"config":{{"private":{private},"broadcast":{{"replay":{replay}}}}}}}"#))
+                .map(|request| request.replay.map(|replay| (replay.since_unix_ms, replay.limit)))
+        };
+        for (text, expected) in [
+            (r#"{"since":1763407103911,"limit":10}"#, Ok(Some((1_763_407_103_911, 10)))),
+            (r#"{"since":0}"#, Ok(Some((0, 25)))),
+            (r#"{"since":-1,"limit":null}"#, Ok(Some((-1, 25)))),
+            (r#"{"since":0,"limit":0}"#, Ok(Some((0, 1)))),
+            (r#"{"since":0,"limit":-9}"#, Ok(Some((0, 1)))),
+            (r#"{"since":0,"limit":26}"#, Ok(Some((0, 25)))),
+            (r#"{"since":0,"limit":999999999999}"#, Ok(Some((0, 25)))),
+            (r#"{"limit":10}"#, Err(Refusal::ReplayInvalid)),
+            (r#"{"since":"0"}"#, Err(Refusal::ReplayInvalid)),
+            (r#"{"since":1.5}"#, Err(Refusal::ReplayInvalid)),
+            (r#"{"since":null}"#, Err(Refusal::ReplayInvalid)),
+            (r#"{"since":0,"limit":"1"}"#, Err(Refusal::ReplayInvalid)),
+            (r#"{"since":0,"limit":1.5}"#, Err(Refusal::ReplayInvalid)),
+            (r#"{"since":0,"limit":true}"#, Err(Refusal::ReplayInvalid)),
+            (r#"{"since":253402300800000}"#, Err(Refusal::ReplayInvalid)),
+            (r#"{"since":99999999999999999999}"#, Err(Refusal::ReplayInvalid)),
+            ("null", Ok(None)),
+            ("[]", Ok(None)),
+        ] {
+            assert_eq!(replay(true, text), expected, "{text}");
+            assert_eq!(replay(false, text), Err(Refusal::ReplayNotAllowed), "{text}");
+        }
+        assert_eq!(parse(r#"{"config":{"broadcast":{}}}"#).unwrap().replay, None);
+    }
+
+    #[test]
+    fn anything_but_null_and_false_asks_for_word_of_replication() {
+        for (value, expected) in [
+            ("true", true),
+            ("\"false\"", true),
+            ("0", true),
+            ("{}", true),
+            ("false", false),
+            ("null", false),
+        ] {
+            let config = format!(r#"{{"config":{{"broadcast":{{"replication_ready":{value}}}}}}}"#);
+            assert_eq!(parse(&config).unwrap().replication_ready, expected, "{value}");
+        }
+        assert!(!parse(r#"{"config":{"broadcast":[]}}"#).unwrap().replication_ready);
     }
 
     #[test]

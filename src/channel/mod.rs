@@ -5,7 +5,9 @@
 //!
 //! **Invariant:** no I/O, no clock, no randomness, and no dialect. A channel never learns who else is in its room.
 
+pub mod access;
 pub mod broadcast;
+pub mod held;
 pub mod join;
 pub mod presence;
 pub mod push;
@@ -19,10 +21,14 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use access::{Access, Permission};
+
+pub use access::Rights;
 pub use broadcast::{Body, Broadcast};
-pub use join::{JoinLimits, JoinRequest};
+pub use held::{Held, HeldMessage, HeldPayload};
+pub use join::{JoinLimits, JoinRequest, ReplayRequest};
 pub use presence::{PhxRef, Presence, Tracked};
-pub use push::{Closing, Effect, MessageRef, Payload, Refusal, Reply, Token};
+pub use push::{Closing, Effect, MessageRef, Payload, Refusal, Reply, Token, Unanswered};
 pub use topic::{Topic, TopicError};
 
 use crate::policy::Claims;
@@ -63,7 +69,8 @@ pub struct Channel {
     push_ref: MessageRef<'static>,
     token: Arc<str>,
     claims: Arc<Claims>,
-    private: bool,
+    /// `None` for a public channel, which may do everything.
+    access: Option<Access>,
     broadcast_self: bool,
     broadcast_ack: bool,
     presence_key: Arc<str>,
@@ -85,6 +92,10 @@ pub struct Grant<'a> {
     pub claims: Arc<Claims>,
     /// The presence key, the client's or a generated one.
     pub presence_key: Arc<str>,
+    /// What a private channel may read; `None` for a public one.
+    pub read: Option<Rights>,
+    /// Whether the channel takes part in presence from the join on.
+    pub takes_presence: bool,
 }
 
 impl Channel {
@@ -97,7 +108,7 @@ impl Channel {
             join_ref: grant.join_ref.to_static(),
             token: grant.token,
             claims: grant.claims,
-            private: request.private,
+            access: grant.read.map(|read| Access::new(read, grant.takes_presence)),
             broadcast_self: request.broadcast_self,
             broadcast_ack: request.broadcast_ack,
             presence_key: grant.presence_key,
@@ -113,7 +124,33 @@ impl Channel {
 
     /// Whether it is in the private room of its topic.
     pub fn is_private(&self) -> bool {
-        self.private
+        self.access.is_some()
+    }
+
+    /// What it gets: broadcasts, presence diffs. A public channel gets both.
+    pub fn reads(&self) -> Rights {
+        let all = Rights { broadcast: true, presence: true };
+        self.access.as_ref().map_or(all, Access::reads)
+    }
+
+    /// Takes what policies let a private channel read now. Answers what it has gained, or why it must end.
+    pub fn review(&mut self, read: Rights) -> Result<Rights, Closing> {
+        match &mut self.access {
+            Some(access) => access.review(read, self.topic.sub()),
+            None => Ok(Rights::default()),
+        }
+    }
+
+    /// Takes what policies let a private channel send; `None` forgets it, so that the next message asks.
+    pub fn set_write(&mut self, write: Option<Rights>) {
+        if let Some(access) = &mut self.access {
+            access.set_write(write);
+        }
+    }
+
+    /// Whether messages wait for the answer to what the channel may send.
+    pub fn awaits_write(&self) -> bool {
+        self.access.as_ref().is_some_and(Access::is_write_asked)
     }
 
     /// What closes it: the join's `join_ref`.
@@ -176,7 +213,7 @@ impl Channel {
         self.claims = claims;
     }
 
-    fn broadcast<'a>(&self, payload: Payload<'a>, limits: &Limits) -> Effect<'a> {
+    fn broadcast<'a>(&mut self, payload: Payload<'a>, limits: &Limits) -> Effect<'a> {
         let message = match payload {
             // Receivers break on anything but an object, so a sender's mistake stays the sender's.
             Payload::Json(json) if !json.get().starts_with('{') => {
@@ -198,7 +235,24 @@ impl Channel {
         if message.payload_bytes() > limits.payload_bytes_max {
             return self.acknowledge(Reply::PayloadTooLarge);
         }
+        match self.may_write(|rights| rights.broadcast) {
+            Permission::Granted => {}
+            Permission::Denied => return Effect::Deny,
+            Permission::Unknown => return self.hold(),
+        }
         Effect::Broadcast { message, to_self: self.broadcast_self, acknowledge: self.broadcast_ack }
+    }
+
+    fn may_write(&self, right: impl Fn(Rights) -> bool) -> Permission {
+        self.access.as_ref().map_or(Permission::Granted, |access| access.may_write(right))
+    }
+
+    /// Has the message wait for what the channel may send.
+    fn hold(&mut self) -> Effect<'static> {
+        if let Some(access) = &mut self.access {
+            access.ask_write();
+        }
+        Effect::Hold
     }
 
     fn acknowledge(&self, reply: Reply) -> Effect<'static> {
@@ -210,11 +264,19 @@ impl Channel {
         // What is no object has no event either.
         let message: PresenceMessage<'_> = serde_json::from_str(json.get()).unwrap_or_default();
         let Some(event) = message.event else { return Effect::Reply(Reply::Ok) };
+        let event: Cow<'_, str> = serde_json::from_str(event.get()).unwrap_or_default();
+        let tracks = event.eq_ignore_ascii_case("track");
+        let permission = if tracks { self.may_write(|rights| rights.presence) } else { Permission::Granted };
+        // Whatever comes after a message that waits, waits behind it.
+        if permission == Permission::Unknown || self.awaits_write() {
+            return self.hold();
+        }
         if !self.presence_call_fits(now, limits) {
             return Effect::Close(Closing::PresenceWindow);
         }
-        let event: Cow<'_, str> = serde_json::from_str(event.get()).unwrap_or_default();
-        if event.eq_ignore_ascii_case("track") {
+        if tracks && permission == Permission::Denied {
+            Effect::Reply(Reply::Error)
+        } else if tracks {
             self.track(message.payload, limits)
         } else if event.eq_ignore_ascii_case("untrack") {
             match self.presence.take() {
@@ -237,6 +299,9 @@ impl Channel {
             return Effect::Close(Closing::PresenceTooLarge);
         }
         self.presence = Some(tracked);
+        if let Some(access) = &mut self.access {
+            access.take_presence();
+        }
         Effect::Presence
     }
 

@@ -72,16 +72,27 @@ pub enum Payload<'a> {
     },
 }
 
+impl Payload<'_> {
+    /// Its length in bytes, without the event in a frame's header.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Json(json) => json.get().len(),
+            Self::UserJson { body, .. } => body.len(),
+            Self::Bytes(bytes) | Self::UserBytes { body: bytes, .. } => bytes.len(),
+        }
+    }
+}
+
 /// Payloads never reach a log: only the kind and the size are printed.
 impl fmt::Debug for Payload<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, bytes) = match self {
-            Self::Json(json) => ("Json", json.get().len()),
-            Self::Bytes(bytes) => ("Bytes", bytes.len()),
-            Self::UserJson { body, .. } => ("UserJson", body.len()),
-            Self::UserBytes { body, .. } => ("UserBytes", body.len()),
+        let kind = match self {
+            Self::Json(_) => "Json",
+            Self::Bytes(_) => "Bytes",
+            Self::UserJson { .. } => "UserJson",
+            Self::UserBytes { .. } => "UserBytes",
         };
-        write!(f, "{kind}({bytes} bytes)")
+        write!(f, "{kind}({} bytes)", self.bytes())
     }
 }
 
@@ -107,6 +118,11 @@ pub enum Effect<'a> {
     Ignore,
     /// The same, for an event that nobody knows.
     Unknown,
+    /// The same, because policies do not let this channel send broadcasts. Stock clients take an error reply for
+    /// the end of the channel, or cannot read it.
+    Deny,
+    /// Keep the message, and ask what policies let this channel send unless that has been asked already.
+    Hold,
     /// Answer the message.
     Reply(Reply),
     /// Send to the room.
@@ -140,6 +156,29 @@ pub enum Closing {
     TooManyPresenceEvents,
     /// The token ran out, or a new one was not accepted. Holds the words for the client.
     Token(String),
+    /// A private channel that may read nothing any more. Holds its sub-topic.
+    Unauthorized(Box<str>),
+    /// A private channel that may read less than before. Holds its sub-topic.
+    NoLongerAuthorized(Box<str>),
+    /// What a private channel may read now could not be found out.
+    Unanswered(Unanswered),
+    /// The stream of broadcasts from the database, which the client waits for, did not begin.
+    ReplicationLate,
+}
+
+/// Why it is not known what policies let a caller do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// Too many ask, or the answer takes too long.
+    Busy,
+    /// The database cannot be reached.
+    Unreachable,
+    /// The database takes no more sessions.
+    NoConnections,
+    /// Postgres took too long over it.
+    Canceled,
+    /// There is nowhere to ask: `realtime.messages` lacks the partition for today.
+    MissingPartition,
 }
 
 /// Why a join is not granted.
@@ -159,8 +198,18 @@ pub enum Refusal {
     TooManyChannels,
     /// The token was not accepted. Holds the words for the client, code included.
     Token(String),
+    /// Only private channels may be joined.
+    PrivateOnly,
     /// The caller may not read from the topic. Holds its sub-topic.
     Unauthorized(Box<str>),
+    /// Whether the caller may read from the topic could not be found out.
+    Unanswered(Unanswered),
+    /// A public channel has nothing stored that could be replayed.
+    ReplayNotAllowed,
+    /// What is to be replayed cannot be understood.
+    ReplayInvalid,
+    /// What is to be replayed could not be had, or too much was sent meanwhile.
+    ReplayFailed,
     /// The stream of database changes cannot take a subscription now.
     FeedBusy,
     /// The payload cannot be understood even with all leniency.

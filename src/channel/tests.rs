@@ -3,6 +3,14 @@
 use super::*;
 
 fn channel(config: &str) -> Channel {
+    channel_with(config, None)
+}
+
+fn private(read: Rights) -> Channel {
+    channel_with("{\"broadcast\":{\"ack\":true}}", Some(read))
+}
+
+fn channel_with(config: &str, read: Option<Rights>) -> Channel {
     let topic = Topic::parse("realtime:room", 255).unwrap();
     let payload = RawValue::from_string(format!("{{\"config\":{config}}}")).unwrap();
     let request = JoinRequest::parse(&topic, Payload::Json(&payload), &JoinLimits::default()).unwrap();
@@ -13,6 +21,8 @@ fn channel(config: &str) -> Channel {
         token: "old".into(),
         claims: Arc::new(Claims { role: "anon".into(), json: "{}".into(), expires_at: 10 }),
         presence_key: "key".into(),
+        read,
+        takes_presence: request.presence_enabled,
     };
     Channel::new(grant, &request)
 }
@@ -113,6 +123,63 @@ fn the_sixth_presence_message_of_a_window_closes() {
 fn a_tracked_payload_over_the_limit_closes() {
     let payload = format!(r#"{{"event":"track","payload":{{"x":"{}"}}}}"#, "x".repeat(3_000_500));
     assert_eq!(effect(&mut channel("{}"), "presence", &payload), "Close(PresenceTooLarge)");
+}
+
+const BOTH: Rights = Rights { broadcast: true, presence: true };
+const NONE: Rights = Rights { broadcast: false, presence: false };
+const BROADCAST: &str = r#"{"event":"e","payload":{}}"#;
+const TRACK: &str = r#"{"event":"track"}"#;
+const UNTRACK: &str = r#"{"event":"untrack"}"#;
+
+#[test]
+fn a_private_channel_sends_once_it_is_known_to_be_allowed() {
+    for (event, payload, granted, denied) in
+        [("broadcast", BROADCAST, "Broadcast", "Deny"), ("presence", TRACK, "Presence", "Reply(Error)")]
+    {
+        for (write, expected) in [(BOTH, granted), (NONE, denied)] {
+            let mut channel = private(BOTH);
+            assert_eq!(effect(&mut channel, event, payload), "Hold");
+            assert!(channel.awaits_write());
+            channel.set_write(Some(write));
+            assert!(effect(&mut channel, event, payload).starts_with(expected));
+            // It is asked again once it has been forgotten.
+            channel.set_write(None);
+            assert_eq!(effect(&mut channel, event, payload).as_str(), "Hold");
+        }
+    }
+}
+
+#[test]
+fn untracking_needs_no_right_but_waits_its_turn() {
+    let mut channel = private(BOTH);
+    assert_eq!(effect(&mut channel, "presence", UNTRACK), "Reply(Ok)");
+    assert_eq!(effect(&mut channel, "presence", TRACK), "Hold");
+    assert_eq!(effect(&mut channel, "presence", UNTRACK), "Hold");
+    channel.set_write(Some(NONE));
+    assert_eq!(effect(&mut channel, "presence", UNTRACK), "Reply(Ok)");
+}
+
+#[test]
+fn what_nobody_may_send_is_not_held() {
+    let mut channel = private(BOTH);
+    let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(3_000_500));
+    assert_eq!(effect(&mut channel, "broadcast", &large), "Reply(PayloadTooLarge)");
+    assert!(effect(&mut channel, "broadcast", "[]").starts_with("Reply(Refused"));
+    assert!(!channel.awaits_write());
+}
+
+#[test]
+fn presence_shows_to_a_private_channel_that_takes_part() {
+    let mut late = private(BOTH);
+    assert!(!late.reads().presence);
+    late.set_write(Some(BOTH));
+    assert_eq!(effect(&mut late, "presence", TRACK), "Presence");
+    assert!(late.reads().presence);
+    // Being tracked is no way around a policy.
+    let mut blind = private(Rights { broadcast: true, presence: false });
+    blind.set_write(Some(BOTH));
+    assert_eq!(effect(&mut blind, "presence", TRACK), "Presence");
+    assert!(!blind.reads().presence);
 }
 
 #[test]

@@ -82,8 +82,9 @@ fn argument(setting: &Setting) -> Arg {
         Kind::Object | Kind::KeySet => "JSON",
         Kind::KeySetUrl => "URL",
         Kind::Path => "FILE",
-        Kind::Identifier => "NAME",
+        Kind::Identifier | Kind::Label => "NAME",
         Kind::OneOf(_) => "WORD",
+        Kind::Boolean => "true|false",
         Kind::Integer(..) => "NUMBER",
     };
     let entry = reference::entry(setting.name);

@@ -120,6 +120,10 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
             (1..=63).contains(&text.len())
                 && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
         }
+        Kind::Label => {
+            (1..=63).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        }
         Kind::ApiKeys(prefix) => items(text).all(|key| is_api_key(key, prefix)),
         Kind::Path => true,
         Kind::KeySet if text.is_empty() => return None,
@@ -133,6 +137,7 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
             Err(error) => return Some(Problem::new(setting.name, origin.clone(), error.to_string())),
         },
         Kind::Object => text.is_empty() || object(text).is_some(),
+        Kind::Boolean => matches!(text.as_str(), "true" | "false"),
         Kind::OneOf(words) => words.contains(&text.as_str()),
         Kind::Integer(min, max) => number(text).is_some_and(|number| (min..=max).contains(&number)),
         Kind::DatabaseUrl if text.is_empty() => return None,
@@ -185,6 +190,7 @@ impl Check {
         let (database, auth) = (self.database(), self.auth());
         Some(Settings {
             listen: self.text("listen").parse().ok()?,
+            tenant_id: self.text("tenant_id").to_owned(),
             metrics_listen: self.text("metrics_listen").parse().ok(),
             database: database?,
             auth: auth?,
@@ -214,6 +220,9 @@ impl Check {
                 presence_window: self.time("presence_window_ms")?,
                 payload_bytes_max: self.count("payload_bytes_max")?,
                 record_bytes_max: self.count("record_bytes_max")?,
+                private_only: self.text("private_only") == "true",
+                presence_for_all: self.text("presence_for_all") == "true",
+                no_channel_timeout: self.time("no_channel_timeout_ms")?,
             },
             socket: Socket {
                 frame_bytes_max: self.count("frame_bytes_max")?,

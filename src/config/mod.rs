@@ -17,6 +17,7 @@ pub mod reference;
 mod secret;
 pub mod setting;
 mod source;
+mod tenant;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,8 @@ pub use source::{Given, Origin, Resolved, Sources};
 pub struct Settings {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// What administrative requests call this server's only tenant.
+    pub tenant_id: String,
     /// Where the metrics are read without a token, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
     /// The database to follow.
@@ -120,6 +123,12 @@ pub struct Channel {
     pub payload_bytes_max: usize,
     /// Bytes of one row that is sent whole.
     pub record_bytes_max: usize,
+    /// Whether public channels are refused.
+    pub private_only: bool,
+    /// Whether every channel gets the state of its presence.
+    pub presence_for_all: bool,
+    /// How long a socket that has tried to join may have no channel.
+    pub no_channel_timeout: Duration,
 }
 
 /// Connections of clients.

@@ -43,8 +43,12 @@ pub enum Kind {
     Path,
     /// An identifier that is safe in replication commands, which cannot quote it.
     Identifier,
+    /// A name that fits into a host name and a path.
+    Label,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// `true` or `false`.
+    Boolean,
     /// A whole number within these bounds, both included.
     Integer(u64, u64),
 }
@@ -66,7 +70,9 @@ impl Kind {
             Self::KeySetUrl => "an https URL, or an http URL of this machine".to_owned(),
             Self::Path => "the path of a file".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
+            Self::Label => "1 to 63 of a-z, A-Z, 0-9, - and _".to_owned(),
             Self::OneOf([words @ .., last]) => format!("{} or {last}", words.join(", ")),
+            Self::Boolean => "true or false".to_owned(),
             Self::OneOf([]) => "nothing".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
         }
@@ -117,6 +123,7 @@ const RATE: Kind = Kind::Integer(0, 1_000_000_000);
 /// Every setting, in the order of `default.toml`.
 pub static SETTINGS: &[Setting] = &[
     setting("listen", "server", Kind::Address, &["PORT"]),
+    setting("tenant_id", "server", Kind::Label, &["SELF_HOST_TENANT_NAME"]),
     setting("metrics_listen", "server", Kind::OptionalAddress, &[]),
     setting(
         "database_url",
@@ -168,6 +175,14 @@ pub static SETTINGS: &[Setting] = &[
     setting("presence_window_ms", "channel", Kind::Integer(100, HOUR_MS), &["CLIENT_PRESENCE_WINDOW_MS"]),
     setting("payload_bytes_max", "channel", Kind::Integer(1024, 64 * MIB), &[]),
     setting("record_bytes_max", "channel", Kind::Integer(1024, 64 * MIB), &[]),
+    setting("private_only", "channel", Kind::Boolean, &[]),
+    setting("presence_for_all", "channel", Kind::Boolean, &[]),
+    setting(
+        "no_channel_timeout_ms",
+        "channel",
+        Kind::Integer(1000, 24 * HOUR_MS),
+        &["NO_CHANNEL_TIMEOUT_IN_MS"],
+    ),
     setting("frame_bytes_max", "socket", Kind::Integer(1024, 64 * MIB), &[]),
     setting("header_bytes_max", "socket", Kind::Integer(1024, 32 << 10), &["MAX_HEADER_LENGTH"]),
     setting("json_depth_max", "socket", Kind::Integer(8, 120), &[]),

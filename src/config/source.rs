@@ -214,7 +214,8 @@ impl Sources {
             };
             let text = match (setting.kind, value) {
                 (Kind::Integer(..), toml::Value::Integer(number)) => number.to_string(),
-                (Kind::Integer(..), _) => {
+                (Kind::Boolean, toml::Value::Boolean(value)) => value.to_string(),
+                (Kind::Integer(..) | Kind::Boolean, _) => {
                     problems.push(Problem::expected(setting, origin.clone(), None));
                     continue;
                 }

@@ -30,6 +30,19 @@ fn text(sources: &Sources, name: &str) -> (String, Origin) {
 }
 
 #[test]
+fn a_boolean_is_one_in_the_file_and_a_word_elsewhere() {
+    assert!(settings(&[], Some("private_only = true")).unwrap().channel.private_only);
+    assert!(settings(&[("ROWCAST_PRIVATE_ONLY", "true")], None).unwrap().channel.private_only);
+    assert!(!settings(&[], None).unwrap().channel.private_only);
+    for (environment, file) in
+        [(&[][..], Some("private_only = 1")), (&[("ROWCAST_PRIVATE_ONLY", "yes")], None)]
+    {
+        let problems = settings(environment, file).unwrap_err().to_string();
+        assert!(problems.contains("expected true or false"), "{problems}");
+    }
+}
+
+#[test]
 fn defaults_are_valid_and_complete() {
     let settings = settings(&[], None).unwrap();
     assert_eq!(settings.listen.to_string(), "127.0.0.1:4000");
@@ -83,9 +96,11 @@ fn stock_container_variables_mean_the_same() {
         ("connect_error_delay_ms", &[("CONNECT_ERROR_BACKOFF_MS", "1")], "1"),
         ("join_error_delay_ms", &[("CHANNEL_ERROR_BACKOFF_MS", "2")], "2"),
         ("presence_window_events_max", &[("CLIENT_PRESENCE_MAX_CALLS", "3")], "3"),
+        ("no_channel_timeout_ms", &[("NO_CHANNEL_TIMEOUT_IN_MS", "5000")], "5000"),
         ("presence_window_ms", &[("CLIENT_PRESENCE_WINDOW_MS", "400")], "400"),
         ("channels_per_socket_max", &[("TENANT_MAX_CHANNELS_PER_CLIENT", "5")], "5"),
         ("concurrent_users_max", &[("TENANT_MAX_CONCURRENT_USERS", "9")], "9"),
+        ("tenant_id", &[("SELF_HOST_TENANT_NAME", "our-tenant")], "our-tenant"),
         ("joins_per_second_max", &[("TENANT_MAX_JOINS_PER_SECOND", "6")], "6"),
         ("events_per_second_max", &[("TENANT_MAX_EVENTS_PER_SECOND", "8")], "8"),
         ("header_bytes_max", &[("MAX_HEADER_LENGTH", "8192")], "8192"),

@@ -8,6 +8,8 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 use crate::wal::stream::Backoff;
 
 use super::ask::{self, Batch};
@@ -45,7 +47,13 @@ pub(super) async fn ask_on_demand(
                 None => match open_session(&config, "rowcast_ask").await {
                     Ok(client) => client,
                     Err(error) => {
-                        tracing::warn!(error = chain(&error), "session could not be opened");
+                        let error = chain(&error);
+                        report!(
+                            warn,
+                            Code::UnableToConnectToTenantDatabase,
+                            error,
+                            "session could not be opened"
+                        );
                         tokio::time::sleep(backoff.pause(rand::random())).await;
                         continue;
                     }
@@ -61,12 +69,22 @@ pub(super) async fn ask_on_demand(
                 }
                 Ok(Err(error)) => {
                     let error = chain(&error);
-                    tracing::warn!(error, "questions are asked again on a new session");
+                    report!(
+                        warn,
+                        Code::DatabaseConnectionDown,
+                        error,
+                        "questions are asked again on a new session"
+                    );
                     tokio::time::sleep(backoff.pause(rand::random())).await;
                 }
                 Err(_) => {
                     silent_attempts += 1;
-                    tracing::warn!(attempt = silent_attempts, "questions were not answered in time");
+                    report!(
+                        warn,
+                        Code::QueryCanceled,
+                        attempt = silent_attempts,
+                        "questions were not answered in time"
+                    );
                     if silent_attempts == SILENT_ATTEMPTS_MAX {
                         break ask::unanswered(&batch, &SqlState::QUERY_CANCELED);
                     }

@@ -45,4 +45,12 @@ impl<S: Sink> Broadcaster<S> {
             }
         }
     }
+
+    /// Has every socket closed; clients come back.
+    pub async fn disconnect_all(&self) {
+        for shard in &self.shards {
+            // A shard that has ended has no sockets left.
+            let _ = shard.send(ShardCommand::Disconnect).await;
+        }
+    }
 }

@@ -15,6 +15,8 @@ use crate::policy::Catalog;
 use crate::postgres::catalog::CatalogReader;
 use crate::postgres::connect;
 use crate::postgres::snapshot::is_visible;
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 use crate::wal::stream::{Backoff, SESSION_SETTINGS};
 
 use super::feed::Config;
@@ -95,7 +97,15 @@ impl Catalogs {
             return Rc::clone(client);
         }
         let open = async || self.open_session("rowcast_check").await;
-        let client = Rc::new(persist("session could not be opened", SessionError::remedy, open).await);
+        let client = Rc::new(
+            persist(
+                Code::UnableToConnectToTenantDatabase,
+                "session could not be opened",
+                SessionError::remedy,
+                open,
+            )
+            .await,
+        );
         *current = Some(Rc::clone(&client));
         client
     }
@@ -114,9 +124,16 @@ impl Catalogs {
             let client = self.client().await;
             match is_visible(&client, xid, CATALOG_WITHIN).await {
                 Ok(true) => return,
-                Ok(false) => tracing::warn!("a commit that the stream has sent is not visible yet"),
+                Ok(false) => {
+                    report!(
+                        warn,
+                        Code::CheckOidsError,
+                        "a commit that the stream has sent is not visible yet"
+                    );
+                }
                 Err(error) => {
-                    tracing::warn!(error = chain(&error), "visibility of a commit could not be checked");
+                    let error = chain(&error);
+                    report!(warn, Code::CheckOidsError, error, "visibility of a commit could not be checked");
                     self.give_up(&client).await;
                 }
             }
@@ -132,7 +149,7 @@ impl Catalogs {
         // While this call waited for its turn, somebody else may have compared.
         if is_new || state.compared_at.is_none_or(|at| at < asked) {
             let read = async || self.refresh(&mut state, is_new).await;
-            persist("catalog could not be read", Unreadable::remedy, read).await;
+            persist(Code::CheckOidsError, "catalog could not be read", Unreadable::remedy, read).await;
         }
         self.current()
     }
@@ -193,6 +210,7 @@ impl Catalogs {
 
 /// Tries until it works, with growing pauses; the log has what went wrong.
 async fn persist<T, E: std::error::Error>(
+    code: Code,
     failure: &'static str,
     remedy: fn(&E) -> Option<&'static str>,
     mut attempt: impl AsyncFnMut() -> Result<T, E>,
@@ -201,7 +219,9 @@ async fn persist<T, E: std::error::Error>(
     loop {
         match attempt().await {
             Ok(done) => return done,
-            Err(error) => tracing::warn!(error = chain(&error), remedy = remedy(&error), "{failure}"),
+            Err(error) => {
+                report!(warn, code, error = chain(&error), remedy = remedy(&error), "{failure}");
+            }
         }
         tokio::time::sleep(backoff.pause(rand::random())).await;
     }

@@ -19,6 +19,8 @@ use crate::change::value::renders_in_memory;
 use crate::change::{Image, RowChange, Table, TableColumn, Types};
 use crate::postgres::rows;
 use crate::postgres::snapshot::is_visible;
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 use crate::wal::sql::identifier;
 use crate::wal::tuple::Datum;
 
@@ -244,10 +246,12 @@ fn numbered_row(message: &SimpleQueryMessage) -> Option<(usize, &SimpleQueryRow)
 
 fn not_computed(changes: &[RowChange], code: &SqlState) {
     let Some(table) = changes.first().map(|change| &change.table) else { return };
-    tracing::warn!(
+    report!(
+        warn,
+        Code::UnableToComputeColumns,
         schema = &*table.schema,
         table = &*table.name,
-        code = code.code(),
+        sqlstate = code.code(),
         row_count = changes.len(),
         "columns could not be computed and are left out"
     );

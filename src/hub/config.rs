@@ -32,6 +32,32 @@ pub struct Config {
     /// How many presence updates a shard keeps for other shards whose queues are full. Beyond that, presence
     /// messages of clients are answered with an error.
     pub presence_unsent_max: usize,
+    /// Whether joins of public channels are refused.
+    pub private_only: bool,
+    /// How long policies may take to say what a private join may read, or what a channel may send. Stock clients
+    /// give up on a join after 10 seconds.
+    pub authorization_wait: Duration,
+    /// How long a private channel goes on as it was while what it may read after a change of policies cannot be
+    /// found out. Then it is closed.
+    pub review_wait: Duration,
+    /// How many questions about joined channels a shard puts in a tick, so that a change of policies does not
+    /// crowd out joins.
+    pub reviews_per_tick: usize,
+    /// How many private joins may wait in a shard. Beyond that, they are refused.
+    pub joins_waiting_max: usize,
+    /// How long their payloads may be, all together, in bytes.
+    pub joins_waiting_bytes_max: usize,
+    /// How many messages a channel may send before it is known what it may send. Those beyond are dropped like
+    /// denied ones.
+    pub held_messages_max: usize,
+    /// How long they may be, together, in bytes.
+    pub held_bytes_max: usize,
+    /// The same for all channels of a shard.
+    pub held_bytes_shard_max: usize,
+    /// How long a channel that asked for it waits for the stream of broadcasts from the database to be live.
+    pub replication_wait: Duration,
+    /// How long a socket that has tried to join may have no channel before it is closed.
+    pub no_channel_timeout: Duration,
     /// Whether every channel gets the state of its topic's presence, asked for or not. Clients too old to know
     /// the switch get it anyway.
     pub presence_for_all: bool,
@@ -59,6 +85,17 @@ impl Default for Config {
             refusals_pending_max: 10_000,
             feed_pending_max: 10_000,
             presence_unsent_max: 65_536,
+            private_only: false,
+            authorization_wait: Duration::from_secs(8),
+            review_wait: Duration::from_secs(30),
+            reviews_per_tick: 256,
+            joins_waiting_max: 10_000,
+            joins_waiting_bytes_max: 64 << 20,
+            held_messages_max: 256,
+            held_bytes_max: 4 << 20,
+            held_bytes_shard_max: 64 << 20,
+            replication_wait: Duration::from_secs(60),
+            no_channel_timeout: Duration::from_secs(600),
             presence_for_all: false,
         }
     }

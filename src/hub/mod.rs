@@ -19,9 +19,11 @@ mod meter;
 mod meters;
 mod peers;
 mod presence;
+mod replay;
 mod rooms;
 mod session;
 mod shard;
+mod waiting;
 
 pub mod ask;
 mod asker;
@@ -81,7 +83,9 @@ pub enum ShardCommand {
     Authorized(Box<Authorized>),
     /// Policies on `realtime.messages`, roles or rights have changed: what channels may do is to be asked again.
     PoliciesChanged,
-    /// The server goes down: refuse joins, say so to every channel, close every socket.
+    /// Say so to every channel and close every socket; clients come back.
+    Disconnect,
+    /// The server goes down: refuse joins, and do as for [`ShardCommand::Disconnect`].
     Drain,
 }
 

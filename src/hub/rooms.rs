@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use slab::Slab;
+use uuid::Uuid;
 
 use super::peers::{Directory, Occupancy, RoomName};
+use super::replay::Replays;
 use super::{ConnectionId, Outbox};
 use crate::channel::{Broadcast, MessageRef};
 use crate::protocol::Dialect;
@@ -21,12 +23,27 @@ pub(super) struct Member {
     pub(super) join: u32,
     pub(super) dialect: Dialect,
     pub(super) watch: Watch,
+    pub(super) hears: Hears,
+}
+
+/// Which broadcasts a channel gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hears {
+    /// None: policies do not let it.
+    Nothing,
+    /// All.
+    Everything,
+    /// None yet, and what comes meanwhile later; or all but those it has had replayed.
+    Replay,
 }
 
 /// How a channel takes part in its topic's presence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Watch {
-    /// It did not ask for presence. It gets diffs all the same, as clients that start to track late need them.
+    /// It gets none of it: policies do not let it, or it is private and takes no part.
+    Nothing,
+    /// It did not ask for presence. A public channel gets diffs all the same, as clients that start to track late
+    /// need them; a private one that has tracked.
     DiffsOnly,
     /// It has asked for the state. The diffs until then are in that state.
     AwaitsState,
@@ -44,11 +61,17 @@ pub(super) struct Rooms {
     ids: HashMap<RoomName, RoomId>,
     rooms: Slab<Room>,
     occupancy: Occupancy,
+    replays: Replays,
 }
 
 impl Rooms {
     pub(super) fn new(me: u16, directory: Arc<Directory>) -> Self {
-        Self { ids: HashMap::new(), rooms: Slab::new(), occupancy: Occupancy::new(me, directory) }
+        Self {
+            ids: HashMap::new(),
+            rooms: Slab::new(),
+            occupancy: Occupancy::new(me, directory),
+            replays: Replays::default(),
+        }
     }
 
     pub(super) fn find(&self, name: &RoomName) -> Option<RoomId> {
@@ -74,6 +97,9 @@ impl Rooms {
                 id
             }
         };
+        if member.hears == Hears::Replay {
+            self.replays.begin((member.connection, member.join));
+        }
         let members = &mut self.rooms[id].members;
         members.push(member);
         (id, members.len() - 1)
@@ -82,7 +108,10 @@ impl Rooms {
     /// Removes the member in `place`. Answers the member who has that place now, if another moved there.
     pub(super) fn leave(&mut self, room: RoomId, place: usize) -> Option<Member> {
         let members = &mut self.rooms[room].members;
-        members.swap_remove(place);
+        let left = members.swap_remove(place);
+        if left.hears == Hears::Replay {
+            self.replays.forget((left.connection, left.join));
+        }
         let moved = members.get(place).copied();
         if members.is_empty() {
             let Room { name, .. } = self.rooms.remove(room);
@@ -96,34 +125,70 @@ impl Rooms {
         self.rooms[room].members[place].watch = watch;
     }
 
-    /// Sends a broadcast to all members but one. Answers how many got it.
+    /// Has a member get all broadcasts from now on.
+    pub(super) fn hear(&mut self, room: RoomId, place: usize) {
+        self.rooms[room].members[place].hears = Hears::Everything;
+    }
+
+    /// A member that waited has had these broadcasts replayed. Answers what it has missed meanwhile, in order;
+    /// `None` if that was too much to keep.
+    pub(super) fn finish_replay(
+        &mut self,
+        room: RoomId,
+        place: usize,
+        ids: Box<[Uuid]>,
+    ) -> Option<Vec<Bytes>> {
+        let member = &mut self.rooms[room].members[place];
+        let key = (member.connection, member.join);
+        let missed = self.replays.finish(key, ids)?;
+        if !self.replays.knows(key) {
+            member.hears = Hears::Everything;
+        }
+        Some(missed)
+    }
+
+    /// Sends a broadcast to all members who may hear it but one. `id` is its id in `realtime.messages`. Answers
+    /// how many got it.
     pub(super) fn broadcast(
-        &self,
+        &mut self,
         out: &mut dyn Outbox,
         room: RoomId,
         message: &Broadcast<'_>,
+        id: Option<Uuid>,
         except: Option<(ConnectionId, u32)>,
     ) -> u64 {
         let Room { name, members } = &self.rooms[room];
-        let receivers = members.iter().filter(|member| Some((member.connection, member.join)) != except);
-        send_to_all(out, receivers, |dialect| dialect.broadcast(name.topic(), message))
+        let replays = &mut self.replays;
+        let receivers = members.iter().filter(|member| {
+            member.hears != Hears::Nothing && Some((member.connection, member.join)) != except
+        });
+        send_to_all(
+            out,
+            receivers,
+            |dialect| dialect.broadcast(name.topic(), message),
+            |member, frame| {
+                member.hears == Hears::Everything || replays.take((member.connection, member.join), id, frame)
+            },
+        )
     }
 
     /// Sends a presence diff to all who can make sense of it. Answers how many got it.
     pub(super) fn presence_diff(&self, out: &mut dyn Outbox, room: RoomId, payload: &str) -> u64 {
         let Room { name, members } = &self.rooms[room];
-        let receivers = members.iter().filter(|member| member.watch != Watch::AwaitsState);
-        send_to_all(out, receivers, |dialect| {
-            Some(dialect.push(name.topic(), &MessageRef::NULL, "presence_diff", payload))
-        })
+        let receivers =
+            members.iter().filter(|member| matches!(member.watch, Watch::DiffsOnly | Watch::Live));
+        let encode =
+            |dialect: Dialect| Some(dialect.push(name.topic(), &MessageRef::NULL, "presence_diff", payload));
+        send_to_all(out, receivers, encode, |_, _| true)
     }
 }
 
-/// Encodes once for each dialect that somebody has, and sends. Answers how many got it.
+/// Encodes once for each dialect that somebody has, and sends to whoever takes it now. Answers how many got it.
 fn send_to_all<'a>(
     out: &mut dyn Outbox,
     receivers: impl Iterator<Item = &'a Member>,
     encode: impl Fn(Dialect) -> Option<Bytes>,
+    mut takes: impl FnMut(&Member, &Bytes) -> bool,
 ) -> u64 {
     let (mut v1, mut v2) = (None, None);
     let mut sent = 0;
@@ -132,7 +197,9 @@ fn send_to_all<'a>(
             Dialect::V1 => &mut v1,
             Dialect::V2 => &mut v2,
         };
-        if let Some(frame) = frame.get_or_insert_with(|| encode(member.dialect)) {
+        if let Some(frame) = frame.get_or_insert_with(|| encode(member.dialect))
+            && takes(member, frame)
+        {
             out.send(member.connection, frame.clone());
             sent += 1;
         }

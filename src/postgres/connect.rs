@@ -222,6 +222,21 @@ impl Database {
             .with_wakeup_interval(SILENCE_MAX)
     }
 
+    /// The host, or the directory of its socket.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The password, if the URL has one. Never to be printed.
+    pub fn password(&self) -> Option<&[u8]> {
+        self.config.get_password()
+    }
+
     /// The role that sessions log in as.
     pub fn user(&self) -> &str {
         &self.user

@@ -177,7 +177,7 @@ fn write_record(
 }
 
 /// `YYYY-MM-DDTHH:MM:SS.mmmZ`, the milliseconds cut off and not rounded.
-fn write_timestamp(unix_micros: i64, json: &mut String) {
+pub fn write_timestamp(unix_micros: i64, json: &mut String) {
     use std::fmt::Write;
     let millis = unix_micros.div_euclid(1000);
     let (days, millis) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::channel::{Closing, Refusal, Reply};
+use crate::channel::{Closing, Refusal, Reply, Unanswered};
 
 pub use crate::telemetry::code::{Advice, Code};
 
@@ -88,7 +88,16 @@ pub const JOIN_ERRORS: &[ErrorCode] = &[
     terminal("InvalidJWTToken", "Token expiration time is invalid"),
     terminal("InvalidJWTToken", "Token issue time is invalid"),
     terminal("InvalidJWTToken", "Token claim … does not have the required value"),
+    terminal("PrivateOnly", "This project only allows private channels"),
     terminal("Unauthorized", "You do not have permissions to read from this Channel topic: …"),
+    reconnect("IncreaseConnectionPool", "Please increase your connection pool size"),
+    reconnect("UnableToConnectToProject", "Realtime was unable to connect to the project database"),
+    reconnect("DatabaseLackOfConnections", "Database can't accept more connections, Realtime won't connect"),
+    reconnect("QueryCanceled", "Query was cancelled, please try again"),
+    reconnect("MissingPartition", "Realtime was unable to find the expected messages partition"),
+    terminal("UnableToReplayMessages", "Replay is not allowed for public channels"),
+    terminal("UnableToReplayMessages", "Replay params are not valid"),
+    reconnect("UnableToReplayMessages", "Realtime was unable to replay messages"),
     reconnect("InitializingProjectConnection", "Realtime is initializing the project connection"),
     terminal("UnknownErrorOnChannel", "…"),
 ];
@@ -107,6 +116,14 @@ pub const SYSTEM_ERRORS: &[ErrorCode] = &[
     terminal("MalformedJWT", "The token provided is not a valid JWT"),
     terminal("JwtSignatureError", "Failed to validate JWT signature"),
     terminal("JwtSignerError", "Failed to generate JWT signer, check your JWT secret or JWKS configuration"),
+    terminal("Unauthorized", "You do not have permissions to read from this Channel topic: …"),
+    terminal("Unauthorized", "You no longer have permission to read from this Channel topic: …"),
+    reconnect("IncreaseConnectionPool", "Please increase your connection pool size"),
+    reconnect("UnableToConnectToProject", "Realtime was unable to connect to the project database"),
+    reconnect("DatabaseLackOfConnections", "Database can't accept more connections, Realtime won't connect"),
+    reconnect("QueryCanceled", "Query was cancelled, please try again"),
+    reconnect("MissingPartition", "Realtime was unable to find the expected messages partition"),
+    reconnect("ReplicationConnectionTimeout", "Replication connection was not established in time"),
 ];
 
 /// The responses of error replies to other messages than joins, as JSON; the channel lives on.
@@ -116,6 +133,7 @@ pub const REPLY_ERRORS: &[ErrorCode] = &[
     terminal("InvalidBroadcastPayload", "{\"reason\":\"Broadcast payload must be a map\"}"),
     terminal("InvalidPresencePayload", "{\"reason\":\"Presence track payload must be a map\"}"),
     terminal("UnknownPresenceEvent", "{}"),
+    terminal("UnableToHandlePresence", "{}"),
     reconnect("UnableToTrackPresence", "{}"),
 ];
 
@@ -135,6 +153,9 @@ pub struct CloseCode {
 /// The socket was silent for too long; also the answer to a client's own close.
 pub const CLOSE_IDLE: CloseCode =
     CloseCode { code: 1000, name: Code::IdleTimeout, advice: Advice::Terminal, reason: "idle timeout" };
+/// The socket has no channel and has had none for long.
+pub const CLOSE_NO_CHANNEL: CloseCode =
+    CloseCode { code: 1000, name: Code::NoChannel, advice: Advice::Terminal, reason: "no channel" };
 /// The socket, or all together, join too often.
 pub const CLOSE_JOIN_RATE: CloseCode = CloseCode {
     code: 1001,
@@ -172,6 +193,7 @@ pub const CLOSE_RESTART: CloseCode = CloseCode {
 /// All of them.
 pub const CLOSE_CODES: &[CloseCode] = &[
     CLOSE_IDLE,
+    CLOSE_NO_CHANNEL,
     CLOSE_JOIN_RATE,
     CLOSE_PROTOCOL,
     CLOSE_NOT_TEXT,
@@ -196,9 +218,19 @@ pub fn join_reason(refusal: &Refusal) -> Cow<'static, str> {
         Refusal::TooManyJoins => "ClientJoinRateLimitReached: Too many joins per second".into(),
         Refusal::TooManyChannels => "ChannelRateLimitReached: Too many channels".into(),
         Refusal::Token(reason) => reason.clone().into(),
+        Refusal::PrivateOnly => "PrivateOnly: This project only allows private channels".into(),
         Refusal::Unauthorized(sub) => {
             format!("Unauthorized: You do not have permissions to read from this Channel topic: {sub}").into()
         }
+        Refusal::Unanswered(why) => {
+            let (code, text) = unanswered(*why);
+            format!("{code}: {text}").into()
+        }
+        Refusal::ReplayNotAllowed => {
+            "UnableToReplayMessages: Replay is not allowed for public channels".into()
+        }
+        Refusal::ReplayInvalid => "UnableToReplayMessages: Replay params are not valid".into(),
+        Refusal::ReplayFailed => "UnableToReplayMessages: Realtime was unable to replay messages".into(),
         Refusal::FeedBusy => {
             "InitializingProjectConnection: Realtime is initializing the project connection".into()
         }
@@ -248,6 +280,31 @@ pub fn closing_message(closing: &Closing) -> Cow<'_, str> {
         Closing::TooManyEvents => "Too many messages per second".into(),
         Closing::TooManyPresenceEvents => "Too many presence messages per second".into(),
         Closing::Token(message) => message.into(),
+        Closing::Unauthorized(sub) => {
+            format!("You do not have permissions to read from this Channel topic: {sub}").into()
+        }
+        Closing::NoLongerAuthorized(sub) => {
+            format!("You no longer have permission to read from this Channel topic: {sub}").into()
+        }
+        Closing::Unanswered(why) => unanswered(*why).1.into(),
+        Closing::ReplicationLate => "Replication connection was not established in time".into(),
+    }
+}
+
+/// The code and the words for rights that could not be found out.
+fn unanswered(why: Unanswered) -> (&'static str, &'static str) {
+    match why {
+        Unanswered::Busy => ("IncreaseConnectionPool", "Please increase your connection pool size"),
+        Unanswered::Unreachable => {
+            ("UnableToConnectToProject", "Realtime was unable to connect to the project database")
+        }
+        Unanswered::NoConnections => {
+            ("DatabaseLackOfConnections", "Database can't accept more connections, Realtime won't connect")
+        }
+        Unanswered::Canceled => ("QueryCanceled", "Query was cancelled, please try again"),
+        Unanswered::MissingPartition => {
+            ("MissingPartition", "Realtime was unable to find the expected messages partition")
+        }
     }
 }
 
@@ -324,6 +381,21 @@ mod tests {
         assert_eq!(documented, real);
     }
 
+    const UNANSWERED: [Unanswered; 5] = [
+        Unanswered::Busy,
+        Unanswered::Unreachable,
+        Unanswered::NoConnections,
+        Unanswered::Canceled,
+        Unanswered::MissingPartition,
+    ];
+
+    fn fits(pattern: &str, text: &str) -> bool {
+        match pattern.split_once('…') {
+            Some((before, after)) => text.starts_with(before) && text.ends_with(after),
+            None => text == pattern,
+        }
+    }
+
     #[test]
     fn every_refusal_is_on_the_list() {
         for refusal in [
@@ -334,18 +406,20 @@ mod tests {
             Refusal::TooManyJoins,
             Refusal::TooManyChannels,
             Refusal::Token("MalformedJWT: The token provided is not a valid JWT".to_owned()),
+            Refusal::PrivateOnly,
             Refusal::Unauthorized("room".into()),
+            Refusal::ReplayNotAllowed,
+            Refusal::ReplayInvalid,
+            Refusal::ReplayFailed,
             Refusal::FeedBusy,
             Refusal::Malformed("config is not a map"),
-        ] {
+        ]
+        .into_iter()
+        .chain(UNANSWERED.map(Refusal::Unanswered))
+        {
             let reason = join_reason(&refusal);
-            let listed = JOIN_ERRORS.iter().any(|error| {
-                let pattern = format!("{}: {}", error.code, error.text);
-                match pattern.split_once('…') {
-                    Some((before, after)) => reason.starts_with(before) && reason.ends_with(after),
-                    None => reason == pattern,
-                }
-            });
+            let listed =
+                JOIN_ERRORS.iter().any(|error| fits(&format!("{}: {}", error.code, error.text), &reason));
             assert!(listed, "{reason}");
         }
     }
@@ -358,9 +432,15 @@ mod tests {
             Closing::TooManyEvents,
             Closing::TooManyPresenceEvents,
             Closing::Token("The token provided is not a valid JWT".to_owned()),
-        ] {
+            Closing::Unauthorized("room".into()),
+            Closing::NoLongerAuthorized("room".into()),
+            Closing::ReplicationLate,
+        ]
+        .into_iter()
+        .chain(UNANSWERED.map(Closing::Unanswered))
+        {
             let message = closing_message(&closing);
-            assert!(SYSTEM_ERRORS.iter().any(|error| error.text == message), "{message}");
+            assert!(SYSTEM_ERRORS.iter().any(|error| fits(error.text, &message)), "{message}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How deeply JSON is nested: readers of payloads further on recurse, so a bound is checked first.
 
 /// Whether objects and arrays are nested at most `depth_max` deep. `text` is valid JSON.
-pub(super) fn is_shallow(text: &str, depth_max: usize) -> bool {
+pub fn is_shallow(text: &str, depth_max: usize) -> bool {
     // Almost all messages have fewer brackets than they may have levels, and counting is fast.
     if memchr::memchr2_iter(b'{', b'[', text.as_bytes()).take(depth_max + 1).count() <= depth_max {
         return true;

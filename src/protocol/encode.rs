@@ -117,16 +117,45 @@ impl Dialect {
                 };
                 match (binary, body) {
                     (Some(frame), _) => Some(frame.finish()),
-                    (None, Body::Json(json)) => Some(self.user_text(topic, event, json, meta.as_deref())),
+                    (None, Body::Json(json)) => {
+                        Some(self.user_text(topic, &MessageRef::NULL, event, json, meta.as_deref()))
+                    }
                     (None, Body::Bytes(_)) => None,
                 }
             }
         }
     }
 
-    fn user_text(self, topic: &str, event: &str, body: &str, meta: Option<&str>) -> Bytes {
+    /// A stored broadcast, for the one channel that asked for it; `None` when it cannot be shown in this dialect.
+    ///
+    /// Unlike one that is sent to many, JSON goes as text and carries the channel's `join_ref`.
+    pub fn replayed(
+        self,
+        topic: &str,
+        join_ref: &MessageRef<'_>,
+        event: &str,
+        body: &Body<'_>,
+        meta: &str,
+    ) -> Option<Bytes> {
+        match (self, body) {
+            (_, Body::Json(json)) => Some(self.user_text(topic, join_ref, event, json, Some(meta))),
+            (Self::V1, Body::Bytes(_)) => None,
+            (Self::V2, Body::Bytes(_)) => {
+                binary::write_user_broadcast(topic, event, meta, body).map(FrameWriter::finish)
+            }
+        }
+    }
+
+    fn user_text(
+        self,
+        topic: &str,
+        join_ref: &MessageRef<'_>,
+        event: &str,
+        body: &str,
+        meta: Option<&str>,
+    ) -> Bytes {
         let room = event.len() + body.len() + meta.map_or(0, str::len) + 64;
-        self.message(&MessageRef::NULL, &MessageRef::NULL, topic, "broadcast", room, |frame| {
+        self.message(join_ref, &MessageRef::NULL, topic, "broadcast", room, |frame| {
             frame.put("{\"event\":");
             frame.put_string(event);
             if let Some(meta) = meta {
@@ -155,6 +184,17 @@ impl Dialect {
             Self::V2 => v2::write(&mut frame, join_ref, reference, topic, event, payload),
         }
         frame.finish()
+    }
+}
+
+/// The payload of a text broadcast whose parts are known. `body` is JSON text; `id` goes into its `meta`.
+pub fn broadcast_payload(event: &str, body: &str, id: Option<&str>) -> String {
+    let event = serde_json::Value::from(event);
+    match id.map(serde_json::Value::from) {
+        None => format!("{{\"event\":{event},\"payload\":{body},\"type\":\"broadcast\"}}"),
+        Some(id) => format!(
+            "{{\"event\":{event},\"meta\":{{\"id\":{id}}},\"payload\":{body},\"type\":\"broadcast\"}}"
+        ),
     }
 }
 

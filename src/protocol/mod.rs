@@ -18,7 +18,8 @@ mod v2;
 use std::borrow::Cow;
 use std::fmt;
 
-pub use encode::{Extension, changes_frame};
+pub use depth::is_shallow;
+pub use encode::{Extension, broadcast_payload, changes_frame};
 
 use crate::channel::{MessageRef, Payload};
 

@@ -6,11 +6,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::routing::get;
 
+use super::error::Error;
+use super::services;
 use crate::auth::AdminVerifier;
 use crate::hub::{Counters, Meters, feed};
 use crate::socket::ShardMetrics;
@@ -39,6 +40,8 @@ pub struct Sources {
     pub channels: Vec<Arc<Counters>>,
     /// The feed of database changes.
     pub feed: Arc<feed::Counters>,
+    /// The broadcasts over HTTP.
+    pub http: Arc<services::Counters>,
 }
 
 impl Sources {
@@ -54,6 +57,7 @@ impl Sources {
         self.sockets.iter().for_each(|shard| shard.add_to(&mut page));
         self.channels.iter().for_each(|shard| shard.add_to(&mut page));
         self.feed.add_to(&mut page);
+        self.http.add_to(&mut page);
         report::add_to(&mut page);
         process::add_to(&mut page);
         page.render(&self.place)
@@ -68,33 +72,44 @@ pub enum Readers {
     Anybody,
 }
 
-struct Scrape {
+/// The page and its readers.
+#[derive(Debug)]
+pub struct Scrape {
     sources: Arc<Sources>,
     readers: Readers,
 }
 
-/// The routes of the page. The stock server takes a region in the path, too; here there is one.
+impl Scrape {
+    /// The page for these readers.
+    pub fn new(sources: Arc<Sources>, readers: Readers) -> Arc<Self> {
+        Arc::new(Self { sources, readers })
+    }
+}
+
+/// The routes of the page alone. The stock server takes a region in the path, too; here there is one.
 pub fn metrics_routes(sources: Arc<Sources>, readers: Readers) -> Router {
-    let page = any(answer);
+    let page = get(answer);
     Router::new()
         .route("/metrics", page.clone())
         .route("/metrics/{region}", page)
-        .with_state(Arc::new(Scrape { sources, readers }))
+        .with_state(Scrape::new(sources, readers))
 }
 
-async fn answer(State(scrape): State<Arc<Scrape>>, request: Request) -> Response {
-    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+/// Answers with the page.
+pub(super) async fn answer(
+    State(scrape): State<Arc<Scrape>>,
+    headers: HeaderMap,
+) -> Result<([(HeaderName, &'static str); 1], String), Error> {
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let may_read = match &scrape.readers {
         Readers::Bearers(verifier) => verifier.admits(authorization, unix_seconds()),
         Readers::Anybody => true,
     };
-    if !may_read {
-        return StatusCode::FORBIDDEN.into_response();
+    if may_read {
+        Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], scrape.sources.page()))
+    } else {
+        Err(Error::NotAdmin)
     }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return StatusCode::METHOD_NOT_ALLOWED.into_response();
-    }
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], scrape.sources.page()).into_response()
 }
 
 impl fmt::Debug for Readers {

@@ -1,13 +1,34 @@
 //! HTTP: the listener, the routes, and what is answered without a socket.
+//!
+//! `route.rs` is the table of all routes; one file each says how they are answered, and `error.rs` how they are not.
+//! Requests meet the rest of the server in [`Services`] only, and enter the hub as what sockets send does.
+//!
+//! **Invariants:** a body is read after its sender has been admitted, and within bounds; every answer has a
+//! `x-request-id`; no path, payload or header but that one reaches the log.
 
+mod body;
+mod broadcast;
+mod caller;
 pub mod error;
-pub mod headers;
-pub mod healthcheck;
+mod field;
+mod headers;
+mod healthcheck;
 pub mod listener;
 pub mod metrics;
+pub mod openapi;
+mod page;
+mod ping;
+mod rate;
+mod request_id;
+pub mod route;
 pub mod router;
+mod services;
+mod tenant;
 
-pub use headers::bound_headers;
+pub use body::{BodyLimits, BodyReader};
+pub use broadcast::BroadcastLimits;
 pub use listener::{HttpConfig, serve};
-pub use metrics::{Readers, Sources, metrics_routes};
+pub use metrics::{Readers, Scrape, Sources, metrics_routes};
 pub use router::router;
+pub use services::{Counters, Services, Shards};
+pub use tenant::{Tenant, TenantField, TenantValue};

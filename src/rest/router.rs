@@ -1,22 +1,97 @@
-//! Every path and who answers it. Paths exist as the stock server serves them behind its gateway
-//! (`/socket/…`), and as clients ask for them (`/realtime/v1/…`), so that no gateway is needed.
+//! Every path and who answers it. Paths exist as the stock server serves them behind its gateway (`/socket/…`,
+//! `/api/…`), and as clients ask for them (`/realtime/v1/…`), so that no gateway is needed.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{any, get};
+use axum::http::Method;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use super::error::Error;
-use super::healthcheck::healthcheck;
+use super::route::{Access, Endpoint, OPERATIONS, Operation};
+use super::services::{Services, Shards};
+use super::{broadcast, headers, healthcheck, metrics, openapi, page, ping, rate, request_id, tenant};
 use crate::socket::{Gate, Handler, Session};
-use crate::telemetry::health::Health;
+
+/// How long a browser may remember what it was allowed; most cut it down to this.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(7200);
 
 /// The routes of this server.
-pub fn router<H: Handler<Session = Session>>(gate: Gate<H>, health: Health) -> Router {
-    // Any method: the gate answers those it does not take.
-    let socket = any(Gate::<H>::upgrade);
-    Router::new()
-        .route("/socket/websocket", socket.clone())
-        .route("/realtime/v1/websocket", socket)
-        .with_state(gate)
-        .route("/healthcheck", get(healthcheck).with_state(health))
+pub fn router<H, S>(gate: Gate<H>, services: Arc<Services<S>>) -> Router
+where
+    H: Handler<Session = Session>,
+    S: Shards,
+{
+    let routes = |accesses: &[Access]| {
+        let operations = OPERATIONS.iter().filter(|operation| accesses.contains(&operation.access));
+        let mut router = Router::new();
+        for operation in operations {
+            for pattern in operation.patterns() {
+                router = router.route(&pattern, handler(operation, &gate, &services));
+            }
+        }
+        router.method_not_allowed_fallback(async || Error::Method)
+    };
+    let hold = from_fn_with_state(Arc::clone(&services.meters), rate::hold);
+    let metered = routes(&[Access::Metered, Access::Project]).layer(hold);
+    let browser = metered.merge(routes(&[Access::Browser])).layer(cors());
+    browser
+        .merge(routes(&[Access::Open, Access::Operator]))
+        .merge(blocked())
         .fallback(async || Error::NotFound)
+        .layer(from_fn_with_state(services.header_bytes_max, headers::bound))
+        .layer(from_fn(request_id::name))
+}
+
+/// Who answers a route.
+fn handler<H, S>(operation: &Operation, gate: &Gate<H>, services: &Arc<Services<S>>) -> MethodRouter
+where
+    H: Handler<Session = Session>,
+    S: Shards,
+{
+    let answered: MethodRouter<Arc<Services<S>>> = match operation.endpoint {
+        // Any method: the gate answers those it does not take.
+        Endpoint::Socket => return any(Gate::<H>::upgrade).with_state(gate.clone()),
+        Endpoint::Metrics => return get(metrics::answer).with_state(Arc::clone(&services.scrape)),
+        Endpoint::LongPoll => any(async || Error::LongPoll),
+        Endpoint::Healthcheck => get(healthcheck::healthcheck::<S>),
+        Endpoint::Page => get(page::page::<S>),
+        Endpoint::OpenApi => get(openapi::openapi),
+        Endpoint::Ping => get(ping::ping),
+        Endpoint::Batch => post(broadcast::batch::<S>),
+        Endpoint::Single => post(broadcast::single::<S>),
+        Endpoint::ListTenants => get(tenant::list::<S>),
+        Endpoint::CreateTenant => post(tenant::create::<S>),
+        Endpoint::ShowTenant => get(tenant::show::<S>),
+        Endpoint::PutTenant => put(tenant::upsert::<S>),
+        Endpoint::PatchTenant => patch(tenant::upsert::<S>),
+        Endpoint::DeleteTenant => delete(tenant::delete),
+        Endpoint::ReloadTenant => post(tenant::reload::<S>),
+        Endpoint::ShutdownTenant => post(tenant::shutdown),
+        Endpoint::TenantHealth => get(tenant::health::<S>),
+    };
+    answered.with_state(Arc::clone(services))
+}
+
+/// What the stock gateway does not let through to the public.
+fn blocked() -> Router {
+    let refused = || any(async || Error::Blocked);
+    let mut router = Router::new();
+    for path in ["/realtime/v1/api/tenants", "/realtime/v1/api/openapi"] {
+        router = router.route(path, refused()).route(&format!("{path}/{{*rest}}"), refused());
+    }
+    router
+}
+
+/// Any page may ask, with any header; what it may do depends on its token alone.
+fn cors() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([request_id::HEADER].into_iter().chain(rate::HEADERS).collect::<Vec<_>>())
+        .max_age(PREFLIGHT_AGE)
 }

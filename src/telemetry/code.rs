@@ -52,6 +52,8 @@ codes! {
     ClientJoinRateLimitReached
     ClientPresenceRateLimitReached
     ConnectionRateLimitReached
+    DatabaseLackOfConnections
+    IncreaseConnectionPool
     InitializingProjectConnection
     InvalidJWTToken
     JoinsRateLimitReached
@@ -60,30 +62,55 @@ codes! {
     MalformedJWT
     MessagePerSecondRateLimitReached
     MissingAPIKey
+    MissingPartition
     PayloadTooLarge
     PresenceRateLimitReached
+    PrivateOnly
+    QueryCanceled
+    RealtimeDisabledForConfiguration
     RealtimeRestarting
+    ReplicationConnectionTimeout
+    RlsPolicyError
     TooManyConnections
     TopicNameRequired
     TopicNameTooLong
+    UnableToConnectToProject
+    UnableToReplayMessages
     Unauthorized
     UnknownErrorOnChannel
+    // Of HTTP requests.
+    HttpClientError
+    HttpServerError
+    TenantNotFound
+    UnprocessableEntity
     // Of single messages.
     InvalidBroadcastPayload
     InvalidPresencePayload
     MalformedWebSocketMessage
+    UnableToHandleBroadcast
+    UnableToHandlePresence
     UnableToTrackPresence
     UnknownPresenceEvent
     UnmatchedTopic
     // Of sockets.
     FrameTooLarge
     IdleTimeout
+    NoChannel
     ProtocolViolation
     SlowConsumer
     UnknownErrorOnWebSocketMessage
     // Of the database.
     UnableToBroadcastChanges
     // Of the server itself.
+    CheckOidsError
+    DatabaseConnectionDown
+    ReplicationConnectionDown
+    ReplicationSlotAdvanced
+    ReplicationSlotBeingUsed
+    ReplicationSlotNotAlive
+    StartReplicationFailed
+    UnableToComputeColumns
+    UnableToConnectToTenantDatabase
     UnhandledPanic
 }
 
@@ -124,9 +151,47 @@ pub const FAILURES: &[Failure] = &[
         Code::MalformedWebSocketMessage,
         "a client's message could not be decoded: it is dropped, and the socket stays",
     ),
+    passes(
+        Code::StartReplicationFailed,
+        "the replication stream could not be opened: it is tried again, and the line says what to do",
+    ),
+    passes(Code::ReplicationSlotBeingUsed, "the same, because another server streams from the slot"),
+    passes(
+        Code::ReplicationConnectionDown,
+        "the replication stream was interrupted; every channel with changes is told, and told again when it is live",
+    ),
+    stays(
+        Code::ReplicationSlotNotAlive,
+        "Postgres has invalidated the slot: it is made anew, and changes are missing",
+    ),
+    stays(
+        Code::ReplicationSlotAdvanced,
+        "the slot was moved past changes made while a publication was missing: they are not delivered",
+    ),
+    passes(
+        Code::UnableToConnectToTenantDatabase,
+        "a session of ordinary SQL could not be opened: it is tried again",
+    ),
+    passes(
+        Code::DatabaseConnectionDown,
+        "a session was lost or silent while Postgres was asked something: it is asked again",
+    ),
+    passes(Code::CheckOidsError, "the catalog could not be read or compared: it is tried again"),
+    stays(
+        Code::UnableToComputeColumns,
+        "Postgres could not compute columns of a row that the log does not hold: they are left out",
+    ),
     stays(
         Code::UnableToBroadcastChanges,
         "a row of `realtime.messages` lacks what a broadcast needs, or is larger than `payload_bytes_max`: it is not sent",
+    ),
+    stays(
+        Code::UnableToHandleBroadcast,
+        "a broadcast on a private channel was dropped: no policy lets its sender send there, or it could not be found out",
+    ),
+    stays(
+        Code::RlsPolicyError,
+        "a policy on `realtime.messages` raised an error, or the role of a token cannot be taken on: it counts as a denial",
     ),
     passes(Code::UnhandledPanic, "a fault of the program; what it concerned has been closed"),
 ];

@@ -90,6 +90,7 @@ metrics! {
     SOCKETS_CLOSED = Own COUNTER "rowcast_sockets_closed_total" ["reason"] "Sockets that have ended, by what ended them.";
     MESSAGES_RECEIVED = Own COUNTER "rowcast_messages_received_total" "Messages from clients.";
     MESSAGES_MALFORMED = Own COUNTER "rowcast_messages_malformed_total" "Messages from clients that could not be decoded and were dropped.";
+    MESSAGES_DENIED = Own COUNTER "rowcast_messages_denied_total" "Messages on private channels that policies did not allow, or that they were not asked about in time.";
     RECEIVED_BYTES = Own COUNTER "rowcast_received_bytes_total" "Bytes from clients on sockets, headers of frames included.";
     FRAMES_SENT = Own COUNTER "rowcast_frames_sent_total" "Frames written to sockets whole.";
     SENT_BYTES = Own COUNTER "rowcast_sent_bytes_total" "Bytes written to sockets, headers of frames included.";
@@ -102,8 +103,11 @@ metrics! {
     CHANNELS_OPEN = Own GAUGE "rowcast_channels_open" "Channels joined now.";
     JOINS_GRANTED = Own COUNTER "rowcast_joins_granted_total" "Joins granted.";
     JOINS_REFUSED = Own COUNTER "rowcast_joins_refused_total" "Joins refused; rowcast_errors_total says why.";
+    CHANNELS_REVOKED = Own COUNTER "rowcast_channels_revoked_total" "Private channels that were ended because they may read less than before.";
     BROADCASTS_ACCEPTED = Own COUNTER "rowcast_broadcasts_accepted_total" "Broadcasts accepted from clients.";
     BROADCASTS_DROPPED = Own COUNTER "rowcast_broadcasts_dropped_total" "Broadcasts that a thread of this server missed because its inbox was full.";
+    HTTP_BROADCASTS = Own COUNTER "rowcast_http_broadcasts_total" "Broadcasts accepted over HTTP.";
+    HTTP_BROADCASTS_DROPPED = Own COUNTER "rowcast_http_broadcasts_dropped_total" "Private broadcasts of batches over HTTP that policies did not let through.";
     PRESENCE_DELAYED = Own COUNTER "rowcast_presence_delayed_total" "Presence messages between threads that had to wait for a full inbox.";
     TRANSACTIONS = Own COUNTER "rowcast_transactions_total" "Transactions fanned out whole.";
     CHANGES = Own COUNTER "rowcast_changes_total" "Changes in them, of tables with and without subscribers.";

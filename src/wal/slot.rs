@@ -4,6 +4,8 @@ use pgwire_replication::client::ReplicationClient;
 
 use super::Lsn;
 use super::stream::Error;
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 
 /// Which slot to stream from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +80,9 @@ pub(super) async fn prepare(
     match (field(0).as_deref(), field(1).as_deref()) {
         (None, _) => {}
         (Some("t"), Some("lost")) => {
-            tracing::warn!(
+            report!(
+                warn,
+                Code::ReplicationSlotNotAlive,
                 slot = name,
                 "slot was invalidated, as max_slot_wal_keep_size demands: it is made anew, and changes are missing"
             );
@@ -86,7 +90,9 @@ pub(super) async fn prepare(
         }
         (Some("t"), _) => {
             if skip {
-                tracing::warn!(
+                report!(
+                    warn,
+                    Code::ReplicationSlotAdvanced,
                     slot = name,
                     "slot is moved past changes made while a publication was missing: they are not delivered"
                 );

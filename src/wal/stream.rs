@@ -196,6 +196,11 @@ impl Error {
         }
     }
 
+    /// Whether somebody else streams from the slot.
+    pub fn is_slot_used(&self) -> bool {
+        matches!(self, Self::Session(PgWireError::Server(text)) if text.contains("SQLSTATE 55006"))
+    }
+
     /// Whether Postgres met a change that it cannot decode, since a publication was missing when it was made.
     pub fn is_publication_missing(&self) -> bool {
         match self {

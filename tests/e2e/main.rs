@@ -21,6 +21,7 @@ mod checklist;
 mod cli;
 mod database_broadcast;
 mod dev;
+mod http;
 mod join;
 mod outage;
 mod presence;

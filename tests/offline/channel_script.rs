@@ -55,6 +55,7 @@ fn a_refused_join_waits_and_nobody_else_does() {
     let client = server.connect(0, 0, V2);
     let private = json!({"config": {"private": true}});
     server.push(client, "1", "1", "realtime:secret:a", "phx_join", private);
+    server.grant(false, false);
     server.advance_to(4_900);
     assert_eq!(server.frames(client), [] as [Value; 0]);
     heartbeat(&mut server, client);

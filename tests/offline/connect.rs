@@ -220,7 +220,7 @@ async fn health_is_told_to_anybody() {
     server.health.set_down("the stream is down");
     let (status, ..) = request(&server, &ask("HEAD", "/healthcheck")).await;
     assert_eq!(status, 503);
-    for path in ["/", "/realtime/v1/healthcheck", "/socket", "/socket/websocket/x"] {
+    for path in ["/nowhere", "/realtime/v1/healthcheck", "/socket", "/socket/websocket/x"] {
         let (status, _, body) = request(&server, &ask("GET", path)).await;
         assert_eq!((status, body.as_str()), (404, r#"{"message":"Not Found"}"#));
     }

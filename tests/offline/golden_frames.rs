@@ -4,10 +4,14 @@
 //! frames at one moment. Each recording is replayed on one, two and three shards, which no client may notice.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
+use rowcast::channel::{Body, Rights};
+use rowcast::hub::authorization::{Answer, Question, Stored};
 use rowcast::hub::{ChannelRef, FeedCommand, FeedEvent, ShardCommand};
 use rowcast::protocol::Dialect;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::script::{Client, Received, Server};
 
@@ -63,6 +67,11 @@ fn tokens_at_the_join() {
     replay("tokens at the join");
 }
 
+#[test]
+fn private_channels() {
+    replay("private channels");
+}
+
 fn replay(case: &str) {
     for shard_count in 1..=3 {
         replay_on(case, shard_count);
@@ -91,6 +100,7 @@ fn replay_on(case: &str, shard_count: u16) {
         let now = line["ms"].as_u64().unwrap();
         server.advance_to(now);
         answer_as_feed(&mut server);
+        speak_as_database(case, &mut server, last_spoken..now);
         if now > last_spoken + 50 {
             compare(case, &mut server, &clients, &mut expected, &mut real_names);
         }
@@ -116,6 +126,7 @@ fn replay_on(case: &str, shard_count: u16) {
         }
         server.settle();
         answer_as_feed(&mut server);
+        answer_as_policies(&mut server);
     }
     compare(case, &mut server, &clients, &mut expected, &mut real_names);
 }
@@ -149,6 +160,47 @@ fn answer_as_feed(server: &mut Server) {
         let event = FeedEvent::System { channel, ok: true, message: "Subscribed to PostgreSQL".into() };
         server.command(channel.shard, ShardCommand::Feed(event));
     }
+}
+
+/// What the recording's policies say, and what its database has stored.
+fn answer_as_policies(server: &mut Server) {
+    while let Ok(inquiry) = server.inquiries.try_recv() {
+        let topic = &inquiry.subject.topic;
+        let is_allowed = &*inquiry.subject.claims.role == "authenticated"
+            && match inquiry.question {
+                Question::Write => &**topic == "open:rw",
+                Question::Read | Question::Replay { .. } => topic.starts_with("open:"),
+            };
+        let answer = match inquiry.question {
+            Question::Replay { .. } => {
+                let stored = stored().map(|(id, event, body)| Stored { id, event: event.to_owned(), body });
+                Answer::Stored(stored.to_vec())
+            }
+            _ => Answer::Rights(Rights { broadcast: is_allowed, presence: is_allowed }),
+        };
+        server.answer(inquiry, Ok(answer));
+    }
+}
+
+/// The broadcasts from the database, which nobody sends over a socket.
+fn speak_as_database(case: &str, server: &mut Server, span: Range<u64>) {
+    if case == "private channels" && span.contains(&9_000) {
+        for (id, event, body) in stored() {
+            server.publish("realtime:open:rw", id, event, body);
+        }
+    }
+}
+
+fn stored() -> [(Uuid, &'static str, Body<'static>); 2] {
+    let json = r#"{"id": "893bff27-c012-4047-8b10-6631dbc02ba5", "from": "sql"}"#;
+    [
+        (uuid("893bff27-c012-4047-8b10-6631dbc02ba5"), "sqlevent", Body::Json(json.into())),
+        (uuid("37d7e1d8-527f-4578-9f94-a04567ce626d"), "binevent", Body::Bytes(b"\x00\xff\x10".into())),
+    ]
+}
+
+fn uuid(text: &str) -> Uuid {
+    Uuid::parse_str(text).unwrap()
 }
 
 fn recorded(line: &Value) -> Received {

@@ -13,6 +13,9 @@ mod key_server;
 mod key_sources;
 mod limits;
 mod metrics;
+mod patience;
+mod private;
+mod rest;
 mod script;
 mod shard;
 #[path = "../support/signer.rs"]

@@ -38,6 +38,7 @@ fn sources(meters: Arc<Meters>, channels: Vec<Arc<Counters>>) -> Arc<Sources> {
         sockets: vec![Arc::<ShardMetrics>::default()],
         channels,
         feed: Arc::default(),
+        http: Arc::default(),
     })
 }
 

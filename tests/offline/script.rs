@@ -7,15 +7,20 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rowcast::hub::authorization::Inquiry;
+use rowcast::channel::{Body, Broadcast, Topic};
+use rowcast::hub::authorization::{Answer, AuthorizationError, Authorized, Inquiry, ReplyTo, Rights};
 use rowcast::hub::{
     Authorizer, Clock, Config, ConnectionId, Directory, FeedCommand, Links, Meter, Meters, Outbox,
-    ServerLimits, Session, Shard, ShardCommand, TokenRefusal, TokenVerifier,
+    RoomBroadcast, ServerLimits, Session, Shard, ShardCommand, TokenRefusal, TokenVerifier,
 };
 use rowcast::policy::Claims;
 use rowcast::protocol::{Dialect, Message};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use uuid::Uuid;
+
+/// How many questions about private channels may wait.
+pub(crate) const INQUIRIES_MAX: usize = 64;
 
 /// The wall clock when a script begins.
 pub(crate) const START_UNIX: i64 = 1_800_000_000;
@@ -135,7 +140,8 @@ pub(crate) struct Server {
     pub(crate) shards: Vec<Shard>,
     pub(crate) feed: mpsc::Receiver<FeedCommand>,
     /// What the shards ask about private channels.
-    _inquiries: mpsc::Receiver<Inquiry>,
+    pub(crate) inquiries: mpsc::Receiver<Inquiry>,
+    directory: Arc<Directory>,
     inboxes: Vec<mpsc::Receiver<ShardCommand>>,
     recorders: Vec<Recorder>,
     generations: u32,
@@ -168,7 +174,7 @@ impl Server {
         let unix = Arc::new(AtomicI64::new(START_UNIX));
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..shard_count).map(|_| mpsc::channel(mailbox)).unzip();
         let (feed_sender, feed) = mpsc::channel(feed);
-        let (authorizer, inquiries) = Authorizer::queue(1_024);
+        let (authorizer, inquiries) = Authorizer::queue(INQUIRIES_MAX);
         let meters = Arc::new(Meters::new(limits));
         let shard = |me| {
             let unix = Arc::clone(&unix);
@@ -188,7 +194,8 @@ impl Server {
             shards: (0..shard_count).map(shard).collect(),
             recorders: (0..shard_count).map(|_| Recorder::default()).collect(),
             feed,
-            _inquiries: inquiries,
+            inquiries,
+            directory: Arc::clone(&directory),
             inboxes,
             generations: 0,
             start,
@@ -259,6 +266,45 @@ impl Server {
         let answer = self.received(client);
         let text = serde_json::to_string(&answer.iter().map(shape).collect::<Vec<_>>()).unwrap();
         assert!(text.contains("phx_reply") && !text.contains("error"), "{text}");
+    }
+
+    /// The question that has been waiting longest.
+    pub(crate) fn inquiry(&mut self) -> Inquiry {
+        self.inquiries.try_recv().expect("something is asked")
+    }
+
+    /// Answers a question.
+    pub(crate) fn answer(&mut self, inquiry: Inquiry, result: Result<Answer, AuthorizationError>) {
+        let ReplyTo::Channel { channel, inquiry: number } = inquiry.reply else { panic!("not of a channel") };
+        let question = inquiry.question;
+        let authorized = Authorized { channel, inquiry: number, question, result };
+        self.command(channel.shard, ShardCommand::Authorized(Box::new(authorized)));
+        self.settle();
+    }
+
+    /// Answers the question that has been waiting longest, about rights.
+    pub(crate) fn grant(&mut self, broadcast: bool, presence: bool) {
+        let inquiry = self.inquiry();
+        self.answer(inquiry, Ok(Answer::Rights(Rights { broadcast, presence })));
+    }
+
+    /// Sends a broadcast to a private room, as the stream of the database does.
+    pub(crate) fn publish(&mut self, topic: &str, id: Uuid, event: &str, body: Body<'static>) {
+        let message = Broadcast::User {
+            event: event.to_owned().into(),
+            body,
+            meta: Some(format!("{{\"id\":\"{id}\"}}").into()),
+        };
+        let room = self.directory.room(&Topic::parse(topic, 255).unwrap(), true);
+        let broadcast = Arc::new(RoomBroadcast { room, id: Some(id), message });
+        let count = u16::try_from(self.shards.len()).unwrap();
+        (0..count).for_each(|shard| self.command(shard, ShardCommand::Broadcast(Arc::clone(&broadcast))));
+    }
+
+    /// Tells all shards that policies have changed.
+    pub(crate) fn change_policies(&mut self) {
+        let count = u16::try_from(self.shards.len()).unwrap();
+        (0..count).for_each(|shard| self.command(shard, ShardCommand::PoliciesChanged));
     }
 
     /// Gives a shard a command.

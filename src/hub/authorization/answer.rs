@@ -4,7 +4,7 @@
 //! batches. Equal questions that wait together are asked once; one that arrives while its like is being asked is
 //! asked again, because what it depends on may have changed meanwhile.
 
-use std::rc::Rc;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +12,18 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use super::cache::{Cache, Seen};
 use super::deliver::Deliveries;
 use super::desk::{Desk, Entry, PATIENCE, Waiting};
-use super::probe::{self, Outcome};
+use super::probe::Outcome;
+use super::round::{Means, Round};
 use super::session::Session;
-use super::{AuthorizationError, Counters, Inquiry, Question, ReplyTo};
+use super::{Answer, Asked, AuthorizationError, Counters, Inquiry, Question, ReplyTo};
 use crate::hub::Sink;
 use crate::postgres::connect::Database;
+use crate::telemetry::code::Code;
 use crate::telemetry::log::chain;
+use crate::telemetry::report::report;
 
 /// How often those are looked for who have waited too long.
 const OVERDUE_EVERY: Duration = Duration::from_millis(250);
@@ -52,7 +56,8 @@ pub async fn run<S: Sink>(
     stop: impl Future<Output = ()>,
 ) {
     let (deliveries, carried) = Deliveries::new(shards, Arc::clone(&config.counters));
-    let office = Rc::new(Office { config, desk: Desk::default(), deliveries });
+    let cache = RefCell::new(Cache::new(config.catalog_poll));
+    let office = Office { config, desk: Desk::default(), deliveries, cache };
     let workers = (0..office.config.connection_count.max(1)).map(|_| office.work());
     tokio::select! {
         () = stop => {}
@@ -68,6 +73,7 @@ struct Office {
     config: Config,
     desk: Desk,
     deliveries: Deliveries,
+    cache: RefCell<Cache>,
 }
 
 impl Office {
@@ -79,16 +85,24 @@ impl Office {
         while let Some(inquiry) = inquiries.recv().await {
             Counters::add(&self.counters().inquiries, 1);
             let waiting = Waiting::new(inquiry);
-            match waiting.asked.subject.refusal() {
-                Some(refusal) => {
-                    self.deliver(waiting.reply, waiting.asked.question, waiting.since, &Err(refusal))
-                }
+            match self.without_asking(&waiting.asked) {
+                Some(outcome) => self.deliver(waiting.reply, waiting.asked.question, waiting.since, &outcome),
                 None => {
                     self.desk.room().await;
                     self.desk.put(waiting);
                 }
             }
         }
+    }
+
+    /// What needs no Postgres.
+    fn without_asking(&self, asked: &Asked) -> Option<Outcome> {
+        if let Some(refusal) = asked.subject.refusal() {
+            return Some(Err(refusal));
+        }
+        let rights = self.cache.borrow_mut().get(asked)?;
+        Counters::add(&self.counters().cache_hits, 1);
+        Some(Ok(Answer::Rights(rights)))
     }
 
     /// Answers those who have waited too long.
@@ -101,49 +115,90 @@ impl Office {
         }
     }
 
-    /// Asks one batch after another on one session.
+    /// Asks one batch after another on one session. Between batches, the catalog is compared.
     async fn work(&self) {
         let config = &self.config;
         let mut session = Session::new(config.database.clone(), config.query_timeout);
         loop {
-            let batch = self.desk.take().await;
-            Counters::add(&self.counters().batches, 1);
-            Counters::add(&self.counters().questions, batch.len());
-            let outcomes = self.ask(&mut session, &batch).await;
-            for (Entry { asked, who }, outcome) in batch.into_iter().zip(outcomes) {
-                for (reply, since) in who {
-                    self.deliver(reply, asked.question, since, &outcome);
-                }
+            let batch = match timeout(config.catalog_poll, self.desk.take()).await {
+                Ok(batch) => batch,
+                Err(_) if session.was_open() => Vec::new(),
+                Err(_) => continue,
+            };
+            if !batch.is_empty() {
+                Counters::add(&self.counters().batches, 1);
+                Counters::add(&self.counters().questions, batch.len());
+            }
+            match self.ask(&mut session, &batch).await {
+                Ok(round) => self.conclude(batch, round),
+                Err(failure) => self.hand_out(batch, &Err(failure)),
             }
         }
     }
 
-    async fn ask(&self, session: &mut Session, batch: &[Entry]) -> Vec<Outcome> {
+    async fn ask(&self, session: &mut Session, batch: &[Entry]) -> Result<Round, AuthorizationError> {
         let questions: Vec<_> = batch.iter().map(|entry| entry.asked.clone()).collect();
-        let mut failure = AuthorizationError::Unavailable;
         for _ in 0..ATTEMPTS_MAX {
-            let client = match session.client().await {
-                Ok((client, _)) => client,
-                Err(error) => {
-                    failure = error;
-                    break;
-                }
-            };
-            match timeout(PATIENCE, probe::answer(client, &questions)).await {
-                Ok(Ok(outcomes)) => return outcomes,
+            let (client, memory) = session.client().await?;
+            let counters = self.counters();
+            let mut means = Means { client, counters, payload_bytes_max: self.config.payload_bytes_max };
+            match timeout(PATIENCE, memory.round(&mut means, &questions)).await {
+                Ok(Ok(round)) => return Ok(round),
                 Ok(Err(error)) => {
-                    tracing::warn!(error = chain(&error), "authorizations are asked again on a new session");
+                    let error = chain(&error);
+                    report!(
+                        warn,
+                        Code::DatabaseConnectionDown,
+                        error,
+                        "authorizations are asked again on a new session"
+                    );
                     session.close();
                 }
                 Err(_) => {
-                    tracing::warn!("authorizations were not answered in time");
+                    report!(warn, Code::QueryCanceled, "authorizations were not answered in time");
                     session.close();
-                    failure = AuthorizationError::Canceled;
-                    break;
+                    return Err(AuthorizationError::Canceled);
                 }
             }
         }
-        questions.iter().map(|_| Err(failure.clone())).collect()
+        Err(AuthorizationError::Unavailable)
+    }
+
+    /// Hands out what a round has found, unless policies have changed since; what was not asked is put back.
+    fn conclude(&self, batch: Vec<Entry>, round: Round) {
+        let seen = self.cache.borrow_mut().see(&round.fingerprint, round.compared_at);
+        match seen {
+            Seen::Current => {}
+            Seen::Changed => {
+                tracing::info!("policies, roles or rights have changed: channels ask again what they may do");
+                Counters::add(&self.counters().policy_changes, 1);
+                self.deliveries.policies_changed();
+            }
+            Seen::Outdated => return self.desk.put_back(batch.into_iter()),
+        }
+        let mut unasked = Vec::new();
+        for ((entry, outcome), needs) in batch.into_iter().zip(round.outcomes).zip(round.needs) {
+            match outcome {
+                None => unasked.push(entry),
+                Some(outcome) => {
+                    if let (Some(needs), Ok(Answer::Rights(rights))) = (needs, &outcome) {
+                        self.cache.borrow_mut().put(&entry.asked, needs, *rights);
+                    }
+                    self.hand_out(vec![entry], &outcome);
+                }
+            }
+        }
+        if !unasked.is_empty() {
+            self.desk.put_back(unasked.into_iter());
+        }
+    }
+
+    fn hand_out(&self, entries: Vec<Entry>, outcome: &Outcome) {
+        for Entry { asked, who } in entries {
+            for (reply, since) in who {
+                self.deliver(reply, asked.question, since, outcome);
+            }
+        }
     }
 
     fn deliver(&self, reply: ReplyTo, question: Question, since: Instant, outcome: &Outcome) {

@@ -7,11 +7,16 @@
 //! rights and the rows that it was made of.
 
 mod answer;
+mod cache;
 mod counters;
 mod deliver;
 mod desk;
+mod expression;
+mod judge;
 pub mod probe;
+mod reading;
 pub mod replay;
+mod round;
 mod session;
 
 use std::fmt;
@@ -26,6 +31,7 @@ pub use counters::{Counters, DURATION_BUCKETS_MS};
 
 use super::ChannelRef;
 use crate::channel::Body;
+pub use crate::channel::Rights;
 use crate::policy::Claims;
 
 /// Who wants something on which topic, as policies see them.
@@ -97,15 +103,6 @@ pub enum Question {
         /// At most this many, from 1 to 25.
         limit: u8,
     },
-}
-
-/// What a caller may do, by extension.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rights {
-    /// Receive or send broadcasts.
-    pub broadcast: bool,
-    /// Receive the presence of others, or be tracked.
-    pub presence: bool,
 }
 
 /// A stored broadcast.

@@ -7,8 +7,11 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::AuthorizationError;
+use super::round::Memory;
 use crate::postgres::connect::{self, Database};
+use crate::telemetry::code::Code;
 use crate::telemetry::log::chain;
+use crate::telemetry::report::report;
 use crate::wal::stream::SESSION_SETTINGS;
 
 /// What the sessions are called in `pg_stat_activity`.
@@ -16,6 +19,10 @@ const APPLICATION_NAME: &str = "rowcast_authorization";
 
 /// How long opening a session may take. Clients give up a join after 10 seconds.
 const OPEN_WITHIN: Duration = Duration::from_secs(4);
+
+/// How long a statement may take at most, whatever is configured: others wait behind it, and clients give up a join
+/// after 10 seconds.
+const STATEMENT_WITHIN: Duration = Duration::from_secs(2);
 
 /// For how long nobody tries again to open a session after that has failed: who asks meanwhile hears so at once.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -25,6 +32,8 @@ pub(super) struct Session {
     database: Database,
     settings: String,
     client: Option<Client>,
+    memory: Memory,
+    was_open: bool,
     failed: Option<(Instant, AuthorizationError)>,
 }
 
@@ -34,16 +43,15 @@ impl Session {
         // Plans are kept by role, and never made for one caller's values: see `judge.rs`.
         let settings = format!(
             "{SESSION_SETTINGS}; set plan_cache_mode = force_generic_plan; set statement_timeout = {}",
-            query_timeout.as_millis()
+            query_timeout.min(STATEMENT_WITHIN).as_millis()
         );
-        Self { database, settings, client: None, failed: None }
+        Self { database, settings, client: None, memory: Memory::default(), was_open: false, failed: None }
     }
 
-    /// The session, opened if it is not; with whether it is a new one. Its transactions are the caller's to end.
-    pub(super) async fn client(&mut self) -> Result<(&Client, bool), AuthorizationError> {
-        let is_new = self.client.as_ref().is_none_or(Client::is_closed);
-        if is_new {
-            self.client = None;
+    /// The session and what it knows, opened if it is not. Its transactions are the caller's to end.
+    pub(super) async fn client(&mut self) -> Result<(&mut Client, &mut Memory), AuthorizationError> {
+        if self.client.as_ref().is_none_or(Client::is_closed) {
+            self.close();
             if let Some((until, error)) = &self.failed
                 && Instant::now() < *until
             {
@@ -52,6 +60,7 @@ impl Session {
             match self.open().await {
                 Ok(client) => {
                     self.failed = None;
+                    self.was_open = true;
                     self.client = Some(client);
                 }
                 Err(error) => {
@@ -60,17 +69,19 @@ impl Session {
                 }
             }
         }
-        self.client.as_ref().map(|client| (client, is_new)).ok_or(AuthorizationError::Unavailable)
+        let client = self.client.as_mut().ok_or(AuthorizationError::Unavailable)?;
+        Ok((client, &mut self.memory))
     }
 
     /// Gives the session up: it does not answer, or is in an unknown state.
     pub(super) fn close(&mut self) {
         self.client = None;
+        self.memory = Memory::default();
     }
 
-    /// Whether it is open, as far as is known.
-    pub(super) fn is_open(&self) -> bool {
-        self.client.as_ref().is_some_and(|client| !client.is_closed())
+    /// Whether it has ever been open, so that somebody may have been answered on it.
+    pub(super) fn was_open(&self) -> bool {
+        self.was_open
     }
 
     async fn open(&self) -> Result<Client, AuthorizationError> {
@@ -85,7 +96,9 @@ impl Session {
         match timeout(OPEN_WITHIN, open).await {
             Ok(Ok(client)) => Ok(client),
             Ok(Err(error)) => {
-                tracing::warn!(
+                report!(
+                    warn,
+                    Code::UnableToConnectToTenantDatabase,
                     error = chain(&error),
                     remedy = error.remedy(),
                     "private channels cannot be authorized"
@@ -93,7 +106,11 @@ impl Session {
                 Err(unreachable(&error))
             }
             Err(_) => {
-                tracing::warn!("private channels cannot be authorized: the database does not answer");
+                report!(
+                    warn,
+                    Code::UnableToConnectToTenantDatabase,
+                    "private channels cannot be authorized: the database does not answer"
+                );
                 Err(AuthorizationError::Unavailable)
             }
         }

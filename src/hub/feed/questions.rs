@@ -12,6 +12,8 @@ use crate::hub::Sink;
 use crate::hub::ask::{Batch, Outcome};
 use crate::hub::fanout::Fanout;
 use crate::hub::profile::ProfileId;
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 
 /// How many claims one batch of questions holds at most.
 const BATCH_GROUPS_MAX: usize = 64;
@@ -57,11 +59,13 @@ impl<S: Sink> Feed<S> {
         }
         profile.told.push(table.id);
         let condition = crate::subscription::condition_name(code.code());
-        tracing::warn!(
+        report!(
+            warn,
+            Code::RlsPolicyError,
             schema = &*table.schema,
             table = &*table.name,
             role = &*profile.claims.role,
-            code = code.code(),
+            sqlstate = code.code(),
             "row level security could not be evaluated for a subscriber"
         );
         let message: Arc<str> = format!(

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use crate::change::{Assembler, RelationId, assemble};
 use crate::policy::Catalog;
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 use crate::wal::slot::Continuity;
 use crate::wal::stream::{Backoff, Error as StreamError, Opening, Received};
 use crate::wal::{PgWireSource, WalSource, pgoutput};
@@ -48,7 +50,13 @@ impl<S: Sink> Feed<S> {
                     Err(error) => {
                         let remedy = error.remedy().unwrap_or("waiting for Postgres");
                         let chain = chain(&error);
-                        tracing::warn!(error = chain, remedy, "replication stream could not be opened");
+                        report!(
+                            warn,
+                            error.code(),
+                            error = chain,
+                            remedy,
+                            "replication stream could not be opened"
+                        );
                         health.set_down(format!("{}: {remedy}", error.summary()));
                     }
                 }
@@ -106,7 +114,13 @@ impl<S: Sink> Feed<S> {
         }
         let remedy = error.remedy().unwrap_or("reconnecting");
         let chain = chain(error);
-        tracing::warn!(error = chain, remedy, "replication stream was interrupted");
+        report!(
+            warn,
+            Code::ReplicationConnectionDown,
+            error = chain,
+            remedy,
+            "replication stream was interrupted"
+        );
         self.links.health.set_down(format!("{}: {remedy}", error.summary()));
         self.unsubscribe_all();
         if self.opened_at.elapsed() >= STABLE_AFTER {
@@ -263,6 +277,14 @@ impl Interruption {
         }
     }
 
+    /// The code of a stream that could not be opened.
+    fn code(&self) -> Code {
+        match self {
+            Self::Stream(error) if error.is_slot_used() => Code::ReplicationSlotBeingUsed,
+            _ => Code::StartReplicationFailed,
+        }
+    }
+
     /// What anybody may read, without names and addresses.
     fn summary(&self) -> String {
         match self {
@@ -287,7 +309,9 @@ pub(super) async fn watch_catalog(catalogs: Rc<Catalogs>, poll: Duration, report
                 (catalog.map(Report::CatalogChanged), Duration::ZERO)
             }
             Err(error) => {
-                tracing::warn!(
+                report!(
+                    warn,
+                    Code::CheckOidsError,
                     error = chain(&error),
                     remedy = error.remedy(),
                     "catalog could not be compared"

@@ -17,6 +17,8 @@ use crate::hub::catalogs::{CATALOG_WITHIN, Catalogs};
 use crate::hub::profile::Spec;
 use crate::hub::resolve::{Operands, Target, Unresolved, resolve};
 use crate::hub::{ChannelRef, FeedCommand, Sink, Subscribe};
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 
 /// What a client reads when its subscription works.
 const SUBSCRIBED: &str = "Subscribed to PostgreSQL";
@@ -130,7 +132,7 @@ impl<S: Sink> Feed<S> {
         let state = Channel { spec, claims, stage: Stage::Waiting, attempt: 0, subscribed: false };
         self.channels.insert(channel, state);
         match refusal {
-            Some(message) => self.tell(channel, false, &message),
+            Some(message) => self.refuse(channel, &message),
             None => self.resolve(channel),
         }
     }
@@ -215,7 +217,7 @@ impl<S: Sink> Feed<S> {
         );
         match refusal {
             None => self.tell(channel, true, &SUBSCRIBED.into()),
-            Some(message) => self.tell(channel, false, &message),
+            Some(message) => self.refuse(channel, &message),
         }
         Ok(())
     }
@@ -264,6 +266,13 @@ impl<S: Sink> Feed<S> {
             }
         }
         Ok(())
+    }
+
+    /// Tells a channel that it gets no changes. Why is for the client alone: the words repeat what it asked for.
+    fn refuse(&mut self, channel: ChannelRef, message: &Arc<str>) {
+        let (shard, socket) = (channel.shard, channel.connection);
+        report!(info, Code::RealtimeDisabledForConfiguration, shard, %socket, "subscription refused");
+        self.tell(channel, false, message);
     }
 
     /// Tells a channel whether it is subscribed.

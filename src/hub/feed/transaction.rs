@@ -12,8 +12,11 @@ use super::broadcasts::{Broadcasts, is_messages};
 use super::counters::Stage;
 use super::stream::Interruption;
 use super::{Feed, Report};
+use crate::hub::catalogs::chain;
 use crate::hub::fanout::{Aligned, Commit, History};
 use crate::hub::{Sink, compute};
+use crate::telemetry::code::Code;
+use crate::telemetry::report::report;
 
 /// How many changes of one transaction are encoded before the frames go to the shards, which write meanwhile.
 const CHANGES_PER_RUN: usize = 1_000;
@@ -163,7 +166,16 @@ impl<S: Sink> Feed<S> {
                 let client = self.catalogs.client().await;
                 match compute::complete(&client, types, xid, whole, changes).await {
                     Ok(()) => return,
-                    Err(error) => tracing::warn!(attempt, error = %error, "columns are computed again"),
+                    Err(error) => {
+                        let error = chain(&error);
+                        report!(
+                            warn,
+                            Code::DatabaseConnectionDown,
+                            attempt,
+                            error,
+                            "columns are computed again"
+                        );
+                    }
                 }
                 self.catalogs.give_up(&client).await;
             }

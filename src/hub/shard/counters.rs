@@ -30,6 +30,11 @@ pub struct Counters {
     pub dropped_broadcasts: Number,
     /// Presence messages to peers that had to wait because a queue was full.
     pub delayed_presence: Number,
+    /// Messages of private channels that were not sent because policies did not allow it, or could not be asked in
+    /// time.
+    pub denied_messages: Number,
+    /// Private channels that were closed because they may read less than before.
+    pub revoked_channels: Number,
 }
 
 impl Default for Counters {
@@ -44,6 +49,8 @@ impl Default for Counters {
             payload_bytes: Histogram::new(PAYLOAD_BYTES),
             dropped_broadcasts: Number::default(),
             delayed_presence: Number::default(),
+            denied_messages: Number::default(),
+            revoked_channels: Number::default(),
         }
     }
 }
@@ -70,6 +77,8 @@ impl Counters {
             (&names::BROADCASTS_ACCEPTED, &self.broadcasts),
             (&names::BROADCASTS_DROPPED, &self.dropped_broadcasts),
             (&names::PRESENCE_DELAYED, &self.delayed_presence),
+            (&names::MESSAGES_DENIED, &self.denied_messages),
+            (&names::CHANNELS_REVOKED, &self.revoked_channels),
         ] {
             page.add(metric, number.get());
         }

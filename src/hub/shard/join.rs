@@ -1,4 +1,4 @@
-//! Joining, leaving and the tokens that channels live by.
+//! Joining and leaving.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,38 +6,16 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{Frames, HeldRefusal, Shard, closed_frame, unmatched};
-use crate::channel::{
-    Channel, Closing, Grant, JoinRequest, MessageRef, Refusal, Reply, Token, Topic, TopicError,
-};
-use crate::hub::rooms::{Member, Watch};
+use crate::channel::{Channel, Closing, Grant, JoinRequest, Refusal, Reply, Token, Topic, TopicError};
+use crate::hub::rooms::{Hears, Member, Watch};
 use crate::hub::session::Entry;
+use crate::hub::waiting::{Admission, Attempt, Granted, Seat};
 use crate::hub::{ConnectionId, FeedCommand, Outbox, PresenceUpdate, Subscribe};
-use crate::policy::Claims;
 use crate::protocol::{Dialect, Extension, Incoming, code};
-use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
 
 /// A larger answer to a refused join is not held back: what makes it large came from the client.
 const HELD_BYTES_MAX: usize = 16_384;
-
-/// A join that has passed every check.
-struct Granted {
-    join: u32,
-    request: JoinRequest,
-    token: Arc<str>,
-    claims: Arc<Claims>,
-}
-
-/// One `phx_join`, whatever becomes of it.
-struct Attempt<'a> {
-    id: ConnectionId,
-    dialect: Dialect,
-    incoming: &'a Incoming<'a>,
-    now: Instant,
-    /// The end of the channel that the socket had on this topic. The client hears of it after the answer, so
-    /// that it is not taken for the end of the new one.
-    replaced: Option<Bytes>,
-}
 
 /// Joining and leaving.
 impl Shard {
@@ -57,86 +35,142 @@ impl Shard {
             Err(TopicError::TooLong) => Err(Refusal::TopicTooLong(max)),
         };
         // A second join ends the first, whatever becomes of the second.
-        let replaced = self.remove(out, id, &incoming.topic).map(|entry| closed_frame(dialect, &entry));
-        let attempt = Attempt { id, dialect, incoming, now, replaced };
+        let replaced = self.replace(out, id, dialect, &incoming.topic);
+        let attempt = Attempt {
+            id,
+            dialect,
+            topic: incoming.topic.as_ref().into(),
+            join_ref: incoming.join_ref.to_static(),
+            reference: incoming.reference.to_static(),
+            arrived: now,
+            replaced,
+        };
         let nanos = self.directory.nanos(now);
         let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.has_tried = true;
         if !self.joins_per_socket.admits(&mut connection.joins_full_at, nanos) {
             self.count_refused(id, &Refusal::TooManyJoins);
             let frames = attempt.refusal_frames(&Refusal::TooManyJoins);
             return self.answer_refused(out, HeldRefusal { due: now, connection: id, frames, closes: true });
         }
-        match topic.and_then(|topic| self.grant(id, &topic, incoming).map(|granted| (topic, granted))) {
-            Ok((topic, granted)) => self.joined(out, attempt, topic, granted),
-            Err(refusal) => self.refuse(out, attempt, &refusal),
+        match topic.and_then(|topic| self.grant(id, topic, incoming)) {
+            Ok(granted) if granted.request.private => {
+                self.wait(out, attempt, granted, incoming.payload.bytes(), now);
+            }
+            Ok(granted) => match self.prepare(id, &granted) {
+                Ok(()) => self.joined(out, attempt, granted, None, now),
+                Err(refusal) => self.refuse(out, attempt, &refusal, now),
+            },
+            Err(refusal) => self.refuse(out, attempt, &refusal, now),
         }
     }
 
-    /// Every check that a join must pass.
-    fn grant(
+    /// Ends what the socket has on a topic, and answers the end that the client has yet to hear of.
+    fn replace(
         &mut self,
+        out: &mut dyn Outbox,
         id: ConnectionId,
-        topic: &Topic,
-        incoming: &Incoming<'_>,
-    ) -> Result<Granted, Refusal> {
+        dialect: Dialect,
+        topic: &str,
+    ) -> Option<Bytes> {
+        if let Some(earlier) = self.remove_waiting(id, topic) {
+            // One end can be kept back, and the older is the less needed.
+            self.send_all(out, id, earlier.replaced.into_iter().collect());
+            return Some(dialect.closed(topic, &earlier.join_ref));
+        }
+        self.remove(out, id, topic).map(|entry| closed_frame(dialect, &entry))
+    }
+
+    /// Every check that a join must pass, but for what only policies can say.
+    fn grant(&mut self, id: ConnectionId, topic: Topic, incoming: &Incoming<'_>) -> Result<Granted, Refusal> {
         if self.draining {
             return Err(Refusal::Restarting);
         }
         self.try_join(id)?;
         let connection = self.connections.get_mut(id).ok_or(Refusal::TooManyChannels)?;
-        if connection.channels().len() >= self.config.channels_per_socket_max {
+        if connection.channel_count() >= self.config.channels_per_socket_max {
             return Err(Refusal::TooManyChannels);
         }
-        let request = JoinRequest::parse(topic, incoming.payload, &self.config.join)?;
+        let request = JoinRequest::parse(&topic, incoming.payload, &self.config.join)?;
+        if self.config.private_only && !request.private {
+            return Err(Refusal::PrivateOnly);
+        }
         let token = match &request.token {
             Some(Token(token)) => Arc::from(token.as_str()),
             None => Arc::clone(&connection.session.token),
         };
         let verified = self.links.verifier.verify(&token, (self.links.clock)());
         let claims = verified.map_err(|refusal| Refusal::Token(refusal.join_reason))?;
-        if request.private {
-            return Err(Refusal::Unauthorized(topic.sub().into()));
-        }
-        if !request.bindings.is_empty() && !self.feed.has_room() {
-            return Err(Refusal::FeedBusy);
-        }
         let join = connection.next_join().ok_or(Refusal::TooManyJoins)?;
-        self.enter_user(id)?;
-        Ok(Granted { join, request, token, claims })
+        Ok(Granted { join, topic, request, token, claims })
     }
 
-    fn joined(&mut self, out: &mut dyn Outbox, attempt: Attempt<'_>, topic: Topic, granted: Granted) {
-        let Attempt { id, dialect, incoming, replaced, .. } = attempt;
-        let Granted { join, mut request, token, claims } = granted;
-        let wants_state = request.presence_enabled || self.config.presence_for_all;
-        let watch = if wants_state { Watch::AwaitsState } else { Watch::DiffsOnly };
-        let name = self.directory.room(&topic, request.private);
-        let (room, place) = self.rooms.enter(name, Member { connection: id, join, dialect, watch });
+    /// The checks that are made last, when nothing else keeps a join from becoming a channel.
+    pub(super) fn prepare(&mut self, id: ConnectionId, granted: &Granted) -> Result<(), Refusal> {
+        if !granted.request.bindings.is_empty() && !self.feed.has_room() {
+            return Err(Refusal::FeedBusy);
+        }
+        self.enter_user(id)
+    }
+
+    /// Makes a channel of a join. A private one has its admission.
+    pub(super) fn joined(
+        &mut self,
+        out: &mut dyn Outbox,
+        attempt: Attempt,
+        granted: Granted,
+        admission: Option<Admission>,
+        now: Instant,
+    ) {
+        let Attempt { id, dialect, join_ref, reference, replaced, .. } = attempt;
+        let Granted { join, topic, mut request, token, claims } = granted;
+        let takes_presence = self.takes_presence(&request);
         let presence_key = match request.presence_key.take() {
             Some(key) => key.into(),
             None => self.fresh_presence_key(),
         };
         let grant = Grant {
             topic: topic.clone(),
-            join_ref: &incoming.join_ref,
-            reference: &incoming.reference,
+            join_ref: &join_ref,
+            reference: &reference,
             token,
             claims: Arc::clone(&claims),
             presence_key,
+            read: admission.as_ref().map(|admission| admission.read),
+            takes_presence,
         };
         let channel = Channel::new(grant, &request);
+        let watch = match channel.reads().presence {
+            false => Watch::Nothing,
+            true if takes_presence => Watch::AwaitsState,
+            true => Watch::DiffsOnly,
+        };
+        let hears = if channel.reads().broadcast { Hears::Everything } else { Hears::Nothing };
+        let seat = match admission.as_ref().and_then(|admission| admission.seat) {
+            Some(seat) => {
+                self.rooms.set_watch(seat.room, seat.place, watch);
+                seat
+            }
+            None => {
+                self.enter(&topic, request.private, Member { connection: id, join, dialect, watch, hears })
+            }
+        };
         let subscribed = !request.bindings.is_empty();
         self.expiries.insert((claims.expires_at, id, join));
+        let private = channel.is_private().then(Box::default);
+        let Seat { room, place } = seat;
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.add(Entry { join, room, place, subscribed, announced: false, channel });
+        connection.add(Entry { join, room, place, subscribed, announced: false, channel, private });
         self.counters.joins.add(1);
         self.counters.channels.add(1);
 
         let reply = Reply::Joined(request.bindings_with_ids());
-        out.send(id, dialect.reply(topic.as_str(), &incoming.join_ref, &incoming.reference, &reply));
+        out.send(id, dialect.reply(topic.as_str(), &join_ref, &reference, &reply));
         if let Some(frame) = replaced {
             out.send(id, frame);
         }
+        let replayed = admission.into_iter().flat_map(|admission| admission.frames);
+        replayed.for_each(|frame| out.send(id, frame));
         if subscribed {
             self.feed.send(FeedCommand::Subscribe(Subscribe {
                 channel: self.channel_ref(id, join),
@@ -147,24 +181,39 @@ impl Shard {
                 bindings: request.bindings,
             }));
         }
-        if wants_state && self.admit_presence(out, id, join) {
+        if request.replication_ready {
+            self.tell_when_live(out, id, join, now);
+        }
+        if watch == Watch::AwaitsState && self.admit_presence(out, id, join) {
             self.present(out, id, join, true);
         }
     }
 
-    fn refuse(&mut self, out: &mut dyn Outbox, attempt: Attempt<'_>, refusal: &Refusal) {
-        let Attempt { id, now, .. } = attempt;
+    /// Whether a channel takes part in presence from the join on.
+    pub(super) fn takes_presence(&self, request: &JoinRequest) -> bool {
+        request.presence_enabled || self.config.presence_for_all
+    }
+
+    pub(super) fn enter(&mut self, topic: &Topic, private: bool, member: Member) -> Seat {
+        let (room, place) = self.rooms.enter(self.directory.room(topic, private), member);
+        Seat { room, place }
+    }
+
+    pub(super) fn refuse(&mut self, out: &mut dyn Outbox, attempt: Attempt, refusal: &Refusal, now: Instant) {
+        let (id, arrived) = (attempt.id, attempt.arrived);
         self.count_refused(id, refusal);
         let frames = attempt.refusal_frames(refusal);
         let bytes: usize = frames.iter().map(Bytes::len).sum();
         let is_full = self.refusals.len() >= self.config.refusals_pending_max;
-        let due = now.checked_add(self.config.refusal_delay).unwrap_or(now);
+        // Counted from the join, or one that has waited for policies would be answered too late for its client.
+        let due = arrived.checked_add(self.config.refusal_delay).unwrap_or(now);
         let closes = matches!(refusal, Refusal::TooManyJoins);
         let held = HeldRefusal { due, connection: id, frames, closes };
-        if self.config.refusal_delay.is_zero() || is_full || bytes > HELD_BYTES_MAX {
+        if due <= now || is_full || bytes > HELD_BYTES_MAX {
             return self.answer_refused(out, held);
         }
-        self.refusals.push_back(held);
+        let place = self.refusals.partition_point(|other| other.due <= due);
+        self.refusals.insert(place, held);
     }
 
     fn count_refused(&self, id: ConnectionId, refusal: &Refusal) {
@@ -188,23 +237,22 @@ impl Shard {
         id: ConnectionId,
         dialect: Dialect,
         incoming: &Incoming<'_>,
+        now: Instant,
     ) {
-        let reply = |join_ref: &MessageRef<'_>| {
-            dialect.reply(&incoming.topic, join_ref, &incoming.reference, &Reply::Ok)
-        };
         let Some(entry) = self.connections.get_mut(id).and_then(|open| open.by_topic(&incoming.topic)) else {
-            return out.send(id, reply(&incoming.join_ref));
+            return self.leave_waiting(out, id, dialect, incoming);
         };
         if !entry.channel.is_left_by(&incoming.join_ref) {
             return;
         }
-        out.send(id, reply(entry.channel.push_ref()));
-        out.send(id, closed_frame(dialect, entry));
-        self.remove(out, id, &incoming.topic);
+        let join = entry.join;
+        if !self.hold_leave(id, join, &incoming.reference, now) {
+            self.end(out, id, join, dialect, &incoming.reference);
+        }
     }
 
     /// Takes a socket's channel out of everything.
-    fn remove(&mut self, out: &mut dyn Outbox, id: ConnectionId, topic: &str) -> Option<Entry> {
+    pub(super) fn remove(&mut self, out: &mut dyn Outbox, id: ConnectionId, topic: &str) -> Option<Entry> {
         let connection = self.connections.get_mut(id)?;
         let join = connection.by_topic(topic)?.join;
         let entry = connection.remove(join)?;
@@ -217,12 +265,9 @@ impl Shard {
         self.counters.channels.subtract(1);
         let channel = self.channel_ref(id, entry.join);
         let name = self.rooms.name(entry.room).clone();
-        if let Some(moved) = self.rooms.leave(entry.room, entry.place)
-            && let Some(other) = self.connections.entry_mut(moved.connection, moved.join)
-        {
-            other.place = entry.place;
-        }
+        self.vacate(Seat { room: entry.room, place: entry.place });
         self.expiries.remove(&(entry.channel.claims().expires_at, id, entry.join));
+        self.forget_private(id, entry);
         if entry.subscribed {
             self.feed.send(FeedCommand::Unsubscribe { channel });
         }
@@ -234,6 +279,15 @@ impl Shard {
             );
         } else if !entry.announced {
             self.unsent.forget(channel);
+        }
+    }
+
+    /// Takes a channel out of its room.
+    pub(super) fn vacate(&mut self, seat: Seat) {
+        if let Some(moved) = self.rooms.leave(seat.room, seat.place)
+            && let Some(place) = self.connections.room_place_mut(moved.connection, moved.join)
+        {
+            *place = seat.place;
         }
     }
 
@@ -255,74 +309,26 @@ impl Shard {
 
     pub(super) fn drain(&mut self, out: &mut dyn Outbox) {
         self.draining = true;
+        self.disconnect(out);
+    }
+
+    pub(super) fn disconnect(&mut self, out: &mut dyn Outbox) {
         for (id, connection) in self.connections.iter() {
             for entry in connection.channels() {
                 out.send(id, connection.session.dialect.disconnecting(entry.channel.topic().as_str()));
             }
             out.close(id, code::CLOSE_RESTART.code, code::CLOSE_RESTART.reason);
         }
+        let waiting = self.connections.unpark_all();
+        self.forget_waiting(waiting);
     }
 }
 
-/// Tokens.
-impl Shard {
-    pub(super) fn refresh(&mut self, out: &mut dyn Outbox, id: ConnectionId, join: u32, token: String) {
-        let claims = match self.links.verifier.verify(&token, (self.links.clock)()) {
-            Ok(claims) => claims,
-            Err(refusal) => return self.close(out, id, join, &Closing::Token(refusal.system_message)),
-        };
-        let channel = self.channel_ref(id, join);
-        let feed_has_room = self.feed.has_room();
-        let Some(connection) = self.connections.get(id) else { return };
-        let dialect = connection.session.dialect;
-        let Some(entry) = self.connections.entry_mut(id, join) else { return };
-        if entry.subscribed && !feed_has_room {
-            // The old claims must not live on in the feed. Clients join again, with the new token.
-            report!(warn, Code::InitializingProjectConnection, socket = %id, "channel ended: the feed is behind");
-            let topic = entry.channel.topic().clone();
-            out.send(id, dialect.crashed(topic.as_str(), entry.channel.join_ref()));
-            self.remove(out, id, topic.as_str());
-            return;
-        }
-        self.expiries.remove(&(entry.channel.claims().expires_at, id, join));
-        self.expiries.insert((claims.expires_at, id, join));
-        entry.channel.refresh(token.into(), Arc::clone(&claims));
-        if entry.subscribed {
-            self.feed.send(FeedCommand::Refresh { channel, claims });
-        }
-    }
-
-    /// Closes the channels whose tokens have run out.
-    pub(super) fn expire(&mut self, out: &mut dyn Outbox) {
-        if self.expiries.is_empty() {
-            return;
-        }
-        let now_unix = (self.links.clock)();
-        while let Some(&(expires_at, id, join)) = self.expiries.first() {
-            if expires_at > now_unix {
-                return;
-            }
-            self.expiries.pop_first();
-            let Some((_, entry)) = self.connections.channel(self.channel_ref(id, join)) else { continue };
-            if entry.channel.claims().expires_at > now_unix {
-                continue;
-            }
-            match self.links.verifier.verify(entry.channel.token(), now_unix) {
-                Err(refusal) => self.close(out, id, join, &Closing::Token(refusal.system_message)),
-                // The verifier allows for clocks that differ: its word counts, and is asked for again.
-                Ok(_) => {
-                    self.expiries.insert((now_unix.saturating_add(1), id, join));
-                }
-            }
-        }
-    }
-}
-
-impl Attempt<'_> {
+impl Attempt {
     fn refusal_frames(self, refusal: &Refusal) -> Frames {
-        let Self { dialect, incoming, replaced, .. } = self;
+        let Self { dialect, topic, join_ref, reference, replaced, .. } = self;
         let reply = Reply::Refused(code::join_reason(refusal));
-        let reply = dialect.reply(&incoming.topic, &incoming.join_ref, &incoming.reference, &reply);
+        let reply = dialect.reply(&topic, &join_ref, &reference, &reply);
         std::iter::once(reply).chain(replaced).collect()
     }
 }

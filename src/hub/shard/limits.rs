@@ -2,7 +2,7 @@
 
 use super::Shard;
 use crate::channel::{Closing, Refusal};
-use crate::hub::rooms::RoomId;
+use crate::hub::rooms::{Hears, RoomId};
 use crate::hub::{ConnectionId, Outbox};
 
 /// Limits of the whole server.
@@ -44,7 +44,8 @@ impl Shard {
         if !self.links.meters.events.is_reached() {
             return;
         }
-        let members = self.rooms.members(room).iter().map(|member| (member.connection, member.join));
+        let members = self.rooms.members(room).iter().filter(|member| member.hears != Hears::Nothing);
+        let members = members.map(|member| (member.connection, member.join));
         let receivers: Vec<_> = members.filter(|member| Some(*member) != except).collect();
         for (id, join) in receivers {
             self.close(out, id, join, &Closing::TooManyEvents);

@@ -2,11 +2,17 @@
 //!
 //! In: sockets that open, speak and close, commands of other threads, and the time. Out: frames.
 
+mod access;
 mod counters;
+mod held;
+mod idle;
 mod join;
 mod limits;
 mod presence;
+mod private;
 mod recheck;
+mod stream;
+mod token;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,6 +28,7 @@ use super::peers::{Directory, Peers};
 use super::presence::{Homes, Unsent};
 use super::rooms::{RoomId, Rooms};
 use super::session::{Connections, Entry, Session};
+use super::waiting::Deadline;
 use super::{
     Authorizer, ChannelRef, Config, ConnectionId, FeedCommand, FeedEvent, Meters, Outbox, RoomBroadcast,
     ShardCommand,
@@ -93,7 +100,21 @@ pub struct Shard {
     unsent: Unsent,
     /// By the second in which the token runs out.
     expiries: BTreeSet<(i64, ConnectionId, u32)>,
-    /// Oldest first; the delay is the same for all.
+    /// By when something must have been answered about a channel, or a join that waits.
+    deadlines: BTreeSet<Deadline>,
+    /// Channels about which a question is to be put, and from when on.
+    unasked: VecDeque<(Instant, ConnectionId, u32)>,
+    /// Counts the changes of policies.
+    policy_epoch: u64,
+    /// How long the messages that wait are, all together.
+    held_bytes: usize,
+    /// Whether the replication stream is live.
+    stream_is_live: bool,
+    /// Channels that wait for it, until when.
+    awaiting_stream: VecDeque<(Instant, ConnectionId, u32)>,
+    /// When sockets without channels were looked for.
+    idle_looked_at: Option<Instant>,
+    /// In the order in which they are due.
     refusals: VecDeque<HeldRefusal>,
     joins_per_socket: Rate,
     presence_keys: u64,
@@ -124,6 +145,13 @@ impl Shard {
             homes: Homes::new(me, &directory),
             unsent: Unsent::default(),
             expiries: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            unasked: VecDeque::new(),
+            policy_epoch: 0,
+            held_bytes: 0,
+            stream_is_live: false,
+            awaiting_stream: VecDeque::new(),
+            idle_looked_at: None,
             refusals: VecDeque::new(),
             joins_per_socket: Rate::new(config.joins_per_socket),
             presence_keys: 0,
@@ -161,7 +189,7 @@ impl Shard {
                 out.send(id, dialect.reply(SOCKET_TOPIC, &MessageRef::NULL, &incoming.reference, &Reply::Ok));
             }
             "phx_join" => self.join(out, id, dialect, &incoming, now),
-            "phx_leave" => self.leave(out, id, dialect, &incoming),
+            "phx_leave" => self.leave(out, id, dialect, &incoming, now),
             _ => self.event(out, id, dialect, incoming, now),
         }
     }
@@ -173,26 +201,29 @@ impl Shard {
         if connection.is_user {
             self.links.meters.users.leave();
         }
-        for entry in connection.into_channels() {
+        let (channels, waiting) = connection.into_channels();
+        self.forget_waiting(waiting);
+        for entry in channels {
             self.retire(out, id, &entry);
         }
     }
 
     /// Another thread speaks.
-    pub fn command(&mut self, out: &mut dyn Outbox, command: ShardCommand, _now: Instant) {
+    pub fn command(&mut self, out: &mut dyn Outbox, command: ShardCommand, now: Instant) {
         match command {
             ShardCommand::Feed(event) => self.feed_event(out, event),
             ShardCommand::Broadcast(broadcast) => {
                 if let Some(room) = self.rooms.find(&broadcast.room) {
-                    let delivered = self.rooms.broadcast(out, room, &broadcast.message, None);
+                    let delivered = self.rooms.broadcast(out, room, &broadcast.message, broadcast.id, None);
                     self.links.meters.events.add(delivered);
                     self.hold_to_event_rate(out, room, None);
                 }
             }
             ShardCommand::Presence(update) => self.apply_presence(out, &update),
             ShardCommand::PresenceNews(news) => self.presence_news(out, &news),
-            // Private joins are refused, so nothing was asked and nothing can change.
-            ShardCommand::Authorized(_) | ShardCommand::PoliciesChanged => {}
+            ShardCommand::Authorized(authorized) => self.authorized(out, *authorized, now),
+            ShardCommand::PoliciesChanged => self.policies_changed(now),
+            ShardCommand::Disconnect => self.disconnect(out),
             ShardCommand::Drain => self.drain(out),
         }
     }
@@ -212,6 +243,10 @@ impl Shard {
         self.flush_presence(out);
         self.expire(out);
         self.recheck(out);
+        self.overdue(out, now);
+        self.ask_unasked(now);
+        self.end_late(out, now);
+        self.close_idle(out, now);
     }
 
     fn send_all(&self, out: &mut dyn Outbox, id: ConnectionId, frames: Frames) {
@@ -253,6 +288,11 @@ impl Shard {
         match effect {
             Effect::Ignore => {}
             Effect::Unknown => self.links.meters.events.add(1),
+            Effect::Deny => self.deny(id),
+            Effect::Hold => {
+                let message = (&*incoming.event, incoming.payload, &incoming.reference);
+                self.hold(out, id, join, message, now);
+            }
             Effect::Reply(answer) => {
                 if let Some(code) = code::of_reply(&answer) {
                     report!(debug, code, socket = %id, "message refused");
@@ -264,7 +304,7 @@ impl Shard {
                 self.counters.broadcasts.add(1);
                 self.counters.payload_bytes.record_length(message.payload_bytes());
                 let except = (!to_self).then_some((id, join));
-                let delivered = self.rooms.broadcast(out, room, &message, except);
+                let delivered = self.rooms.broadcast(out, room, &message, None, except);
                 self.links.meters.events.add(delivered + 1);
                 self.spread(room, message);
                 if let Some(frame) = acknowledgement {
@@ -276,10 +316,11 @@ impl Shard {
                 let answer = reply(entry, &Reply::Ok);
                 if !tracks || self.admit_presence(out, id, join) {
                     out.send(id, answer);
+                    self.watch_late(id, join);
                     self.present(out, id, join, false);
                 }
             }
-            Effect::Verify(Token(token)) => self.refresh(out, id, join, token),
+            Effect::Verify(Token(token)) => self.refresh(out, id, join, token, now),
             Effect::Close(closing) => self.close(out, id, join, &closing),
         }
     }
@@ -307,8 +348,7 @@ impl Shard {
 impl Shard {
     fn feed_event(&mut self, out: &mut dyn Outbox, event: FeedEvent) {
         match event {
-            // No channel waits for it yet.
-            FeedEvent::Live(_) => {}
+            FeedEvent::Live(is_live) => self.stream_changed(out, is_live),
             FeedEvent::Changes(deliveries) => {
                 for delivery in &deliveries {
                     for channel in delivery.channels.iter() {

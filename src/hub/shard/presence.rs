@@ -19,6 +19,17 @@ impl Shard {
         self.announce(out, PresenceUpdate { room, channel, key, tracked, wants_state });
     }
 
+    /// A private channel that joined without presence and tracks all the same gets diffs from then on.
+    pub(super) fn watch_late(&mut self, id: ConnectionId, join: u32) {
+        let Some(entry) = self.connections.entry_mut(id, join) else { return };
+        let (room, place) = (entry.room, entry.place);
+        let tracks = entry.channel.is_private() && entry.channel.presence_payload().is_some();
+        if tracks && entry.channel.reads().presence && self.rooms.members(room)[place].watch == Watch::Nothing
+        {
+            self.rooms.set_watch(room, place, Watch::DiffsOnly);
+        }
+    }
+
     pub(super) fn announce(&mut self, out: &mut dyn Outbox, update: PresenceUpdate) {
         let home = self.directory.home(&update.room);
         if self.draining {
@@ -82,8 +93,8 @@ impl Shard {
             }
             PresenceNews::State { room, channel: None, payload } => {
                 let Some(room) = self.rooms.find(room) else { return };
-                let watchers =
-                    self.rooms.members(room).iter().filter(|member| member.watch != Watch::DiffsOnly);
+                let wants_state = |watch: Watch| matches!(watch, Watch::AwaitsState | Watch::Live);
+                let watchers = self.rooms.members(room).iter().filter(|member| wants_state(member.watch));
                 let watchers: Vec<_> =
                     watchers.map(|member| self.channel_ref(member.connection, member.join)).collect();
                 for channel in watchers {
@@ -95,6 +106,10 @@ impl Shard {
 
     fn presence_state(&mut self, out: &mut dyn Outbox, channel: ChannelRef, payload: &str) {
         let Some((connection, entry)) = self.connections.channel(channel) else { return };
+        // It may have lost the right to see it since it asked.
+        if !entry.channel.reads().presence {
+            return;
+        }
         let topic = entry.channel.topic().as_str();
         let dialect = connection.session.dialect;
         out.send(

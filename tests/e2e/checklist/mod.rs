@@ -9,6 +9,7 @@
 //! | 1, 2, 5, 13, 31 | sockets: address, keys, heartbeats, malformed frames, coming back | `socket.rs` |
 //! | 3, 4, 6 to 12, 14, 30 | channels: frames, joining, leaving, refs, leniency | `channel.rs` |
 //! | 15, 16, 18, 19 | rooms: broadcasts and presence | `room.rs` |
+//! | 17 | broadcasts over HTTP | `rest.rs` |
 //! | 20 to 24 | changes: announcements, shape, values, order, visibility | `change.rs` |
 //! | 25, 26 | tokens | `token.rs` |
 
@@ -17,6 +18,7 @@ use crate::support::TestDatabase;
 
 mod change;
 mod channel;
+mod rest;
 mod room;
 mod socket;
 mod token;

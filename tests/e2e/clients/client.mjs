@@ -51,7 +51,7 @@ const orders = {
       ),
     )
     channel.on('broadcast', { event: '*' }, ({ event, payload }) =>
-      say({ as, topic, kind: 'broadcast', event, payload }),
+      say({ as, topic, kind: 'broadcast', event, payload: shown(payload) }),
     )
     if (presence) {
       channel.on('presence', { event: 'sync' }, () =>
@@ -74,6 +74,15 @@ const orders = {
 
   send: ({ as, topic, event, payload }) => channel(as, topic).send({ type: 'broadcast', event, payload }),
 
+  // A channel that is not joined: what is sent on it goes over HTTP.
+  open({ as, topic, config }) {
+    const user = users.get(as)
+    user.channels.set(topic, user.client.channel(topic, { config }))
+  },
+
+  http_send: ({ as, topic, event, payload, bytes }) =>
+    channel(as, topic).httpSend(event, bytes ? new Uint8Array(bytes).buffer : payload),
+
   track: ({ as, topic, payload }) => channel(as, topic).track(payload),
 
   untrack: ({ as, topic }) => channel(as, topic).untrack(),
@@ -83,6 +92,9 @@ const orders = {
 
   disconnect: ({ as }) => users.get(as).client.removeAllChannels(),
 }
+
+/** Bytes as a list of numbers. */
+const shown = (payload) => (payload instanceof ArrayBuffer ? { bytes: [...new Uint8Array(payload)] } : payload)
 
 const channel = (as, topic) => users.get(as).channels.get(topic)
 

@@ -93,6 +93,17 @@ async def send(to: dict) -> str:
     return "ok"
 
 
+async def open(to: dict) -> None:
+    user = users[to["as"]]
+    user.channels[to["topic"]] = user.client.channel(to["topic"], {"config": to["config"]})
+
+
+async def http_send(to: dict) -> dict:
+    payload = bytes(to["bytes"]) if "bytes" in to else to["payload"]
+    await channel_of(to).http_send(to["event"], payload)
+    return {"success": True}
+
+
 async def track(to: dict) -> str:
     await channel_of(to).track(to["payload"])
     return "ok"
@@ -115,7 +126,7 @@ def channel_of(to: dict) -> AsyncRealtimeChannel:
     return users[to["as"]].channels[to["topic"]]
 
 
-orders = {order.__name__: order for order in (connect, authorize, subscribe, send, track, untrack, leave, disconnect)}
+orders = {order.__name__: order for order in (connect, authorize, subscribe, open, send, http_send, track, untrack, leave, disconnect)}
 
 
 async def obey(to: dict) -> None:

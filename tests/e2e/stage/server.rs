@@ -120,6 +120,11 @@ impl TestServer {
         http_get(self.address, "/healthcheck").map(|(status, _)| status)
     }
 
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
     /// Where clients connect to.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -244,12 +249,29 @@ pub(crate) fn token_signed(secret: &str, role: &str, sub: Option<&str>, ttl_s: i
 
 /// The status and body of one request; `None` if nobody answers.
 pub(crate) fn http_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let (status, _, body) = http(address, "GET", path, &[], b"")?;
+    Some((status, body))
+}
+
+/// The status, head and body of one request; `None` if nobody answers.
+pub(crate) fn http(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Option<(u16, String, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok()?;
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    stream.write_all(&[request.as_bytes(), body].concat()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let status = answer.split(' ').nth(1)?.parse().ok()?;
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    Some((status, body.to_owned()))
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((status, head.to_owned(), body.to_owned()))
 }

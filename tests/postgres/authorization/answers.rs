@@ -57,9 +57,11 @@ async fn membership_decides_for_each_extension_and_direction() {
 #[tokio::test]
 async fn an_error_denies_the_one_who_caused_it() {
     on_each_major(async |major| {
-        let sql = "create policy hear on realtime.messages for select to authenticated using (
+        let sql = "create function slow(topic text) returns boolean language plpgsql as
+                       $$ begin if topic = 'slow' then perform pg_sleep(60); end if; return true; end $$;
+                   create policy hear on realtime.messages for select to authenticated using (
                        auth.uid() is not null and (topic <> 'divided' or 1 / (length(topic) - 7) > 0)
-                       and (topic <> 'slow' or pg_sleep(60) is not null));";
+                       and slow(topic));";
         let office = Office::open(major, sql).await;
         let (divided, slow) = (user(ALICE, "divided"), user(ALICE, "slow"));
         let malformed = user("not an uuid", "room");
@@ -146,7 +148,7 @@ async fn an_unreachable_database_is_said_at_once() {
         connection_count: 1,
         query_timeout: std::time::Duration::from_secs(1),
         catalog_poll: std::time::Duration::from_secs(1),
-        payload_bytes_max: 1 << 20,
+        payload_bytes_max: 1,
         counters: Default::default(),
     };
     let (authorizer, inquiries) = Authorizer::queue(10);

@@ -4,6 +4,7 @@
 //! as channels do.
 
 mod answers;
+mod oracle;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,28 +34,6 @@ const WRITE: Question = Question::Write;
 const NOTHING: Rights = Rights { broadcast: false, presence: false };
 const BROADCAST: Rights = Rights { broadcast: true, presence: false };
 const ALL: Rights = Rights { broadcast: true, presence: true };
-
-/// The stored messages and what comes with them.
-const MESSAGES: &str = "
-    create function realtime.topic() returns text language sql stable as
-        $$ select nullif(current_setting('realtime.topic', true), '')::text $$;
-    create table realtime.messages (
-        topic text not null, extension text not null, payload jsonb, event text, private boolean default false,
-        updated_at timestamp not null default now(), inserted_at timestamp not null default now(),
-        id uuid not null default gen_random_uuid(), binary_payload bytea, primary key (id, inserted_at),
-        constraint messages_payload_exclusive check (payload is null or binary_payload is null) not valid
-    ) partition by range (inserted_at);
-    create index messages_inserted_at_topic_index on realtime.messages (inserted_at desc, topic)
-        where extension = 'broadcast' and private is true;
-    alter table realtime.messages enable row level security;
-    grant select, insert, update on realtime.messages to anon, authenticated, service_role;
-    do $$ begin
-        for day in -1..3 loop
-            execute format('create table realtime.messages_%s partition of realtime.messages for values from (%L) to (%L)',
-                to_char(now() at time zone 'UTC' + make_interval(days => day), 'YYYY_MM_DD'),
-                (now() at time zone 'UTC')::date + day, (now() at time zone 'UTC')::date + day + 1);
-        end loop;
-    end $$;";
 
 /// Runs a test on every major version, one after another.
 async fn on_each_major(test: impl AsyncFn(u32)) {
@@ -88,7 +67,7 @@ async fn messages(major: u32, sql: &str) -> TestDatabase {
     let database = TestDatabase::create(major).await;
     migrate(&Database::parse(&database.url).unwrap()).await.unwrap();
     database.execute("grant usage on schema public to anon, authenticated, service_role").await;
-    database.execute(MESSAGES).await;
+    database.execute("select rowcast.maintain_messages()").await;
     database.execute(sql).await;
     database
 }
@@ -130,6 +109,14 @@ impl Office {
             Answer::Rights(rights) => Ok(rights),
             Answer::Stored(_) => panic!("nobody asked for stored broadcasts"),
         }
+    }
+
+    /// Changes policies or rights in one transaction, and waits until shards are told.
+    async fn change(&mut self, sql: &str) {
+        self.database.execute(sql).await;
+        let command =
+            tokio::time::timeout(WITHIN, self.commands.recv()).await.expect("a word about the change");
+        assert!(matches!(command, Some(ShardCommand::PoliciesChanged)), "{command:?}");
     }
 
     fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64) -> u64 {

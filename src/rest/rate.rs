@@ -1,0 +1,51 @@
+//! The rate of requests: counted, told in headers, and held to.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response};
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+
+use super::body::discard;
+use super::error::Error;
+use crate::hub::{Meter, Meters};
+
+/// The rate now, the limit, and what is left, in whole requests a second. Browsers may read them.
+pub(super) const HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("x-rate-rolling"),
+    HeaderName::from_static("x-rate-limit"),
+    HeaderName::from_static("x-rate-limit-remaining"),
+];
+
+/// Counts a request and answers it, or refuses it when there have been too many.
+pub(super) async fn hold(State(meters): State<Arc<Meters>>, request: Request, next: Next) -> Response<Body> {
+    let meter = &meters.requests;
+    meter.add(1);
+    // As it was when the request came.
+    let (rate, is_reached) = (headers(meter), meter.is_reached());
+    let mut response = if is_reached {
+        discard(request.into_body()).await;
+        Error::RequestRate.into_response()
+    } else {
+        next.run(request).await
+    };
+    response.headers_mut().extend(rate);
+    response
+}
+
+/// Empty where there is no limit.
+fn headers(meter: &Meter) -> HeaderMap {
+    if meter.limit() == 0 {
+        return HeaderMap::new();
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate is finite and not negative"
+    )]
+    let rolling = meter.average() as u64;
+    let values = [rolling, meter.limit(), meter.limit().saturating_sub(rolling)];
+    HEADERS.into_iter().zip(values.map(HeaderValue::from)).collect()
+}

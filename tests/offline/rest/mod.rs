@@ -1,0 +1,10 @@
+//! HTTP on real sockets, before real shards: what is answered, and what arrives.
+
+mod broadcast;
+mod garbage;
+mod headers;
+mod server;
+mod statuses;
+mod tenant;
+
+pub(crate) use server::nowhere;
