@@ -96,7 +96,8 @@ impl Catalogs {
         if let Some(client) = current.as_ref().filter(|client| !client.is_closed()) {
             return Rc::clone(client);
         }
-        let open = async || self.open_session("rowcast_check").await;
+        // Boxed, as the types of futures nest only so deep.
+        let open = async || Box::pin(self.open_session("rowcast_check")).await;
         let client = Rc::new(
             persist(
                 Code::UnableToConnectToTenantDatabase,
@@ -148,7 +149,7 @@ impl Catalogs {
         let is_new = role.is_some_and(|role| self.add_role(&mut state, role));
         // While this call waited for its turn, somebody else may have compared.
         if is_new || state.compared_at.is_none_or(|at| at < asked) {
-            let read = async || self.refresh(&mut state, is_new).await;
+            let read = async || Box::pin(self.refresh(&mut state, is_new)).await;
             persist(Code::CheckOidsError, "catalog could not be read", Unreadable::remedy, read).await;
         }
         self.current()
