@@ -96,26 +96,19 @@ impl Catalogs {
         if let Some(client) = current.as_ref().filter(|client| !client.is_closed()) {
             return Rc::clone(client);
         }
-        let mut backoff = Backoff::new();
-        loop {
-            match self.open_session("rowcast_check").await {
-                Ok(client) => {
-                    let client = Rc::new(client);
-                    *current = Some(Rc::clone(&client));
-                    return client;
-                }
-                Err(error) => {
-                    report!(
-                        warn,
-                        Code::UnableToConnectToTenantDatabase,
-                        error = chain(&error),
-                        remedy = error.remedy(),
-                        "session could not be opened"
-                    );
-                }
-            }
-            tokio::time::sleep(backoff.pause(rand::random())).await;
-        }
+        // Boxed, as the types of futures nest only so deep.
+        let open = async || Box::pin(self.open_session("rowcast_check")).await;
+        let client = Rc::new(
+            persist(
+                Code::UnableToConnectToTenantDatabase,
+                "session could not be opened",
+                SessionError::remedy,
+                open,
+            )
+            .await,
+        );
+        *current = Some(Rc::clone(&client));
+        client
     }
 
     /// Gives up a session that does not answer: the next who needs one gets another.
@@ -154,26 +147,12 @@ impl Catalogs {
         let asked = Instant::now();
         let mut state = self.state.lock().await;
         let is_new = role.is_some_and(|role| self.add_role(&mut state, role));
-        let mut backoff = Backoff::new();
-        loop {
-            // While this call waited for its turn, somebody else may have compared.
-            if !is_new && state.compared_at.is_some_and(|at| at >= asked) {
-                return self.current();
-            }
-            match self.refresh(&mut state, is_new).await {
-                Ok(()) => return self.current(),
-                Err(error) => {
-                    report!(
-                        warn,
-                        Code::CheckOidsError,
-                        error = chain(&error),
-                        remedy = error.remedy(),
-                        "catalog could not be read"
-                    );
-                }
-            }
-            tokio::time::sleep(backoff.pause(rand::random())).await;
+        // While this call waited for its turn, somebody else may have compared.
+        if is_new || state.compared_at.is_none_or(|at| at < asked) {
+            let read = async || Box::pin(self.refresh(&mut state, is_new)).await;
+            persist(Code::CheckOidsError, "catalog could not be read", Unreadable::remedy, read).await;
         }
+        self.current()
     }
 
     /// Whether this role's rights are to be read, and were not until now.
@@ -227,6 +206,25 @@ impl Catalogs {
         // Names come out qualified, whatever the role's own path, so that texts change when what they name does.
         in_time(client.batch_execute("set search_path = ''")).await?;
         Ok(CatalogReader::new(client, vec![self.config.publication.clone()]))
+    }
+}
+
+/// Tries until it works, with growing pauses; the log has what went wrong.
+async fn persist<T, E: std::error::Error>(
+    code: Code,
+    failure: &'static str,
+    remedy: fn(&E) -> Option<&'static str>,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    let mut backoff = Backoff::new();
+    loop {
+        match attempt().await {
+            Ok(done) => return done,
+            Err(error) => {
+                report!(warn, code, error = chain(&error), remedy = remedy(&error), "{failure}");
+            }
+        }
+        tokio::time::sleep(backoff.pause(rand::random())).await;
     }
 }
 

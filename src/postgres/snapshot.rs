@@ -40,24 +40,56 @@ impl Snapshot {
     }
 }
 
+/// The query whose only value [`Snapshot::parse`] reads.
+const TAKE: &str = "select pg_catalog.pg_current_snapshot()::text";
+
+/// How long the first pause between two snapshots is; later ones double up to the last.
+const PAUSE_FIRST: Duration = Duration::from_micros(100);
+const PAUSE_LAST: Duration = Duration::from_millis(20);
+
 /// Waits until the changes of a committed transaction can be read; `false` if they cannot in time.
 ///
 /// The stream can deliver a commit before new snapshots see it: Postgres writes its log first.
 pub async fn is_visible(client: &Client, xid: u32, within: Duration) -> Result<bool, Error> {
+    take_until(client, None, |snapshot| snapshot.sees(xid), within).await
+}
+
+/// As [`is_visible`], for all changes that a snapshot must see; leaves a transaction open that reads by that snapshot.
+pub async fn begin_when(
+    client: &Client,
+    sees: impl Fn(&Snapshot) -> bool,
+    within: Duration,
+) -> Result<bool, Error> {
+    take_until(client, Some("begin isolation level repeatable read"), sees, within).await
+}
+
+/// Takes snapshots, each in a transaction of its own if `begin` is given, until one will do.
+async fn take_until(
+    client: &Client,
+    begin: Option<&str>,
+    will_do: impl Fn(&Snapshot) -> bool,
+    within: Duration,
+) -> Result<bool, Error> {
+    let take = begin.map_or_else(|| TAKE.to_owned(), |begin| format!("{begin}; {TAKE}"));
     let deadline = Instant::now() + within;
-    let mut pause = Duration::from_micros(200);
+    let mut pause = PAUSE_FIRST;
     loop {
-        for message in client.simple_query("select pg_catalog.pg_current_snapshot()::text").await? {
-            let SimpleQueryMessage::Row(row) = message else { continue };
-            if row.get(0).and_then(Snapshot::parse).is_some_and(|snapshot| snapshot.sees(xid)) {
-                return Ok(true);
-            }
+        let messages = client.simple_query(&take).await?;
+        let snapshot = messages.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).and_then(Snapshot::parse),
+            _ => None,
+        });
+        if snapshot.is_some_and(|snapshot| will_do(&snapshot)) {
+            return Ok(true);
+        }
+        if begin.is_some() {
+            client.batch_execute("rollback").await?;
         }
         if Instant::now() >= deadline {
             return Ok(false);
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(20));
+        pause = (pause * 2).min(PAUSE_LAST);
     }
 }
 

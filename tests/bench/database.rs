@@ -44,6 +44,9 @@ create policy \"authors read their own rows\" on bench_guarded for select to aut
 alter publication supabase_realtime add table bench_open, bench_guarded;
 ";
 
+/// The table whose rows are broadcasts; here also their topic.
+pub(crate) const MESSAGES: &str = "realtime.messages";
+
 /// Fills a row's text up to a usual size.
 const PADDING: &str = "the quick brown fox jumps over the lazy dog, and so on for a while";
 
@@ -76,10 +79,15 @@ impl Database {
     pub(crate) async fn insert(&mut self, table: &str) -> (u64, Instant) {
         let number = self.next;
         self.next += 1;
-        let insert = format!(
-            "begin; insert into {table} (room, author, body) values (1, '{SUBJECT}', '{MARKER}{number:08} {PADDING}'); \
-             commit"
-        );
+        let body = format!("{MARKER}{number:08} {PADDING}");
+        let row = if table == MESSAGES {
+            format!(
+                "(topic, extension, event, payload, private) values ('{MESSAGES}', 'broadcast', 'sent', '\"{body}\"', false)"
+            )
+        } else {
+            format!("(room, author, body) values (1, '{SUBJECT}', '{body}')")
+        };
+        let insert = format!("begin; insert into {table} {row}; commit");
         self.client.batch_execute(&insert).await.expect("an insert");
         (number, Instant::now())
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::Effort;
-use crate::database::{Database, Walsender};
+use crate::database::{Database, MESSAGES, Walsender};
 use crate::report::{Figure, Goal, Reference, Spread};
 use crate::server::Server;
 use crate::socket::{Scratch, Socket, Tail, number};
@@ -26,23 +26,26 @@ const METHOD: &str = "200 single-row transactions/s from one writer; from the re
                       frame in the same process; per round the percentile, over rounds its median; the reference \
                       writes the same to a pipe; one streams at a time";
 
-/// Measures a table without and one with row level security against `pg_recvlogical`.
+/// Measures a table without and one with row level security, and broadcasts of the database, against
+/// `pg_recvlogical`.
 pub(crate) async fn measure(effort: &Effort, database: &mut Database) -> Vec<Figure> {
     let server = Server::start(&database.url);
     let open = subscribe(&server, "bench_open");
     let guarded = subscribe(&server, "bench_guarded");
+    let messages = listen(&server);
     let mut reference = database.pg_recvlogical(Stdio::piped());
     let output = reference.child.stdout.take().expect("its output");
     let reference_arrivals = arrivals(output);
     let ours = database.walsender("rowcast_stream").await;
     let theirs = database.walsender("pg_recvlogical").await;
 
-    let mut rounds: [Vec<[f64; 3]>; 3] = Default::default();
+    let mut rounds: [Vec<[f64; 3]>; 4] = Default::default();
     for round in 0..=effort.rounds {
         let window = if round == 0 { Duration::from_secs(1) } else { effort.latency_window };
         let cases = [
             ("bench_open", &open, theirs),
             ("bench_guarded", &guarded, theirs),
+            (MESSAGES, &messages, theirs),
             ("bench_open", &reference_arrivals, ours),
         ];
         for ((table, arrivals, paused), results) in cases.into_iter().zip(&mut rounds) {
@@ -55,8 +58,8 @@ pub(crate) async fn measure(effort: &Effort, database: &mut Database) -> Vec<Fig
     }
     drop((reference, server));
     database.drop_reference_slot().await;
-    let [open, guarded, reference] = rounds;
-    [("latency_open", open), ("latency_asked", guarded)]
+    let [open, guarded, messages, reference] = rounds;
+    [("latency_open", open), ("latency_asked", guarded), ("latency_broadcast", messages)]
         .into_iter()
         .flat_map(|(name, ours)| figures(name, &ours, &reference))
         .collect()
@@ -83,6 +86,14 @@ fn subscribe(server: &Server, table: &str) -> Receiver<(u64, Instant)> {
     let mut socket = Socket::connect(server.address, &server.token);
     let changes = format!(r#"[{{"event":"INSERT","schema":"public","table":"{table}"}}]"#);
     socket.join(table, &format!(r#"{{"postgres_changes":{changes}}}"#));
+    socket.stream.set_read_timeout(None).expect("a socket option");
+    arrivals(socket.stream)
+}
+
+/// A member of the room that messages go to.
+fn listen(server: &Server) -> Receiver<(u64, Instant)> {
+    let mut socket = Socket::connect(server.address, &server.token);
+    socket.join(MESSAGES, "{}");
     socket.stream.set_read_timeout(None).expect("a socket option");
     arrivals(socket.stream)
 }

@@ -21,6 +21,7 @@ mod changes;
 mod checklist;
 mod cli;
 mod container;
+mod database_broadcast;
 mod dev;
 mod gateway;
 mod http;

@@ -28,13 +28,12 @@ mod stored;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::change::{Image, RowChange, Types};
 use crate::policy::{Answer, Claims};
-use crate::postgres::snapshot::Snapshot;
+use crate::postgres::snapshot::{Snapshot, begin_when};
 
 use judge::Judges;
 use plan::Plan;
@@ -256,26 +255,12 @@ pub(super) fn unanswered(batch: &Batch, code: &SqlState) -> Vec<Outcome> {
 
 /// Opens the transaction on a snapshot that sees every change asked about; `false` if there is none in time.
 async fn begin(client: &Client, batch: &Batch) -> Result<bool, SessionLost> {
-    const BEGIN: &str =
-        "begin isolation level repeatable read; select pg_catalog.pg_current_snapshot()::text";
-    let deadline = Instant::now() + VISIBLE_WITHIN;
-    let mut pause = Duration::from_micros(100);
-    loop {
-        let messages = client.simple_query(BEGIN).await.map_err(SessionLost)?;
-        let snapshot = messages.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0).and_then(Snapshot::parse),
-            _ => None,
-        });
-        let items = || batch.groups.iter().flat_map(|group| &group.items);
-        if snapshot.is_some_and(|snapshot| items().all(|item| snapshot.sees(item.xid))) {
-            client.batch_execute("savepoint base").await.map_err(SessionLost)?;
-            return Ok(true);
-        }
-        client.batch_execute("rollback").await.map_err(SessionLost)?;
-        if Instant::now() >= deadline {
-            return Ok(false);
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(20));
+    let sees_all = |snapshot: &Snapshot| {
+        batch.groups.iter().flat_map(|group| &group.items).all(|item| snapshot.sees(item.xid))
+    };
+    let begun = begin_when(client, sees_all, VISIBLE_WITHIN).await.map_err(SessionLost)?;
+    if begun {
+        client.batch_execute("savepoint base").await.map_err(SessionLost)?;
     }
+    Ok(begun)
 }

@@ -121,7 +121,7 @@ const FINISH_WITHIN: Duration = Duration::from_millis(1500);
 /// If one of its tasks does: without it, subscribers would wait for ever.
 pub async fn run_until<S: Sink>(config: Config, links: Links<S>, stop: impl Future<Output = ()>) {
     let feed = async { Feed::new(config, links).run(stop).await };
-    LocalSet::new().run_until(feed).await;
+    LocalSet::new().run_until(Box::pin(feed)).await;
 }
 
 /// What the feed's background tasks report.
