@@ -26,7 +26,7 @@ use crate::hub::authorization::{self, Inquiry};
 use crate::hub::feed;
 use crate::hub::{
     self, Authorizer, Broadcaster, Counters, Directory, FeedCommand, Links, Meters, PeerFull, Peers,
-    ServerLimits, Shard, ShardCommand, Sink, TokenRefusal, TokenVerifier,
+    RecentCommits, ServerLimits, Shard, ShardCommand, Sink, TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
 use crate::postgres::maintenance;
@@ -61,6 +61,9 @@ const METRICS_CONNECTIONS_MAX: usize = 64;
 /// How long sockets get to take their close frames at shutdown.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long shards get to take the word that the server goes down.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
 /// How long the feed gets to hand over and acknowledge what it has read. It may wait for a Postgres that is gone.
 const FEED_END_WITHIN: Duration = Duration::from_secs(3);
 
@@ -94,6 +97,10 @@ impl Error {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Keys(jwks::Error::File(error)) => Some(error.remedy()),
+            Self::Listen { .. } => {
+                Some("choose another address by `listen` or `metrics_listen`, or end the program that has it")
+            }
+            Self::Thread(_) => Some("raise the limit on threads (ulimit -u, or pids_limit of the container)"),
             _ => None,
         }
     }
@@ -108,10 +115,12 @@ pub async fn run(
     ready: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let address = settings.listen;
-    let listen = |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
+    // Both before anything runs that would have to be ended in order.
+    let (listener, address) = bind(settings.listen).await?;
+    let metrics_listener = match settings.metrics_listen {
+        Some(address) => Some(bind(address).await?.0),
+        None => None,
+    };
 
     let verifier = Arc::new(Verifier::new(settings.auth.verifier_config()));
     jwks::warn_of_skipped(KeySource::Settings, &settings.auth.key_set);
@@ -123,6 +132,7 @@ pub async fn run(
     let feed_config = feed_config(&settings, &feed_counters)?;
     let (feed_commands, commands) = mpsc::channel(FEED_COMMANDS_MAX);
     let (authorizer, inquiries) = Authorizer::queue(INQUIRIES_MAX);
+    let commits = Arc::<RecentCommits>::default();
     let _ticking = tick(&meters);
     let directory = Directory::new(shard_count(&settings), rand::random(), Instant::now());
     let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
@@ -132,10 +142,18 @@ pub async fn run(
     let authorizations = Arc::default();
     // Dropped to have it end.
     let (stop_authorizations, stopped) = oneshot::channel::<()>();
-    threads.push(start_authorizations(&settings, inquiries, &authorizations, sinks.clone(), stopped)?);
+    threads.push(start_authorizations(
+        &settings,
+        inquiries,
+        &commits,
+        &authorizations,
+        sinks.clone(),
+        stopped,
+    )?);
     let maintenance = tokio::spawn(maintain(&settings, health.hold()));
     let broadcaster = Broadcaster::new(directory, sinks);
-    let feed_links = feed::Links { broadcaster: broadcaster.clone(), commands, health: health.clone() };
+    let feed_links =
+        feed::Links { broadcaster: broadcaster.clone(), commands, health: health.clone(), commits };
     let mut feed = FeedThread::start(feed_config, feed_links)?;
 
     let gate_config = GateConfig {
@@ -172,10 +190,7 @@ pub async fn run(
         counters: http_counters,
     };
     let router = rest::router(gate.clone(), Arc::new(services));
-    let _metrics = match settings.metrics_listen {
-        Some(address) => Some(serve_metrics(address, sources).await?),
-        None => None,
-    };
+    let _metrics = metrics_listener.map(|listener| serve_metrics(listener, sources));
     ready(address);
     let ended = serve_until(listener, router, shutdown, &mut feed, &health).await;
     maintenance.abort();
@@ -185,10 +200,9 @@ pub async fn run(
     let _ = tokio::time::timeout(DRAIN_WITHIN, gate.handed_over()).await;
     // First, so that nothing is acknowledged that no socket can take any more.
     feed.end().await;
-    for shard in &shards {
-        // A shard that has ended has no sockets left.
-        let _ = shard.send(ShardCommand::Drain).await;
-    }
+    // A shard that has ended has no sockets left, and one that takes no command is drained of its sockets below.
+    let told = shards.iter().map(|shard| shard.send(ShardCommand::Drain));
+    let _ = tokio::time::timeout(TOLD_WITHIN, futures_util::future::join_all(told)).await;
     let CloseCode { code, reason, .. } = CLOSE_RESTART;
     let drains = shards.iter().map(|shard| shard.drain(code, reason, DRAIN_WITHIN));
     let cut_off: u64 = futures_util::future::join_all(drains).await.into_iter().sum();
@@ -214,6 +228,14 @@ fn maintain(settings: &Settings, hold: Hold) -> impl Future<Output = ()> + use<>
             drop(hold.take());
         }
     })
+}
+
+/// Listens at an address, and says which it came to be.
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }
 
 /// Serves HTTP until `shutdown` resolves, or the feed ends by itself, which is an error.
@@ -356,6 +378,7 @@ fn started_at() -> String {
 fn start_authorizations(
     settings: &Settings,
     inquiries: mpsc::Receiver<Inquiry>,
+    commits: &Arc<RecentCommits>,
     counters: &Arc<authorization::Counters>,
     sinks: Vec<ShardSink>,
     stopped: oneshot::Receiver<()>,
@@ -366,6 +389,7 @@ fn start_authorizations(
         query_timeout: settings.hub.ask_timeout,
         catalog_poll: settings.policy.catalog_poll,
         payload_bytes_max: settings.channel.payload_bytes_max,
+        commits: Arc::clone(commits),
         counters: Arc::clone(counters),
     };
     let runtime =
@@ -438,13 +462,12 @@ fn place(settings: &Settings) -> Place {
 }
 
 /// Serves the metrics alone, to anybody, until the answer is dropped.
-async fn serve_metrics(address: SocketAddr, sources: Arc<Sources>) -> Result<JoinSet<()>, Error> {
-    let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+fn serve_metrics(listener: TcpListener, sources: Arc<Sources>) -> JoinSet<()> {
     let routes = rest::metrics_routes(sources, Readers::Anybody);
     let config = HttpConfig { connections_max: METRICS_CONNECTIONS_MAX, ..HttpConfig::default() };
     let mut serving = JoinSet::new();
     serving.spawn(rest::serve(listener, routes, config, std::future::pending()));
-    Ok(serving)
+    serving
 }
 
 fn server_limits(settings: &Settings) -> ServerLimits {
@@ -563,7 +586,7 @@ mod tests {
         let (sender, commands) = mpsc::channel(1);
         let directory = Directory::new(1, [1, 2], Instant::now());
         let broadcaster = Broadcaster::new(directory, vec![sink]);
-        let links = feed::Links { broadcaster, commands, health: health.clone() };
+        let links = feed::Links { broadcaster, commands, health: health.clone(), commits: Arc::default() };
         (FeedThread::start(config, links).unwrap(), sender)
     }
 

@@ -36,6 +36,7 @@ select pg_catalog.md5(pg_catalog.concat_ws('|',
   (select string_agg(concat_ws(',', oid, xmin), ';' order by oid) from pg_catalog.pg_operator where oid >= 16384),
   (select string_agg(concat_ws(',', t.oid, t.xmin), ';' order by t.oid) from pg_catalog.pg_type t
     where t.oid in (select oid from named where class = 'pg_catalog.pg_type'::pg_catalog.regclass)),
+  (select string_agg(concat_ws(',', oid, xmin), ';' order by oid) from pg_catalog.pg_enum),
   (select string_agg(concat_ws(',', rolname, oid, rolsuper, rolinherit, rolbypassrls), ';' order by oid)
      from pg_catalog.pg_roles),
   (select string_agg(m::text, ';' order by m.roleid, m.member) from pg_catalog.pg_auth_members m),

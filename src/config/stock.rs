@@ -21,10 +21,13 @@ const UNMET: &[Unmet] = &[
     Unmet("LOGFLARE_*", &[]),
     Unmet("LOGS_ENGINE", &[]),
     Unmet("METRICS_PUSHER_ENABLED", &["false"]),
-    Unmet("NO_CHANNEL_TIMEOUT_IN_MS", &[]),
     Unmet("OTEL_TRACES_EXPORTER", &["none"]),
     Unmet("OTEL_EXPORTER_*", &[]),
     Unmet("REALTIME_IP_VERSION", &[]),
+    Unmet("REQUEST_ID_BAGGAGE_KEY", &["request-id"]),
+    // Old partitions of realtime.messages are dropped here in any case.
+    Unmet("RUN_JANITOR", &["true"]),
+    Unmet("TENANT_MAX_BYTES_PER_SECOND", &[]),
     Unmet("WEBSOCKET_MAX_HEAP_SIZE", &[]),
 ];
 
@@ -52,17 +55,14 @@ mod tests {
             ("LOGFLARE_API_KEY", "secret"),
             ("LOGS_ENGINE", ""),
             ("METRICS_PUSHER_ENABLED", "true"),
-            ("NO_CHANNEL_TIMEOUT_IN_MS", "1000"),
+            ("RUN_JANITOR", "false"),
             ("OTEL_TRACES_EXPORTER", "none"),
             ("DB_HOST", "db"),
             ("PATH", "/bin"),
         ];
         let environment =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        assert_eq!(
-            unmet(&environment),
-            ["LOGFLARE_API_KEY", "METRICS_PUSHER_ENABLED", "NO_CHANNEL_TIMEOUT_IN_MS"]
-        );
+        assert_eq!(unmet(&environment), ["LOGFLARE_API_KEY", "METRICS_PUSHER_ENABLED", "RUN_JANITOR"]);
     }
 
     #[test]

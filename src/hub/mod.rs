@@ -12,6 +12,7 @@
 
 pub mod authorization;
 mod broadcaster;
+mod commits;
 mod config;
 mod limit;
 mod link;
@@ -45,6 +46,7 @@ use uuid::Uuid;
 
 pub use authorization::{Authorized, Authorizer};
 pub use broadcaster::{Broadcaster, Sink};
+pub use commits::RecentCommits;
 pub use config::{Config, JoinRate};
 pub use meter::Meter;
 pub use meters::{Meters, ServerLimits, Users};

@@ -14,17 +14,13 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::connect::{self, Database};
+use crate::telemetry::code::Code;
 use crate::telemetry::log::chain;
+use crate::telemetry::report::report;
 use crate::wal::stream::Backoff;
 
 /// How long one run may take before its session is given up.
 const WITHIN: Duration = Duration::from_secs(30);
-
-/// The log's code for partitions that could not be made.
-pub const PARTITION_CREATION_FAILED: &str = "PartitionCreationFailed";
-
-/// The log's code for partitions that could not be dropped.
-pub const DELETION_FAILED: &str = "JanitorFailedToDeleteOldMessages";
 
 /// What is kept up, and how often.
 #[derive(Clone, Debug)]
@@ -65,10 +61,10 @@ pub enum Error {
 
 impl Error {
     /// The code that log lines carry.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::Drop(_) => DELETION_FAILED,
-            Self::Connect(_) | Self::Create(_) | Self::Timeout => PARTITION_CREATION_FAILED,
+            Self::Drop(_) => Code::JanitorFailedToDeleteOldMessages,
+            Self::Connect(_) | Self::Create(_) | Self::Timeout => Code::PartitionCreationFailed,
         }
     }
 
@@ -131,7 +127,7 @@ fn tell(result: &Result<Report, Error>, told: &mut Option<String>) {
         Err(error) => {
             let text = chain(error);
             if told.as_ref() != Some(&text) {
-                tracing::warn!(code = error.code(), error = text, remedy = error.remedy(), "upkeep failed");
+                report!(warn, error.code(), error = text, remedy = error.remedy(), "upkeep failed");
             }
             *told = Some(text);
         }

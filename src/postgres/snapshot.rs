@@ -54,6 +54,11 @@ pub async fn is_visible(client: &Client, xid: u32, within: Duration) -> Result<b
     take_until(client, None, |snapshot| snapshot.sees(xid), within).await
 }
 
+/// As [`is_visible`], for several transactions.
+pub async fn are_visible(client: &Client, xids: &[u32], within: Duration) -> Result<bool, Error> {
+    take_until(client, None, |snapshot| xids.iter().all(|xid| snapshot.sees(*xid)), within).await
+}
+
 /// As [`is_visible`], for all changes that a snapshot must see; leaves a transaction open that reads by that snapshot.
 pub async fn begin_when(
     client: &Client,

@@ -103,6 +103,9 @@ codes! {
     UnableToBroadcastChanges
     // Of the server itself.
     CheckOidsError
+    JanitorFailedToDeleteOldMessages
+    KeySetUnavailable
+    PartitionCreationFailed
     DatabaseConnectionDown
     ReplicationConnectionDown
     ReplicationSlotAdvanced
@@ -192,6 +195,18 @@ pub const FAILURES: &[Failure] = &[
     stays(
         Code::RlsPolicyError,
         "a policy on `realtime.messages` raised an error, or the role of a token cannot be taken on: it counts as a denial",
+    ),
+    passes(
+        Code::PartitionCreationFailed,
+        "partitions of `realtime.messages` for the next days could not be made: it is tried again, and the line says what to do",
+    ),
+    passes(
+        Code::JanitorFailedToDeleteOldMessages,
+        "partitions of `realtime.messages` past their retention could not be dropped: the same",
+    ),
+    passes(
+        Code::KeySetUnavailable,
+        "a key set could not be read from its file or URL: the last good one stays in force, and it is tried again",
     ),
     passes(Code::UnhandledPanic, "a fault of the program; what it concerned has been closed"),
 ];

@@ -174,7 +174,7 @@ fn answer_as_policies(server: &mut Server) {
         let answer = match inquiry.question {
             Question::Replay { .. } => {
                 let stored = stored().map(|(id, event, body)| Stored { id, event: event.to_owned(), body });
-                Answer::Stored(stored.to_vec())
+                Answer::Stored(stored.into())
             }
             _ => Answer::Rights(Rights { broadcast: is_allowed, presence: is_allowed }),
         };

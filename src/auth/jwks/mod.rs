@@ -19,10 +19,9 @@ pub use client::{HttpClient, HttpError};
 pub use file::FileError;
 
 use super::{KeySet, KeySource, Verifier};
+use crate::telemetry::code::Code;
 use crate::telemetry::log::chain;
-
-/// The code of log lines about key sets that cannot be had.
-const UNAVAILABLE: &str = "KeySetUnavailable";
+use crate::telemetry::report::report;
 
 /// Where key sets are.
 #[derive(Clone, Debug, Default)]
@@ -91,9 +90,10 @@ pub fn warn_of_skipped(source: KeySource, set: &KeySet) {
 }
 
 fn warn(source: KeySource, error: &dyn std::error::Error, remedy: &str) {
-    tracing::warn!(
+    report!(
+        warn,
+        Code::KeySetUnavailable,
         ?source,
-        code = UNAVAILABLE,
         error = chain(error),
         remedy,
         "could not read the key set; the last good one stays in force"

@@ -1,10 +1,10 @@
 //! Answers inquiries: takes them in, has them asked in batches, and hands their answers on.
 //!
 //! While a session is busy with a batch, inquiries gather for the next: the busier the database, the larger the
-//! batches. Equal questions that wait together are asked once; one that arrives while its like is being asked is
+//! batches, and in a storm of joins questions gather for some milliseconds. Equal questions that wait together are asked once; one that arrives while its like is being asked is
 //! asked again, because what it depends on may have changed meanwhile.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::probe::Outcome;
 use super::round::{Means, Round};
 use super::session::Session;
 use super::{Answer, Asked, AuthorizationError, Counters, Inquiry, Question, ReplyTo};
-use crate::hub::Sink;
+use crate::hub::{RecentCommits, Sink};
 use crate::postgres::connect::Database;
 use crate::telemetry::code::Code;
 use crate::telemetry::log::chain;
@@ -27,6 +27,9 @@ use crate::telemetry::report::report;
 
 /// How often those are looked for who have waited too long.
 const OVERDUE_EVERY: Duration = Duration::from_millis(250);
+
+/// For how long a worker without a session leaves the questions to one that has one.
+const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// How many sessions a batch may wear out before its questions count as not to be answered.
 const ATTEMPTS_MAX: u32 = 2;
@@ -44,6 +47,8 @@ pub struct Config {
     pub catalog_poll: Duration,
     /// The largest stored broadcast that is replayed.
     pub payload_bytes_max: usize,
+    /// What has been streamed and a replay must see.
+    pub commits: Arc<RecentCommits>,
     /// Where is counted what happens.
     pub counters: Arc<Counters>,
 }
@@ -57,7 +62,8 @@ pub async fn run<S: Sink>(
 ) {
     let (deliveries, carried) = Deliveries::new(shards, Arc::clone(&config.counters));
     let cache = RefCell::new(Cache::new(config.catalog_poll));
-    let office = Office { config, desk: Desk::default(), deliveries, cache };
+    let open_sessions = Cell::new(0);
+    let office = Office { config, desk: Desk::default(), deliveries, cache, open_sessions };
     let workers = (0..office.config.connection_count.max(1)).map(|_| office.work());
     tokio::select! {
         () = stop => {}
@@ -74,6 +80,8 @@ struct Office {
     desk: Desk,
     deliveries: Deliveries,
     cache: RefCell<Cache>,
+    /// How many workers have a session.
+    open_sessions: Cell<usize>,
 }
 
 impl Office {
@@ -129,8 +137,17 @@ impl Office {
                 self.counters().batches.add(1);
                 self.counters().questions.add_length(batch.len());
             }
-            match self.ask(&mut session, &batch).await {
+            let was_open = session.is_open();
+            let asked = self.ask(&mut session, &batch).await;
+            let others = self.open_sessions.get() - usize::from(was_open);
+            self.open_sessions.set(others + usize::from(session.is_open()));
+            match asked {
                 Ok(round) => self.conclude(batch, round),
+                // A session that cannot be opened must not eat the questions of one that is.
+                Err(_) if !session.is_open() && !batch.is_empty() && others > 0 => {
+                    self.desk.put_back(batch.into_iter());
+                    tokio::time::sleep(OPEN_AGAIN_AFTER).await;
+                }
                 Err(failure) => self.hand_out(batch, &Err(failure)),
             }
         }
@@ -141,7 +158,8 @@ impl Office {
         for _ in 0..ATTEMPTS_MAX {
             let (client, memory) = session.client().await?;
             let counters = self.counters();
-            let mut means = Means { client, counters, payload_bytes_max: self.config.payload_bytes_max };
+            let Config { payload_bytes_max, commits, .. } = &self.config;
+            let mut means = Means { client, counters, commits, payload_bytes_max: *payload_bytes_max };
             match timeout(PATIENCE, memory.round(&mut means, &questions)).await {
                 Ok(Ok(round)) => return Ok(round),
                 Ok(Err(error)) => {

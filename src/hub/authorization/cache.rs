@@ -12,6 +12,10 @@ use super::{Asked, Question, Rights, Subject};
 /// How many answers are kept of each of two generations.
 const ENTRIES_MAX: usize = 32_768;
 
+/// Longer topics and headers are asked about each time: whoever makes them up cannot fill the memory with them.
+const TOPIC_BYTES_MAX: usize = 512;
+const HEADERS_BYTES_MAX: usize = 8_192;
+
 /// Answers, and what they are good for.
 pub(super) struct Cache {
     /// Of the policies and rights that the answers were made of, with when it was first seen.
@@ -99,6 +103,9 @@ impl Cache {
     /// Keeps an answer that was made of `needs` under the fingerprint that was seen last.
     pub(super) fn put(&mut self, asked: &Asked, needs: Needs, rights: Rights) {
         let Some(is_write) = is_write(asked.question) else { return };
+        if asked.subject.topic.len() > TOPIC_BYTES_MAX || asked.subject.headers.len() > HEADERS_BYTES_MAX {
+            return;
+        }
         self.needs.insert((Arc::clone(&asked.subject.claims.role), is_write), needs);
         self.insert(Key::new(&asked.subject, is_write, needs), rights);
     }

@@ -5,6 +5,7 @@
 //! the subtransaction back, so that an error is contained in its question and nothing is left behind. Each question is
 //! an execution of its own: parts of a policy that Postgres evaluates once for a statement are evaluated for each
 //! caller. The function belongs to a role, because Postgres keeps its plans, and a plan may hold what one role may do.
+//! Where a plan could hold what one caller's settings say, plans are made anew for each question.
 //!
 //! The bodies are texts, so they keep nobody from dropping what they name. A role that may not use a schema which a
 //! policy names could not have the text analysed, though Postgres's own row level security lets it use the policy. It
@@ -116,8 +117,9 @@ end"
         sql,
         "create or replace function pg_temp.{}(rowcast_writes boolean[], rowcast_topics text[], rowcast_claims text[], \
          rowcast_subs text[], rowcast_headers text[]) returns table (rowcast_place integer, rowcast_code text, \
-         rowcast_broadcast boolean, rowcast_presence boolean) language plpgsql volatile as {}",
+         rowcast_broadcast boolean, rowcast_presence boolean) language plpgsql volatile {} as {}",
         name(number),
+        if reading.plans_anew { "set plan_cache_mode = force_custom_plan" } else { "" },
         literal(&body)
     );
     sql

@@ -45,6 +45,9 @@ pub struct Subject {
     pub headers: Arc<str>,
 }
 
+/// The longest name that a role can have.
+const ROLE_BYTES_MAX: usize = 63;
+
 /// Claims, topics and headers never reach a log.
 impl fmt::Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,7 +58,8 @@ impl fmt::Debug for Subject {
 impl Subject {
     /// Why the database must not even be asked; `None` for nearly everybody.
     ///
-    /// The role `none` is no role: to take it on means to be the server itself. No text in Postgres holds a NUL,
+    /// The role `none` is no role: to take it on means to be the server itself. A name that is too long for a role
+    /// would fail the statement that asks for the rights of all. No text in Postgres holds a NUL,
     /// and a statement with one would fail for all who are asked about in it.
     pub(super) fn refusal(&self) -> Option<AuthorizationError> {
         let texts = [&*self.claims.role, &*self.topic, &*self.headers];
@@ -63,7 +67,8 @@ impl Subject {
         if unspeakable || self.sub().is_some_and(|sub| sub.contains('\0')) {
             return Some(AuthorizationError::Policy(SqlState::CHARACTER_NOT_IN_REPERTOIRE.code().into()));
         }
-        (&*self.claims.role == "none" || self.claims.role.is_empty())
+        let role = &*self.claims.role;
+        (role == "none" || role.is_empty() || role.len() > ROLE_BYTES_MAX)
             .then(|| AuthorizationError::Policy(SqlState::INVALID_PARAMETER_VALUE.code().into()))
     }
 
@@ -116,13 +121,24 @@ pub struct Stored {
     pub body: Body<'static>,
 }
 
+impl Stored {
+    /// About how much memory it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let body = match &self.body {
+            Body::Json(json) => json.len(),
+            Body::Bytes(bytes) => bytes.len(),
+        };
+        self.event.len() + body
+    }
+}
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// To [`Question::Read`] and [`Question::Write`].
     Rights(Rights),
-    /// To [`Question::Replay`], oldest first.
-    Stored(Vec<Stored>),
+    /// To [`Question::Replay`], oldest first. Shared by all who asked the same.
+    Stored(Arc<[Stored]>),
 }
 
 /// Why there is no answer. Whoever asked is denied.

@@ -29,6 +29,11 @@ const SUSPECT_WORDS: [&str; 9] = [
     "pg_stat_",
 ];
 
+/// The schemas in which names are looked up by whoever asks as some role.
+const PATH: &str = "select array(select n.oid from pg_catalog.pg_namespace n
+  where n.nspname operator(pg_catalog.=) any (pg_catalog.current_schemas(false))
+     or n.nspname operator(pg_catalog.=) any (select r.rolname from pg_catalog.pg_roles r))";
+
 /// The table that is asked about; a suspect as a whole word only.
 const TABLE: &str = "messages";
 
@@ -46,6 +51,9 @@ pub(super) struct Reading {
     plain: bool,
     /// Whether topics are indexed, so that some are too long.
     indexed: bool,
+    /// Whether plans are to be made anew for each question: a function of the user's that is declared immutable is
+    /// evaluated by the planner, and may look at the caller all the same.
+    pub(super) plans_anew: bool,
     policies: Vec<Policy>,
     roles: HashMap<Arc<str>, Option<Arc<Role>>>,
 }
@@ -75,7 +83,8 @@ pub(super) struct Role {
     pub(super) read: Judgement,
     /// What it may write.
     pub(super) write: Judgement,
-    /// Whether its conditions name schemas that it may not use.
+    /// Whether its conditions name schemas that it may not use, or built-in functions and operators by names which
+    /// somebody else has given to his own: as texts, they could mean something else for it than for Postgres.
     pub(super) is_hindered: bool,
     /// What its answers were made of, for reading and writing, if nothing but its subject.
     pub(super) needs: [Option<Needs>; 2],
@@ -101,6 +110,7 @@ impl Reading {
             .read_only(true)
             .start()
             .await?;
+        let path: Vec<u32> = transaction.query_one(PATH, &[]).await?.try_get(0)?;
         // Names come out qualified, and mean the same wherever they are executed later.
         transaction.batch_execute("set local search_path = ''").await?;
         let client = transaction.client();
@@ -121,6 +131,10 @@ impl Reading {
         let names: Vec<&str> = roles.iter().map(AsRef::as_ref).collect();
         let rights =
             client.query(include_str!("../../../sql/queries/authorization_roles.sql"), &[&names]).await?;
+        let is_ambiguous: bool = client
+            .query_one(include_str!("../../../sql/queries/authorization_names.sql"), &[&functions, &path])
+            .await?
+            .try_get(0)?;
         transaction.commit().await?;
 
         let names: Vec<String> = table.try_get("columns")?;
@@ -130,13 +144,16 @@ impl Reading {
             partition: table.try_get("partition")?,
             plain: table.try_get::<_, Option<bool>>("plain")?.unwrap_or(false),
             indexed: table.try_get("indexed")?,
+            plans_anew: objects.has_own_immutable,
             policies: Vec::new(),
             roles: roles.into_iter().map(|role| (role, None)).collect(),
         };
         reading.policies = policies.iter().map(|row| policy(row, &objects)).collect::<Result<_, _>>()?;
         for row in &rights {
             let name: Arc<str> = row.try_get::<_, String>("role")?.into();
-            let role = Arc::new(reading.role_of(row, Arc::clone(&name))?);
+            let mut role = reading.role_of(row, Arc::clone(&name))?;
+            role.is_hindered |= is_ambiguous;
+            let role = Arc::new(role);
             reading.roles.insert(name, Some(role));
         }
         Ok(Some(reading))
@@ -284,13 +301,20 @@ struct Objects {
     sources: Vec<(u32, String, String)>,
     /// The columns whose values differ between two questions about one topic.
     unsteady: Vec<i32>,
+    /// Whether there is a function of the user's that says of itself that it is immutable.
+    has_own_immutable: bool,
 }
 
 impl Objects {
     fn read(rows: &[Row], unsteady: Vec<i16>) -> Result<Self, Error> {
         let unsteady = unsteady.into_iter().map(i32::from).collect();
-        let mut objects =
-            Self { functions: HashMap::new(), tables: BTreeSet::new(), sources: Vec::new(), unsteady };
+        let mut objects = Self {
+            functions: HashMap::new(),
+            tables: BTreeSet::new(),
+            sources: Vec::new(),
+            unsteady,
+            has_own_immutable: false,
+        };
         for row in rows {
             let (oid, name): (u32, String) = (row.try_get("oid")?, row.try_get("name")?);
             let (schema, language): (String, String) = (row.try_get("schema")?, row.try_get("language")?);
@@ -305,6 +329,8 @@ impl Objects {
                     let source = if is_readable { source } else { SUSPECT_WORDS.concat() };
                     objects.functions.insert(oid, function);
                     if oid >= FIRST_OWN_OID {
+                        objects.has_own_immutable |=
+                            volatility == "i" && matches!(&*language, "sql" | "plpgsql");
                         objects.sources.push((oid, name.to_lowercase(), source));
                     }
                 }

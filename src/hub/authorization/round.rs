@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future;
 use tokio::time::Instant;
@@ -17,15 +18,31 @@ use super::judge::{self, Finding};
 use super::probe::{self, Outcome, denial};
 use super::reading::{Judgement, Reading, Role};
 use super::replay::replay;
-use super::{Answer, Asked, AuthorizationError, Counters, Question, Rights};
+use crate::hub::RecentCommits;
+use crate::postgres::snapshot::are_visible;
+use crate::telemetry::code::Code;
+use crate::telemetry::log::chain;
+use crate::telemetry::report::report;
+
+use super::{Answer, Asked, AuthorizationError, Counters, Question, Rights, Stored};
 
 const FINGERPRINT: &str = include_str!("../../../sql/queries/authorization_fingerprint.sql");
+
+/// Looks names up in `pg_catalog` alone.
+const OWN_PATH: &str = "set search_path = ''";
+
+/// Looks names up as policies' functions expect it.
+const USUAL_PATH: &str = "reset search_path";
 
 /// How often a round begins anew because policies have changed under it; then it is done by rows.
 const READINGS_MAX: u32 = 3;
 
 /// How many rows are tried in one round; the rest waits for the next, so that one round does not take too long.
 const PROBES_MAX: usize = 32;
+
+/// After how long, and how many bytes, a round replays nothing further; the rest waits for the next.
+const REPLAYING_MAX: Duration = Duration::from_millis(500);
+const REPLAYED_BYTES_MAX: usize = 16 << 20;
 
 /// How many questions may run out of time in one round before the rest waits for the next.
 const CANCELED_MAX: u32 = 2;
@@ -73,6 +90,7 @@ pub(super) struct Round {
 pub(super) struct Means<'a> {
     pub(super) client: &'a mut Client,
     pub(super) counters: &'a Counters,
+    pub(super) commits: &'a RecentCommits,
     pub(super) payload_bytes_max: usize,
 }
 
@@ -124,17 +142,22 @@ impl Memory {
         let mut roles: HashSet<Arc<str>> =
             questions.iter().map(|asked| Arc::clone(&asked.subject.claims.role)).collect();
         roles.extend(previous.iter().flat_map(Reading::role_names));
-        // Six statements follow, one after another.
-        (0..6).for_each(|_| means.sends(1));
+        // So many statements follow, one after another.
+        (0..10).for_each(|_| means.sends(1));
+        // The server's own queries find nothing that somebody has put where names are looked up.
+        means.client.batch_execute(OWN_PATH).await?;
         // Taken first: what changes during the reading is found by the next comparison.
         let fingerprint: String = means.client.query_one(FINGERPRINT, &[]).await?.try_get(0)?;
+        means.client.batch_execute(USUAL_PATH).await?;
         let reading = Reading::read(means.client, roles).await?;
+        means.client.batch_execute(OWN_PATH).await?;
         let partition = reading.as_ref().map_or("false", |reading| &reading.partition);
         let comparison = format!(
             "select ({FINGERPRINT}), (select {partition} from \
              (select pg_catalog.timezone('UTC', pg_catalog.now()) as inserted_at) as now)"
         );
         let comparison = means.client.prepare(&comparison).await?;
+        means.client.batch_execute(USUAL_PATH).await?;
         self.known = Some(Known { fingerprint, comparison, reading, judges: HashMap::new() });
         Ok(())
     }
@@ -161,8 +184,10 @@ impl Known {
                 match means.client.batch_execute(&judge::create(reading, &role, number, false)).await {
                     Ok(()) => Judge::Own(number),
                     Err(error) if error.code().is_some() => {
-                        tracing::warn!(
-                            error = crate::telemetry::log::chain(&error),
+                        report!(
+                            warn,
+                            Code::RlsPolicyError,
+                            error = chain(&error),
                             remedy = "grant temporary on the database to the server's role",
                             "policies are asked by rows that are rolled back"
                         );
@@ -213,11 +238,20 @@ impl<'q> Asking<'q> {
                 Way::Later => {}
             }
         }
-        means.sends(1 + own.len());
+        means.sends(3 + own.len());
         let own: Vec<(usize, Vec<usize>)> = own.into_iter().collect();
         let puts = own.iter().map(|(number, places)| self.put(means.client, *number, places));
         let comparison = means.client.query_one(&known.comparison, &[]);
-        let (comparison, found) = future::join(comparison, future::join_all(puts)).await;
+        // Sent in this order, without waiting for each other.
+        let (own_path, comparison, usual_path, found) = future::join4(
+            means.client.batch_execute(OWN_PATH),
+            comparison,
+            means.client.batch_execute(USUAL_PATH),
+            future::join_all(puts),
+        )
+        .await;
+        own_path?;
+        usual_path?;
         let comparison = comparison?;
         for ((number, places), found) in own.iter().zip(found) {
             self.take(means, known, *number, places, found).await?;
@@ -242,6 +276,8 @@ impl<'q> Asking<'q> {
             match begun {
                 Err(error) if error.code().is_none() => return Err(error),
                 Err(_) => self.rows.extend(places),
+                // Put again as they are, they would run out of time again.
+                Ok(()) if was_canceled(&found) && places.len() > 1 => self.rows.extend(places),
                 Ok(()) => self.take_or_leave(known, &places, found)?,
             }
         }
@@ -283,8 +319,7 @@ impl<'q> Asking<'q> {
         places: &[usize],
         found: Result<Vec<Finding>, Error>,
     ) -> Result<(), Error> {
-        let was_canceled = found.as_ref().is_err_and(|error| error.code() == Some(&SqlState::QUERY_CANCELED));
-        if !was_canceled || places.len() == 1 {
+        if !was_canceled(&found) || places.len() == 1 {
             return self.take_or_leave(known, places, found);
         }
         let mut patience = CANCELED_MAX;
@@ -356,16 +391,46 @@ impl<'q> Asking<'q> {
                 self.outcomes[place] = Some(outcome);
             }
         }
+        self.by_replays(means).await
+    }
+
+    /// Reads stored broadcasts for those who missed them, until that has taken its share of the round.
+    ///
+    /// What has been streamed is waited for, so that nothing is missed between the replay and the stream.
+    async fn by_replays(&mut self, means: &Means<'_>) -> Result<(), Error> {
+        if !self.questions.iter().any(|asked| matches!(asked.question, Question::Replay { .. })) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let commits = means.commits.all(begun);
+        let mut is_visible = true;
+        if !commits.is_empty() {
+            means.sends(1);
+            is_visible = are_visible(means.client, &commits, REPLAYING_MAX).await?;
+            means.commits.forget(if is_visible { &commits } else { &[] });
+        }
+        let mut bytes = 0;
         for (place, asked) in self.questions.iter().enumerate() {
-            if let Question::Replay { since_unix_ms, limit } = asked.question {
-                means.sends(1);
-                let topic = &asked.subject.topic;
-                let stored = replay(means.client, topic, since_unix_ms, limit, means.payload_bytes_max).await;
-                self.outcomes[place] = Some(stored.map(Answer::Stored));
+            let Question::Replay { since_unix_ms, limit } = asked.question else { continue };
+            if !is_visible {
+                self.outcomes[place] = Some(Err(AuthorizationError::Canceled));
+                continue;
             }
+            if begun.elapsed() > REPLAYING_MAX || bytes > REPLAYED_BYTES_MAX {
+                break;
+            }
+            means.sends(1);
+            let topic = &asked.subject.topic;
+            let stored = replay(means.client, topic, since_unix_ms, limit, means.payload_bytes_max).await;
+            bytes += stored.iter().flatten().map(Stored::bytes).sum::<usize>();
+            self.outcomes[place] = Some(stored.map(|stored| Answer::Stored(stored.into())));
         }
         Ok(())
     }
+}
+
+fn was_canceled(found: &Result<Vec<Finding>, Error>) -> bool {
+    found.as_ref().is_err_and(|error| error.code() == Some(&SqlState::QUERY_CANCELED))
 }
 
 /// How a question is answered.

@@ -73,6 +73,11 @@ impl Session {
         Ok((client, &mut self.memory))
     }
 
+    /// Whether it is open now, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| !client.is_closed())
+    }
+
     /// Gives the session up: it does not answer, or is in an unknown state.
     pub(super) fn close(&mut self) {
         self.client = None;

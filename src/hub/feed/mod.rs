@@ -54,7 +54,7 @@ use super::lane::Lanes;
 use super::profile::Profiles;
 use super::progress::Progress;
 use super::resolve::Operands;
-use super::{Broadcaster, ChannelRef, FeedCommand, Sink};
+use super::{Broadcaster, ChannelRef, FeedCommand, RecentCommits, Sink};
 
 pub use broadcasts::MESSAGES_PUBLICATION;
 pub use counters::Counters;
@@ -103,6 +103,8 @@ pub struct Links<S> {
     pub commands: mpsc::Receiver<FeedCommand>,
     /// Where it says whether changes flow.
     pub health: Health,
+    /// Where it notes the commits that hold broadcasts, for those who replay them.
+    pub commits: Arc<RecentCommits>,
 }
 
 /// Runs the feed until nobody can send it commands any more.

@@ -67,6 +67,9 @@ impl<S: Sink> Feed<S> {
         let mut places = Vec::new();
         let mut truncations = Vec::new();
         let mut broadcasts = Broadcasts::new();
+        if transaction.changes.iter().any(|change| is_messages(&change.relation)) {
+            self.links.commits.note(transaction.xid, Instant::now());
+        }
         for (place, change) in transaction.changes.into_iter().enumerate().skip(known_count) {
             broadcasts.extend(self.broadcast_of(&change).map(|broadcast| (place, broadcast)));
             let id = change.relation.id;

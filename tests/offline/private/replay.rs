@@ -54,7 +54,7 @@ fn what_is_replayed_has_the_shape_that_clients_read() {
         ask_to_join(&mut server, client, "1", replay());
         server.grant(true, true);
         let inquiry = server.inquiry();
-        server.answer(inquiry, Ok(Answer::Stored(messages.clone())));
+        server.answer(inquiry, Ok(Answer::Stored(messages.clone().into())));
         let frames = server.received(client);
         let shapes: Vec<Value> = frames.iter().map(shape).collect();
         let meta = json!({"id": Uuid::from_u128(1).to_string(), "replayed": true});
@@ -103,7 +103,7 @@ fn what_clients_send_meanwhile_comes_after_the_replay() {
     server.grant(true, true);
     server.push(other, "1", "3", ROOM, "presence", track(1));
     assert_eq!(server.frames(client), NO_FRAMES);
-    server.answer(inquiry, Ok(Answer::Stored(vec![stored(1, "e", json_body("{}"))])));
+    server.answer(inquiry, Ok(Answer::Stored([stored(1, "e", json_body("{}"))].into())));
     let frames = server.frames(client);
     assert_eq!((frames.len(), frames[0].clone(), frames[2].clone()), (3, joined("1"), broadcast(1)));
     send(&mut server, other, "4", 2);
@@ -139,7 +139,7 @@ fn a_replay_that_cannot_be_had_refuses_the_join() {
     // Too much was sent meanwhile.
     let inquiry = begin_replay(&mut server, client);
     (0..300).for_each(|number| from_database(&mut server, number));
-    server.answer(inquiry, Ok(Answer::Stored(Vec::new())));
+    server.answer(inquiry, Ok(Answer::Stored([].into())));
     assert_eq!(server.frames(client), [refused("1", failed)]);
     // No answer at all.
     let _never = begin_replay(&mut server, client);
@@ -156,7 +156,7 @@ fn rights_lost_while_the_replay_is_read_refuse_the_join() {
     let client = server.connect(0, 0, V1);
     let inquiry = begin_replay(&mut server, client);
     server.change_policies();
-    server.answer(inquiry, Ok(Answer::Stored(vec![stored(1, "e", json_body("{}"))])));
+    server.answer(inquiry, Ok(Answer::Stored([stored(1, "e", json_body("{}"))].into())));
     assert_eq!(server.frames(client), NO_FRAMES);
     let again = server.inquiry();
     assert_eq!(again.question, Question::Read);
@@ -164,7 +164,7 @@ fn rights_lost_while_the_replay_is_read_refuse_the_join() {
     server.answer(again, Ok(Answer::Rights(Rights { broadcast: true, presence: false })));
     let inquiry = server.inquiry();
     server.change_policies();
-    server.answer(inquiry, Ok(Answer::Stored(Vec::new())));
+    server.answer(inquiry, Ok(Answer::Stored([].into())));
     server.grant(false, true);
     let reason = "Unauthorized: You do not have permissions to read from this Channel topic: room";
     let frames = server.frames(client);
@@ -181,11 +181,11 @@ fn places_in_a_room_are_kept_when_others_go() {
     let inquiries: Vec<_> = clients.iter().map(|client| begin_replay(&mut server, *client)).collect();
     let mut inquiries = inquiries.into_iter();
     server.disconnect(clients[0]);
-    server.answer(inquiries.next().unwrap(), Ok(Answer::Stored(Vec::new())));
-    server.answer(inquiries.next().unwrap(), Ok(Answer::Stored(Vec::new())));
+    server.answer(inquiries.next().unwrap(), Ok(Answer::Stored([].into())));
+    server.answer(inquiries.next().unwrap(), Ok(Answer::Stored([].into())));
     server.push(clients[2], "1", "2", ROOM, "phx_leave", json!({}));
     let _left = inquiries.next();
-    server.answer(inquiries.next().unwrap(), Ok(Answer::Stored(Vec::new())));
+    server.answer(inquiries.next().unwrap(), Ok(Answer::Stored([].into())));
     server.push(clients[1], "1", "2", ROOM, "phx_leave", json!({}));
     for client in &clients[1..] {
         server.received(*client);

@@ -149,6 +149,7 @@ async fn an_unreachable_database_is_said_at_once() {
         query_timeout: std::time::Duration::from_secs(1),
         catalog_poll: std::time::Duration::from_secs(1),
         payload_bytes_max: 1,
+        commits: std::sync::Arc::default(),
         counters: Default::default(),
     };
     let (authorizer, inquiries) = Authorizer::queue(10);
@@ -159,4 +160,49 @@ async fn an_unreachable_database_is_said_at_once() {
         }
     };
     authorization::run(config, inquiries, Vec::<super::Inbox>::new(), asked).await;
+}
+
+#[tokio::test]
+async fn a_function_that_calls_itself_immutable_speaks_of_nobody_else() {
+    on_each_major(async |major| {
+        let sql = "create function whose() returns text language sql immutable as
+                       $$ select auth.jwt() ->> 'sub' $$;
+                   create policy hear on realtime.messages for select to authenticated using (topic = whose());";
+        let office = Office::open(major, sql).await;
+        for (who, topic, expected) in
+            [(ALICE, ALICE, ALL), (BOB, ALICE, NOTHING), (BOB, BOB, ALL), (ALICE, BOB, NOTHING)]
+        {
+            assert_eq!(office.ask(user(who, topic), READ).await, Ok(expected), "{who} on {topic}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_others_name_like_a_built_in_operator_does_not_widen_a_policy() {
+    on_each_major(async |major| {
+        let sql = "create policy hear on realtime.messages for select to authenticated
+                       using (topic = 'room:' || (select auth.uid()));
+                   create function everywhere(text, uuid) returns text language sql stable as
+                       $$ select realtime.topic() $$;
+                   create operator || (leftarg = text, rightarg = uuid, function = everywhere);
+                   grant execute on function everywhere(text, uuid) to public;";
+        let office = Office::open(major, sql).await;
+        assert_eq!(office.ask(user(ALICE, &format!("room:{ALICE}")), READ).await, Ok(ALL));
+        assert_eq!(office.ask(user(ALICE, &format!("room:{BOB}")), READ).await, Ok(NOTHING));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_too_long_for_a_role_harms_its_bearer_alone() {
+    on_each_major(async |major| {
+        let sql = "create policy hear on realtime.messages for select to authenticated using (true)";
+        let office = Office::open(major, sql).await;
+        let stranger = subject(json!({ "role": "r".repeat(64) }), "room", json!({}));
+        let (refused, good) = tokio::join!(office.ask(stranger, READ), office.ask(user(ALICE, "room"), READ));
+        assert_eq!(refused, raised("22023"));
+        assert_eq!(good, Ok(ALL));
+    })
+    .await;
 }

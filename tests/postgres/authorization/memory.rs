@@ -133,6 +133,7 @@ async fn a_shard_that_takes_nothing_holds_up_no_other() {
         query_timeout: WITHIN,
         catalog_poll: WITHIN,
         payload_bytes_max: 1,
+        commits: std::sync::Arc::default(),
         counters: Default::default(),
     };
     let (authorizer, inquiries) = Authorizer::queue(1_000);

@@ -87,6 +87,7 @@ impl Office {
             query_timeout: Duration::from_secs(2),
             catalog_poll,
             payload_bytes_max: 1 << 20,
+            commits: Arc::default(),
             counters: Arc::clone(&counters),
         };
         let (authorizer, inquiries) = Authorizer::queue(100_000);

@@ -245,6 +245,7 @@ impl Feed {
             broadcaster: Broadcaster::new(Directory::new(1, [1, 2], Instant::now()), vec![Inbox(inbox)]),
             commands: receiver,
             health: health.clone(),
+            commits: Arc::default(),
         };
         let thread = std::thread::spawn(move || {
             let stopped = async {

@@ -226,6 +226,7 @@ impl TestFeed {
             broadcaster: Broadcaster::new(Arc::clone(&directory), vec![sink]),
             commands: queue,
             health: health.clone(),
+            commits: Arc::default(),
         };
         let counters = Arc::clone(&config.counters);
         std::thread::spawn(move || {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rowcast::postgres::connect::Database;
 use rowcast::postgres::maintenance::{self, Config, Report};
+use rowcast::telemetry::code::Code;
 use tokio::sync::mpsc;
 
 use super::{Listener, list, message_count, prepared};
@@ -244,7 +245,7 @@ async fn a_server_without_rights_says_which_it_needs() {
         let url = database.url.replace("postgres@", &format!("upkeep_{major}@"));
         let config = Config { database: Database::parse(&url).unwrap(), ..config(&database) };
         let error = maintenance::run(&config).await.unwrap_err();
-        assert_eq!(error.code(), "PartitionCreationFailed", "on {major}");
+        assert_eq!(error.code(), Code::PartitionCreationFailed, "on {major}");
         assert!(error.is_refusal() && error.remedy().contains("grant execute"), "on {major}");
         database
             .execute(&format!("grant execute on all functions in schema rowcast to upkeep_{major}"))
@@ -260,13 +261,13 @@ async fn a_run_that_fails_names_its_code_and_remedy() {
     for major in majors() {
         let bare = TestDatabase::create(major).await;
         let error = maintenance::run(&config(&bare)).await.unwrap_err();
-        assert_eq!((error.code(), error.remedy()), ("PartitionCreationFailed", "run `rowcast migrate`"));
+        assert_eq!((error.code(), error.remedy()), (Code::PartitionCreationFailed, "run `rowcast migrate`"));
         let database = prepared(major).await;
         database.execute("select rowcast.create_messages_partition(timezone('utc', now())::date - 9)").await;
         let reader = connect(&database.url).await;
         reader.batch_execute("begin; table realtime.messages").await.unwrap();
         let error = maintenance::run(&config(&database)).await.unwrap_err();
-        assert_eq!(error.code(), "JanitorFailedToDeleteOldMessages", "on {major}");
+        assert_eq!(error.code(), Code::JanitorFailedToDeleteOldMessages, "on {major}");
         assert!(error.remedy().contains("long transaction"), "on {major}");
     }
 }
@@ -288,7 +289,7 @@ async fn upkeep_goes_on_after_a_failure() {
         let task = tokio::spawn(maintenance::keep_up(often, tell));
         assert_eq!(runs.recv().await.unwrap(), Ok(Report::default()), "on {major}");
         database.execute("alter function rowcast.create_messages_partitions() rename to away").await;
-        while runs.recv().await.unwrap() != Err("PartitionCreationFailed") {}
+        while runs.recv().await.unwrap() != Err(Code::PartitionCreationFailed) {}
         drop_partitions(&database).await;
         database.execute("alter function rowcast.away() rename to create_messages_partitions").await;
         while runs.recv().await.unwrap().is_err() {}
