@@ -1,10 +1,12 @@
 //! Private channels: who may join, send and be seen is what policies on `realtime.messages` say, also while one is
 //! subscribed.
 
+use rowcast::postgres::cluster::Cluster;
 use serde_json::{Value, json};
 
-use crate::stage::server::token;
-use crate::stage::{ANN, BOB, BOTH, RawClient, Stage, Stock, StockClient};
+use crate::stage::server::{migrate, token};
+use crate::stage::{ANN, BOB, BOTH, RawClient, Stage, Stock, StockClient, TestServer, Vsn, major};
+use crate::support::{binaries, connect, scratch};
 
 /// Nobody's friend.
 const EVE: &str = "e0000000-0000-4000-8000-000000000001";
@@ -191,4 +193,40 @@ async fn what_is_stored_is_replayed_at_the_join() {
         let answer = eve.join("1", ROOM, json!({ "config": config })).await;
         assert!(answer["response"]["reason"].as_str().unwrap().starts_with("Unauthorized: "), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_replay_never_misses_what_has_been_streamed_and_is_not_visible_yet() {
+    let directory = scratch("standby");
+    let mut cluster = Cluster::start(binaries(major()), &directory, false).unwrap();
+    let url = cluster.url("postgres");
+    migrate(&url);
+    // From here on commits wait for a standby that does not come: they are in the log, and nobody sees them.
+    let database = connect(&url).await;
+    database.batch_execute(POLICIES).await.unwrap();
+    database.batch_execute("alter system set synchronous_standby_names = 'nobody'").await.unwrap();
+    cluster.restart().unwrap();
+    let server = TestServer::start(&url).await;
+    let mut live = RawClient::connect(&server, Vsn::V2, &token("authenticated", Some(ANN))).await;
+    live.joined("1", ROOM, json!({ "private": true })).await;
+    let sender = connect(&url).await;
+    let sending = tokio::spawn(async move {
+        sender.batch_execute("set synchronous_commit = on").await?;
+        sender.batch_execute("select realtime.send('{\"n\": 1}', 'e', 'team:raw', true)").await
+    });
+    assert_eq!(live.next().await["event"], "e");
+
+    let mut late = RawClient::connect(&server, Vsn::V2, &token("authenticated", Some(BOB))).await;
+    let replay = json!({ "private": true, "broadcast": { "replay": { "since": 0 } } });
+    let refused = late.join("1", ROOM, json!({ "config": replay })).await;
+    assert_eq!(refused["status"], "error", "{refused}");
+    let database = connect(&url).await;
+    database.batch_execute("alter system reset synchronous_standby_names").await.unwrap();
+    database.batch_execute("select pg_reload_conf()").await.unwrap();
+    sending.await.unwrap().unwrap();
+    late.joined("2", ROOM, replay).await;
+    assert_eq!(late.until("broadcast").await[4]["payload"]["n"], 1);
+    drop(server);
+    cluster.stop().unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
 }

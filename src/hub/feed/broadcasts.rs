@@ -17,6 +17,7 @@ use crate::hub::{Directory, RoomBroadcast, RoomName, Sink};
 use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
 use crate::wal::TablePublication;
+use crate::wal::pgoutput;
 use crate::wal::tuple::bytes_of_hex;
 
 /// The publication that brings the rows.
@@ -41,9 +42,13 @@ const BYTEA_TYPE: Oid = 17;
 
 /// Whether rows of this table are broadcasts: `realtime.messages` itself, or its partition of a day.
 pub(super) fn is_messages(relation: &Relation) -> bool {
-    let TablePublication { schema, table, .. } = MESSAGES_PUBLICATION;
-    &*relation.schema == schema
-        && relation.name.strip_prefix(table).is_some_and(|rest| rest.is_empty() || is_day(rest))
+    is_named_messages(&relation.schema, &relation.name)
+}
+
+/// The same of a table by its name.
+fn is_named_messages(schema: &str, name: &str) -> bool {
+    schema == MESSAGES_PUBLICATION.schema
+        && name.strip_prefix(MESSAGES_PUBLICATION.table).is_some_and(|rest| rest.is_empty() || is_day(rest))
 }
 
 /// `_2026_01_31`
@@ -153,6 +158,12 @@ impl Message<'_> {
 pub(super) type Broadcasts = VecDeque<(usize, RoomBroadcast)>;
 
 impl<S: Sink> Feed<S> {
+    /// Whether a table holds broadcasts and nobody can subscribe to its rows, so that the catalog says nothing of it.
+    pub(super) fn is_for_broadcasts_alone(&self, relation: &pgoutput::Relation) -> bool {
+        is_named_messages(&relation.schema, &relation.name)
+            && !self.catalog.tables.values().any(|table| is_named_messages(&table.schema, &table.name))
+    }
+
     /// The broadcast that a change is, if it is one and somebody may hear it.
     pub(super) fn broadcast_of(&self, change: &Change) -> Option<RoomBroadcast> {
         let Row::Insert { new } = &change.row else { return None };

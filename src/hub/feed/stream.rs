@@ -190,7 +190,9 @@ impl<S: Sink> Feed<S> {
     ) -> Result<(), Interruption> {
         // A table is described again after anything that concerns it has changed, rights included.
         let described = match &message {
-            pgoutput::Message::Relation(relation) => Some(RelationId(relation.id)),
+            pgoutput::Message::Relation(relation) if !self.is_for_broadcasts_alone(relation) => {
+                Some(RelationId(relation.id))
+            }
             _ => None,
         };
         let transaction = self.assembler.push(message, bytes)?;
