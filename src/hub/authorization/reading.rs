@@ -144,7 +144,7 @@ impl Reading {
             partition: table.try_get("partition")?,
             plain: table.try_get::<_, Option<bool>>("plain")?.unwrap_or(false),
             indexed: table.try_get("indexed")?,
-            plans_anew: objects.has_own_immutable,
+            plans_anew: objects.has_own_immutable && trees.0.iter().any(|tree| objects.reaches_own(tree)),
             policies: Vec::new(),
             roles: roles.into_iter().map(|role| (role, None)).collect(),
         };
@@ -301,7 +301,8 @@ struct Objects {
     sources: Vec<(u32, String, String)>,
     /// The columns whose values differ between two questions about one topic.
     unsteady: Vec<i32>,
-    /// Whether there is a function of the user's that says of itself that it is immutable.
+    /// Whether there is a function of the user's that says of itself that it is immutable. Those of the schema
+    /// `realtime` are, and look at nobody.
     has_own_immutable: bool,
 }
 
@@ -329,8 +330,9 @@ impl Objects {
                     let source = if is_readable { source } else { SUSPECT_WORDS.concat() };
                     objects.functions.insert(oid, function);
                     if oid >= FIRST_OWN_OID {
-                        objects.has_own_immutable |=
-                            volatility == "i" && matches!(&*language, "sql" | "plpgsql");
+                        objects.has_own_immutable |= volatility == "i"
+                            && matches!(&*language, "sql" | "plpgsql")
+                            && schema != "realtime";
                         objects.sources.push((oid, name.to_lowercase(), source));
                     }
                 }
@@ -349,6 +351,14 @@ impl Objects {
     fn expression(&self, text: String, tree: &Tree) -> Expression {
         let needs = tree.needs(&self.functions, &self.unsteady);
         Expression { is_provable: self.is_provable(tree), needs, text }
+    }
+
+    /// Whether a policy can reach functions that somebody has made, by themselves or through a table's own policies.
+    /// Those of `auth` and `realtime` whose source is known are none of them.
+    fn reaches_own(&self, tree: &Tree) -> bool {
+        let is_own =
+            |oid: &u32| *oid >= FIRST_OWN_OID && !matches!(self.functions.get(oid), Some(Function::Reads(_)));
+        !tree.relations.is_empty() || tree.functions.iter().any(is_own)
     }
 
     /// Whether nothing that a policy can reach looks for the row.
@@ -400,7 +410,8 @@ const FIRST_OWN_OID: u32 = 16_384;
 
 fn classify(oid: u32, schema: &str, name: &str, language: &str, volatility: &str, source: &str) -> Function {
     if oid >= FIRST_OWN_OID {
-        return match known(schema, name, source).filter(|_| language == "sql") {
+        let is_as_known = language == "sql" && volatility != "i";
+        return match known(schema, name, source).filter(|_| is_as_known) {
             Some(needs) => Function::Reads(needs),
             None => Function::Indifferent,
         };
