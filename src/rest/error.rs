@@ -14,7 +14,7 @@ use crate::telemetry::code::{Advice, Code};
 /// The content type of every body that is JSON.
 pub(super) const JSON: &str = "application/json; charset=utf-8";
 
-/// Why a request is refused. Its words are those that the body has as `message`, except where [`Shape`] says otherwise.
+/// Why a request is refused. Its words are those that the body has as `message`, except where its shape says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The body is not JSON.

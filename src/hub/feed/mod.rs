@@ -2,7 +2,7 @@
 //!
 //! It also carries broadcasts of the database: rows of `realtime.messages`.
 //!
-//! In: the stream's messages and the shards' [`FeedCommand`]s. Out: [`FeedEvent`]s and broadcasts for the shards.
+//! In: the stream's messages and the shards' [`FeedCommand`]s. Out: [`FeedEvent`](super::FeedEvent)s and broadcasts for the shards.
 //!
 //! Invariants:
 //! - A subscriber is told "subscribed" when every commit from then on will reach it, never before.
