@@ -233,7 +233,7 @@ async fn log_says_what_is_wrong_with_a_key_set_and_shows_nothing_of_it() {
     for part in [
         "key set in force source=Url keys=1 skipped=1",
         "a key of the set is not used source=Url key=2 reason=its `use` is not `sig`",
-        "could not read the key set; the last good one stays in force source=Url code=\"KeySetUnavailable\"",
+        "could not read the key set; the last good one stays in force code=\"KeySetUnavailable\" source=Url",
         "is no key set: the key set is neither an object with an array `keys` nor such an array or key",
         "could not fetch http://127.0.0.1",
         "the answer was 403 Forbidden",
