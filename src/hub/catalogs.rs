@@ -30,7 +30,7 @@ const ROLES_MAX: usize = 1_000;
 const STOCK_ROLES: [&str; 3] = ["anon", "authenticated", "service_role"];
 
 /// The longest name that a role can have.
-const ROLE_BYTES_MAX: usize = 63;
+pub(super) const ROLE_BYTES_MAX: usize = 63;
 
 /// How long a catalog reading may take before its session is given up.
 pub(super) const CATALOG_WITHIN: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@
 //! takes to answer. A replay that reads by such a snapshot would miss a broadcast that has already gone by, so it waits
 //! until it sees what the feed has noted here.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ impl RecentCommits {
 
     /// Forgets those that a snapshot has been found to see.
     pub(super) fn forget(&self, seen: &[u32]) {
+        // The feed waits for the lock meanwhile: each is looked up, not looked for.
+        let seen: HashSet<u32> = seen.iter().copied().collect();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(xid, _)| !seen.contains(xid));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
+
 use crate::change::{Image, Oid, Table, TableColumn, Type, Types};
 use crate::wal::sql::{identifier, literal};
 use crate::wal::tuple::Datum;
@@ -148,4 +150,12 @@ pub fn key_list(table: &Table) -> String {
 /// The table's qualified name.
 pub fn table_name(table: &Table) -> String {
     format!("{}.{}", identifier(&table.schema), identifier(&table.name))
+}
+
+/// The rows of a reply to a simple query.
+pub fn rows_of(messages: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> {
+    messages.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    })
 }

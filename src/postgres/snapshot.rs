@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_postgres::{Client, Error, SimpleQueryMessage};
+use tokio_postgres::{Client, Error};
+
+use super::rows::rows_of;
 
 /// Which transactions a session sees.
 #[derive(Debug)]
@@ -80,10 +82,7 @@ async fn take_until(
     let mut pause = PAUSE_FIRST;
     loop {
         let messages = client.simple_query(&take).await?;
-        let snapshot = messages.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0).and_then(Snapshot::parse),
-            _ => None,
-        });
+        let snapshot = rows_of(&messages).find_map(|row| row.get(0).and_then(Snapshot::parse));
         if snapshot.is_some_and(|snapshot| will_do(&snapshot)) {
             return Ok(true);
         }

@@ -15,7 +15,6 @@ const BYTES_MAX: usize = 1 << 20;
 async fn database(major: u32) -> TestDatabase {
     let database = TestDatabase::create(major).await;
     migrate(&Database::parse(&database.url).unwrap()).await.unwrap();
-    database.execute(include_str!("../support/messages.sql")).await;
     // Another zone than that of the server's clock, which is what the table holds.
     database.execute("set timezone = 'UTC'").await;
     database

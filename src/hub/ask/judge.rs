@@ -15,11 +15,10 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 
 use crate::change::{RelationId, Table, Types};
-use crate::postgres::rows;
+use crate::postgres::rows::{self, rows_of};
 use crate::wal::sql::literal;
 
 use super::SessionLost;
-use super::stored::rows_of;
 
 /// The judges of one batch.
 #[derive(Default)]

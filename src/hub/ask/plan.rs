@@ -8,11 +8,11 @@ use tokio_postgres::SimpleQueryMessage;
 
 use crate::change::{Image, RelationId, RowChange, Table, Types};
 use crate::policy::Answer;
-use crate::postgres::rows;
+use crate::postgres::rows::{self, rows_of};
 use crate::wal::sql::literal;
 
 use super::judge::Judges;
-use super::stored::{Key, Stored, key_of, rows_of, texts};
+use super::stored::{Key, Stored, key_of, texts};
 use super::{Group, Item, Later, Outcome};
 
 /// How some questions of one claims are put, in one message.

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::change::{Image, RelationId, RowChange};
-use crate::postgres::rows;
+use crate::postgres::rows::{self, rows_of};
 use crate::wal::sql::identifier;
 use crate::wal::tuple::Datum;
 
@@ -141,14 +141,6 @@ async fn read_writers(
         Some((texts(row, 1)?, xmin))
     });
     Ok(Some(found.collect()))
-}
-
-/// The rows of a reply.
-pub(super) fn rows_of(messages: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> {
-    messages.iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    })
 }
 
 /// The columns of `row` from `from` on; `None` if one is NULL.

@@ -30,6 +30,7 @@ pub use answer::{Config, run};
 pub use counters::Counters;
 
 use super::ChannelRef;
+use super::catalogs::ROLE_BYTES_MAX;
 use crate::channel::Body;
 pub use crate::channel::Rights;
 use crate::policy::Claims;
@@ -44,9 +45,6 @@ pub struct Subject {
     /// The request's headers as a JSON object, names in lower case: what `request.headers` holds.
     pub headers: Arc<str>,
 }
-
-/// The longest name that a role can have.
-const ROLE_BYTES_MAX: usize = 63;
 
 /// Claims, topics and headers never reach a log.
 impl fmt::Debug for Subject {

@@ -12,6 +12,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use uuid::Uuid;
 
 use super::{Answer, Asked, AuthorizationError, Question, Rights, Subject};
+use crate::postgres::rows::rows_of;
 use crate::wal::sql::literal;
 
 /// What one question was answered.
@@ -38,7 +39,7 @@ pub async fn answer(client: &Client, questions: &[Asked]) -> Result<Vec<Outcome>
     let mut replies = futures_util::future::join_all(replies).await.into_iter();
 
     let begun = match replies.next() {
-        Some(Ok(begun)) => rows(&begun).any(|row| row.get(0) == Some("t")),
+        Some(Ok(begun)) => rows_of(&begun).any(|row| row.get(0) == Some("t")),
         Some(Err(error)) if error.code().is_none() => return Err(SessionLost(error)),
         // No right to look into the schema.
         Some(Err(_)) | None => false,
@@ -119,8 +120,8 @@ impl Plan {
                 }
                 Ok(match found {
                     Ok(found) => {
-                        let [broadcast, presence] =
-                            [0, 1].map(|place| rows(&found).any(|row| row.get(0) == Some(&self.ids[place])));
+                        let [broadcast, presence] = [0, 1]
+                            .map(|place| rows_of(&found).any(|row| row.get(0) == Some(&self.ids[place])));
                         Ok(Answer::Rights(Rights { broadcast, presence }))
                     }
                     Err(error) => return failed(error),
@@ -183,11 +184,4 @@ pub(super) fn denial(error: &DbError) -> AuthorizationError {
         &SqlState::CHECK_VIOLATION if is_of_table => AuthorizationError::MissingPartition,
         code => AuthorizationError::Policy(code.code().into()),
     }
-}
-
-fn rows(messages: &[SimpleQueryMessage]) -> impl Iterator<Item = &tokio_postgres::SimpleQueryRow> {
-    messages.iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    })
 }

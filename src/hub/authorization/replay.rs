@@ -2,10 +2,11 @@
 //!
 //! In: a topic whose reader has been found to be allowed to read. Out: rows of `realtime.messages`, oldest first.
 
-use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{Client, SimpleQueryRow};
 
 use super::{AuthorizationError, Stored};
 use crate::channel::Body;
+use crate::postgres::rows::rows_of;
 use crate::wal::sql::literal;
 use crate::wal::tuple::bytes_of_hex;
 
@@ -55,11 +56,7 @@ pub async fn replay(
           order by inserted_at desc, ctid desc limit {limit}"
     );
     let messages = client.simple_query(&sql).await?;
-    let rows = messages.iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => stored(row),
-        _ => None,
-    });
-    let mut found: Vec<Stored> = rows.collect();
+    let mut found: Vec<Stored> = rows_of(&messages).filter_map(stored).collect();
     found.reverse();
     Ok(found)
 }

@@ -407,7 +407,9 @@ impl<'q> Asking<'q> {
         if !commits.is_empty() {
             means.sends(1);
             is_visible = are_visible(means.client, &commits, REPLAYING_MAX).await?;
-            means.commits.forget(if is_visible { &commits } else { &[] });
+            if is_visible {
+                means.commits.forget(&commits);
+            }
         }
         let mut bytes = 0;
         for (place, asked) in self.questions.iter().enumerate() {

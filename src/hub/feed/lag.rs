@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::Client;
 
 use super::counters::{Counters, Look, Stage};
 use crate::hub::catalogs::{Catalogs, chain};
+use crate::postgres::rows::rows_of;
 use crate::wal::sql::literal;
 
 /// The pause between two looks.
@@ -54,8 +55,7 @@ async fn look(client: &Client, slot: &str) -> Result<Look, tokio_postgres::Error
         literal(slot)
     );
     let mut found = Look::default();
-    for message in client.simple_query(&query).await? {
-        let SimpleQueryMessage::Row(row) = message else { continue };
+    for row in rows_of(&client.simple_query(&query).await?) {
         let number = |column: usize| row.get(column).and_then(|text| text.parse::<u64>().ok());
         found = Look {
             tip: number(0).unwrap_or(0),
