@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::change::{RelationId, Table, Types};
 
 use super::columns::ColumnSet;
+use super::program::Program;
 
 /// One reading of the catalog.
 #[derive(Debug, Default)]
@@ -22,17 +23,44 @@ pub struct Catalog {
     pub partial: HashSet<RelationId>,
     /// What each role that was asked for may do; a role that does not exist maps to `None`.
     pub roles: HashMap<Arc<str>, Option<Arc<Role>>>,
+    /// What the compiled policies read besides the judged row: to be mirrored.
+    pub needed: HashMap<RelationId, Arc<Needed>>,
+}
+
+/// A relation that compiled policies read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Needed {
+    /// The relation as the catalog describes it.
+    pub table: Arc<Table>,
+    /// The columns that are read, as places among [`Table::columns`]; ascending.
+    pub columns: Box<[usize]>,
+    /// Those of them by which rows are looked up.
+    pub keys: Box<[usize]>,
+    /// Why it cannot be mirrored, in words for an operator; policies that read it are asked.
+    pub hindrance: Option<Arc<str>>,
+}
+
+/// What policies on `realtime.messages` say to a role, compiled. `None`: row level security does not apply to it, or it
+/// lacks a privilege; Postgres is asked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MessagePrograms {
+    /// What it may receive.
+    pub read: Option<Arc<Program>>,
+    /// What it may send.
+    pub write: Option<Arc<Program>>,
 }
 
 /// What a role may see of each published table. Those in schemas that it may not use are missing.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Role {
     /// By table.
     pub access: HashMap<RelationId, Arc<Access>>,
+    /// On private channels.
+    pub messages: MessagePrograms,
 }
 
 /// What a role may see of one table.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Access {
     /// The columns it may SELECT.
     pub selectable: ColumnSet,
@@ -41,6 +69,8 @@ pub struct Access {
     pub row_security: bool,
     /// The condition that the role's policies put on a row, as SQL over the table's columns.
     pub condition: Arc<str>,
+    /// The same compiled; `None` where row level security does not apply.
+    pub program: Option<Arc<Program>>,
 }
 
 impl Catalog {

@@ -10,15 +10,26 @@
 //!
 //! **Invariant:** no I/O and no clock, so equal inputs give equal answers.
 
+pub mod audience;
 pub mod catalog;
 pub mod claims;
 pub mod columns;
+pub mod compile;
+pub mod expression;
+pub mod function;
+pub mod mirror;
 pub mod permit;
+pub mod program;
+pub mod source;
+pub mod uncompiled;
+pub mod value;
 
 pub use catalog::{Access, Catalog, Role};
 pub use claims::Claims;
 pub use columns::ColumnSet;
+pub use mirror::Mirror;
 pub use permit::{OldValues, Permit};
+pub use program::{Program, Verdict};
 
 use crate::change::{Event, RowChange};
 
@@ -162,7 +173,12 @@ mod tests {
     }
 
     fn access(columns: &[usize], row_security: bool) -> Access {
-        Access { selectable: columns.iter().copied().collect(), row_security, condition: "true".into() }
+        Access {
+            selectable: columns.iter().copied().collect(),
+            row_security,
+            condition: "true".into(),
+            program: None,
+        }
     }
 
     fn permit(columns: &[usize], old: OldValues) -> Decision {

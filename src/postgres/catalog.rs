@@ -94,7 +94,14 @@ impl CatalogReader {
             (Arc::clone(name), role)
         });
         let roles = roles.collect();
-        Ok(Catalog { version: 0, types: Arc::new(types), tables: found, partial, roles })
+        Ok(Catalog {
+            version: 0,
+            types: Arc::new(types),
+            tables: found,
+            partial,
+            roles,
+            needed: HashMap::new(),
+        })
     }
 }
 
@@ -138,5 +145,6 @@ fn access_of(row: &Row, table: &Table) -> Result<Access, Error> {
         selectable: selectable.collect(),
         row_security: row.try_get("row_security")?,
         condition: row.try_get::<_, String>("condition")?.into(),
+        program: None,
     })
 }
