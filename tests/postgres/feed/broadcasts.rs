@@ -31,8 +31,9 @@ struct Heard {
 impl Heard {
     fn of(broadcast: &RoomBroadcast) -> Self {
         let Broadcast::User { event, body, meta } = &broadcast.message else { panic!("{broadcast:?}") };
-        let id = broadcast.id.expect("an id");
-        assert_eq!(meta.as_deref(), Some(&*format!("{{\"id\":\"{id}\"}}")));
+        let meta: serde_json::Value = serde_json::from_str(meta.as_deref().expect("an id")).unwrap();
+        assert!(meta["id"].as_str().is_some_and(|id| id.parse::<uuid::Uuid>().is_ok()), "{meta}");
+        assert!(broadcast.commit.is_some());
         Self { room: broadcast.room.clone(), event: event.to_string(), body: body.clone() }
     }
 }
