@@ -19,6 +19,7 @@ use crate::policy::{self, Access, Answer, Catalog, ColumnSet, Decision, Permit, 
 use crate::protocol::change::{Context, TableText, data, refused};
 use crate::protocol::changes_frame;
 use crate::subscription::Verdict;
+use crate::wal::Lsn;
 use crate::wal::sql::literal;
 
 use super::ask::{Item, Later};
@@ -211,8 +212,17 @@ impl Outbox {
 
     /// Tells every shard whether the stream is live.
     pub fn live(&mut self, is_live: bool) {
+        self.tell_all(|| FeedEvent::Live(is_live));
+    }
+
+    /// Tells every shard that the log has another history after `shared`.
+    pub fn forked(&mut self, shared: Lsn) {
+        self.tell_all(|| FeedEvent::Forked(shared));
+    }
+
+    fn tell_all(&mut self, event: impl Fn() -> FeedEvent) {
         let shards = (0..self.by_shard.len()).filter_map(|shard| u16::try_from(shard).ok());
-        self.systems.extend(shards.map(|shard| (shard, FeedEvent::Live(is_live))));
+        self.systems.extend(shards.map(|shard| (shard, event())));
     }
 
     /// Takes what was counted.

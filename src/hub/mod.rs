@@ -43,11 +43,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
 pub use authorization::{Authorized, Authorizer};
 pub use broadcaster::{Broadcaster, Sink};
-pub use commits::RecentCommits;
+pub use commits::{RecentCommits, Seen, StreamedCommit};
 pub use config::{Config, JoinRate};
 pub use engine::{Engine, Knowledge};
 pub use meter::Meter;
@@ -60,6 +59,7 @@ pub use shard::{Clock, Counters, Links, Shard, TokenRefusal, TokenVerifier};
 use crate::channel::Broadcast;
 use crate::policy::Claims;
 use crate::protocol::Dialect;
+use crate::wal::Lsn;
 
 /// What a shard's sockets do for it.
 ///
@@ -98,8 +98,8 @@ pub enum ShardCommand {
 pub struct RoomBroadcast {
     /// The room.
     pub room: RoomName,
-    /// Its id in `realtime.messages`, by which a channel that has had it replayed knows it.
-    pub id: Option<Uuid>,
+    /// The commit it came with, if it comes of the database. A channel whose replay has seen it does not get it.
+    pub commit: Option<StreamedCommit>,
     /// What to send.
     pub message: Broadcast<'static>,
 }
@@ -173,6 +173,8 @@ pub enum FeedEvent {
     /// Whether the replication stream is live from now on: what commits reaches subscribers and rooms. It is not until
     /// this says so.
     Live(bool),
+    /// The stream has gone over to another history of the log, which is that of before up to this place.
+    Forked(Lsn),
     /// Finished WebSocket frames, in order, each with the channels that get it.
     Changes(Vec<Delivery>),
     /// A `system` message of extension `postgres_changes` for one channel.

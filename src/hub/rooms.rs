@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use slab::Slab;
-use uuid::Uuid;
 
 use super::peers::{Directory, Occupancy, RoomName};
 use super::replay::Replays;
-use super::{ConnectionId, Outbox};
+use super::{ConnectionId, Outbox, Seen, StreamedCommit};
 use crate::channel::{Broadcast, MessageRef};
 use crate::protocol::Dialect;
+use crate::wal::Lsn;
 
 /// A room's place in its shard, valid while it has members.
 pub(super) type RoomId = usize;
@@ -33,7 +33,7 @@ pub(super) enum Hears {
     Nothing,
     /// All.
     Everything,
-    /// None yet, and what comes meanwhile later; or all but those it has had replayed.
+    /// None yet, and what comes meanwhile later; or all but those that its replay has seen.
     Replay,
 }
 
@@ -130,31 +130,36 @@ impl Rooms {
         self.rooms[room].members[place].hears = Hears::Everything;
     }
 
-    /// A member that waited has had these broadcasts replayed. Answers what it has missed meanwhile, in order;
+    /// A member that waited gets a replay that has seen this much. Answers what it has missed meanwhile, in order;
     /// `None` if that was too much to keep.
     pub(super) fn finish_replay(
         &mut self,
         room: RoomId,
         place: usize,
-        ids: Box<[Uuid]>,
+        seen: Arc<Seen>,
     ) -> Option<Vec<Bytes>> {
         let member = &mut self.rooms[room].members[place];
         let key = (member.connection, member.join);
-        let missed = self.replays.finish(key, ids)?;
+        let missed = self.replays.finish(key, seen)?;
         if !self.replays.knows(key) {
             member.hears = Hears::Everything;
         }
         Some(missed)
     }
 
-    /// Sends a broadcast to all members who may hear it but one. `id` is its id in `realtime.messages`. Answers
-    /// how many got it.
+    /// The log has another history after `shared`: what replays have seen of it there says nothing any more.
+    pub(super) fn forked(&mut self, shared: Lsn) {
+        self.replays.forked(shared);
+    }
+
+    /// Sends a broadcast to all members who may hear it but one. `commit` is the one it came with, of the database.
+    /// Answers how many got it.
     pub(super) fn broadcast(
         &mut self,
         out: &mut dyn Outbox,
         room: RoomId,
         message: &Broadcast<'_>,
-        id: Option<Uuid>,
+        commit: Option<StreamedCommit>,
         except: Option<(ConnectionId, u32)>,
     ) -> u64 {
         let Room { name, members } = &self.rooms[room];
@@ -167,7 +172,8 @@ impl Rooms {
             receivers,
             |dialect| dialect.broadcast(name.topic(), message),
             |member, frame| {
-                member.hears == Hears::Everything || replays.take((member.connection, member.join), id, frame)
+                member.hears == Hears::Everything
+                    || replays.take((member.connection, member.join), commit, frame)
             },
         )
     }

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Error};
 use super::rows::rows_of;
 
 /// Which transactions a session sees.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     xmax: u64,
     in_progress: Vec<u64>,

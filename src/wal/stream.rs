@@ -126,6 +126,9 @@ pub enum Error {
         /// The slot.
         name: Box<str>,
     },
+    /// The server is a standby, or its recovery is not over.
+    #[error("server is in recovery and follows another history than it will have after it")]
+    InRecovery,
     /// A publication that was there when this server started has been dropped.
     #[error("publication {name} does not exist")]
     PublicationMissing {
@@ -153,6 +156,11 @@ impl Error {
                 return Some("check that Postgres and the network to it are well; trying again");
             }
             Self::ForeignSlot { .. } => return Some("choose another slot name"),
+            Self::InRecovery => {
+                return Some(
+                    "connect to the primary: this server is a standby, or is about to be the primary",
+                );
+            }
             Self::PublicationMissing { .. } => return Some(CREATE_PUBLICATION),
             Self::Closed | Self::Malformed(_) => return None,
         };
@@ -175,8 +183,6 @@ impl Error {
             Some("create the database, or correct its name in the database URL")
         } else if self.is_publication_missing() {
             Some(CREATE_PUBLICATION)
-        } else if text.contains("recovery") && has("55000") {
-            Some("connect to the primary: this server is a standby")
         } else {
             None
         }
@@ -192,6 +198,7 @@ impl Error {
             Self::Malformed(_) => "the replication stream is malformed",
             Self::Silent(_) => "the replication stream was silent for too long",
             Self::ForeignSlot { .. } => "the replication slot is another's",
+            Self::InRecovery => "Postgres is in recovery",
             Self::PublicationMissing { .. } => "a publication is missing",
         }
     }
@@ -291,6 +298,7 @@ impl PgWireSource {
         let mut names = config.publications.clone();
         names.extend(config.own_publication.as_ref().map(|own| own.name.to_owned()));
         let mut client = connect(config, &name, &names, silence_max).await?;
+        refuse_recovery(&mut client).await?;
         let history = history(&mut client).await?;
         publication::prepare(&mut client, &config.publications, opening.make_publications).await?;
         if let Some(own) = &config.own_publication
@@ -380,6 +388,13 @@ async fn connect(
     let timeout = silence_max.mul_f64(4.0 / 3.0).as_millis();
     client.simple_query(&format!("set wal_sender_timeout = {timeout}")).await?;
     Ok(client)
+}
+
+/// A server in recovery has yet to find its timeline: which history is followed could not be told later.
+async fn refuse_recovery(client: &mut ReplicationClient) -> Result<(), Error> {
+    let rows = client.simple_query("select pg_catalog.pg_is_in_recovery()").await?;
+    let is_over = rows.first().and_then(|row| row.first()?.as_deref()).is_some_and(|value| value == b"f");
+    if is_over { Ok(()) } else { Err(Error::InRecovery) }
 }
 
 async fn history(client: &mut ReplicationClient) -> Result<History, Error> {
@@ -528,7 +543,6 @@ mod tests {
             (server("no pg_hba.conf entry (SQLSTATE 28000)"), "pg_hba.conf"),
             (Error::Session(PgWireError::Auth("server signature mismatch".into())), "password"),
             (server("logical decoding requires wal_level >= logical (SQLSTATE 55000)"), "wal_level"),
-            (server("logical decoding cannot be used while in recovery (SQLSTATE 55000)"), "primary"),
             (server("too many (SQLSTATE 53300)"), "max_wal_senders"),
             (server("all replication slots are in use (SQLSTATE 53400)"), "max_replication_slots"),
             (server("slot is active for PID 1 (SQLSTATE 55006)"), "another server"),
@@ -537,6 +551,7 @@ mod tests {
             (server("publication \"x\" does not exist (SQLSTATE 42704)"), "create the publication"),
             (Error::PublicationMissing { name: name() }, "create the publication"),
             (Error::ForeignSlot { name: name() }, "slot name"),
+            (Error::InRecovery, "primary"),
             (Error::Silent(SILENCE_MAX), "network"),
             (Error::Timeout, "network"),
             (Error::Session(PgWireError::Tls("no TLS".into())), "sslmode"),

@@ -1,8 +1,11 @@
 //! Private channels: who may join, send and be seen is what policies on `realtime.messages` say, also while one is
 //! subscribed.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rowcast::postgres::cluster::Cluster;
 use serde_json::{Value, json};
+use tokio_postgres::Client;
 
 use crate::stage::server::{migrate, token};
 use crate::stage::{ANN, BOB, BOTH, RawClient, Stage, Stock, StockClient, TestServer, Vsn, major};
@@ -193,6 +196,70 @@ async fn what_is_stored_is_replayed_at_the_join() {
         let answer = eve.join("1", ROOM, json!({ "config": config })).await;
         assert!(answer["response"]["reason"].as_str().unwrap().starts_with("Unauthorized: "), "{answer}");
     }
+}
+
+/// The stream stands still while this is there.
+struct Stillness(Pid);
+
+impl Stillness {
+    async fn over(database: &Client) -> Self {
+        let sql = "select pid from pg_stat_activity where application_name = 'rowcast_stream'";
+        let process = Pid::from_raw(database.query_one(sql, &[]).await.unwrap().get(0));
+        kill(process, Signal::SIGSTOP).unwrap();
+        Self(process)
+    }
+}
+
+impl Drop for Stillness {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+#[tokio::test]
+async fn what_the_stream_brings_late_is_not_sent_after_a_replay_that_has_seen_it() {
+    let directory = scratch("late");
+    let mut cluster = Cluster::start(binaries(major()), &directory, false).unwrap();
+    let url = cluster.url("postgres");
+    migrate(&url);
+    let database = connect(&url).await;
+    database.batch_execute(POLICIES).await.unwrap();
+    let server = TestServer::start(&url).await;
+    let send = async |number: u32| {
+        let sql = format!("select realtime.send('{{\"n\":{number}}}', 'e', 'team:raw', true)");
+        database.batch_execute(&sql).await.unwrap();
+    };
+    let config = json!({ "private": true, "broadcast": { "replay": { "since": 0, "limit": 2 } } });
+    for (round, vsn) in (0..).zip(BOTH) {
+        let first = 10 * round;
+        let stillness = Stillness::over(&database).await;
+        for number in first + 1..=first + 3 {
+            send(number).await;
+        }
+        let mut bob = RawClient::connect(&server, vsn, &token("authenticated", Some(BOB))).await;
+        bob.joined("1", ROOM, config.clone()).await;
+        for number in first + 2..=first + 3 {
+            let payload = &bob.next().await[4];
+            assert_eq!(
+                (&payload["payload"]["n"], &payload["meta"]["replayed"]),
+                (&json!(number), &json!(true))
+            );
+        }
+        send(first + 4).await;
+        bob.expect_nothing().await;
+        drop(stillness);
+        let live = bob.next().await;
+        // Version 2 has what comes with an id in a frame of bytes.
+        let payload = match live["body"].as_str() {
+            Some(body) => serde_json::from_str(body).unwrap(),
+            None => live[4]["payload"].clone(),
+        };
+        assert_eq!(payload["n"], first + 4, "{live}");
+        bob.expect_nothing().await;
+    }
+    drop(server);
+    cluster.stop().unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use rowcast::protocol::Dialect;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::script::{Client, Received, Server};
+use super::script::{Client, Received, Server, commit, replayed};
 
 const RECORDING: &str = include_str!("recordings/reference-server.jsonl");
 
@@ -174,7 +174,7 @@ fn answer_as_policies(server: &mut Server) {
         let answer = match inquiry.question {
             Question::Replay { .. } => {
                 let stored = stored().map(|(id, event, body)| Stored { id, event: event.to_owned(), body });
-                Answer::Stored(stored.into())
+                replayed(stored, 1)
             }
             _ => Answer::Rights(Rights { broadcast: is_allowed, presence: is_allowed }),
         };
@@ -186,7 +186,7 @@ fn answer_as_policies(server: &mut Server) {
 fn speak_as_database(case: &str, server: &mut Server, span: Range<u64>) {
     if case == "private channels" && span.contains(&9_000) {
         for (id, event, body) in stored() {
-            server.publish("realtime:open:rw", id, event, body);
+            server.publish("realtime:open:rw", commit(1), id, event, body);
         }
     }
 }

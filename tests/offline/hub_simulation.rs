@@ -16,7 +16,7 @@ use rowcast::protocol::Dialect;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::script::{Client, Dialect2, Received, Server, shape};
+use super::script::{Client, Dialect2, Received, Server, commit, replayed, shape};
 
 const TOPICS: [&str; 3] = ["realtime:a", "realtime:b", "realtime:c"];
 const STEPS: usize = 400;
@@ -119,6 +119,10 @@ struct Simulation {
     version: u64,
     /// How many broadcasts of each topic the database has stored.
     stored: BTreeMap<&'static str, u64>,
+    /// How many it has stored of all topics, each in a commit of its own.
+    commits: u32,
+    /// What its stream has yet to send: which commit, of which topic, the how manieth of it.
+    unsent: VecDeque<(u32, &'static str, u64)>,
     millis: u64,
     slots: u32,
     shard_count: u16,
@@ -153,6 +157,8 @@ impl Simulation {
             asked: Vec::new(),
             version: 0,
             stored: BTreeMap::new(),
+            commits: 0,
+            unsent: VecDeque::new(),
             millis: 0,
             slots: 0,
             shard_count,
@@ -195,7 +201,7 @@ impl Simulation {
 
     fn step(&mut self) {
         let shard = self.random.random_range(0..self.shard_count);
-        match self.random.random_range(0..130) {
+        match self.random.random_range(0..137) {
             0..10 => self.connect(shard),
             10..15 => self.crash(),
             15..35 => self.join(),
@@ -208,8 +214,9 @@ impl Simulation {
             }
             95..105 => self.decide(),
             105..118 => self.answer(),
-            118..125 => self.publish(),
-            125..127 => self.change_policies(),
+            118..125 => self.store(),
+            125..132 => self.stream(),
+            132..134 => self.change_policies(),
             _ => self.server.tick(),
         }
     }
@@ -379,7 +386,7 @@ impl Simulation {
                 let topic = format!("realtime:{}", subject.topic);
                 let count = self.stored.get(topic.as_str()).copied().unwrap_or_default();
                 let first = count.saturating_sub(u64::from(*limit)) + 1;
-                Ok(Answer::Stored((first..=count).map(stored).collect()))
+                Ok(replayed((first..=count).map(stored).collect::<Vec<_>>(), self.commits))
             }
             question => {
                 let writes = *question == Question::Write;
@@ -417,17 +424,24 @@ impl Simulation {
         self.server.answer(inquiry, answer);
     }
 
-    /// The database stores a broadcast and its stream sends it.
-    fn publish(&mut self) {
+    /// The database stores a broadcast.
+    fn store(&mut self) {
         let topic = TOPICS[self.random.random_range(0..TOPICS.len())];
-        self.publish_to(topic);
+        self.store_to(topic);
     }
 
-    fn publish_to(&mut self, topic: &'static str) {
+    fn store_to(&mut self, topic: &'static str) {
         let count = self.stored.entry(topic).or_default();
         *count += 1;
-        let Stored { id, event, body } = stored(*count);
-        self.server.publish(topic, id, &event, body);
+        self.commits += 1;
+        self.unsent.push_back((self.commits, topic, *count));
+    }
+
+    /// Its stream sends what has been stored for longest.
+    fn stream(&mut self) {
+        let Some((number, topic, count)) = self.unsent.pop_front() else { return };
+        let Stored { id, event, body } = stored(count);
+        self.server.publish(topic, commit(number), id, &event, body);
     }
 
     // What comes of it.
@@ -470,7 +484,10 @@ impl Simulation {
 
     /// Whoever may read has the latest broadcast of the database.
     fn compare_stored(&mut self) {
-        TOPICS.into_iter().for_each(|topic| self.publish_to(topic));
+        TOPICS.into_iter().for_each(|topic| self.store_to(topic));
+        while !self.unsent.is_empty() {
+            self.stream();
+        }
         self.read();
         for actor in &self.actors {
             for (topic, joined) in actor.channels.iter().filter(|(_, joined)| joined.private) {

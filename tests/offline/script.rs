@@ -8,13 +8,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rowcast::channel::{Body, Broadcast, Topic};
-use rowcast::hub::authorization::{Answer, AuthorizationError, Authorized, Inquiry, ReplyTo, Rights};
+use rowcast::hub::authorization::{
+    Answer, AuthorizationError, Authorized, Inquiry, Replayed, ReplyTo, Rights, Stored,
+};
 use rowcast::hub::{
     Authorizer, Clock, Config, ConnectionId, Directory, FeedCommand, Links, Meter, Meters, Outbox,
-    RoomBroadcast, ServerLimits, Session, Shard, ShardCommand, TokenRefusal, TokenVerifier,
+    RoomBroadcast, Seen, ServerLimits, Session, Shard, ShardCommand, StreamedCommit, TokenRefusal,
+    TokenVerifier,
 };
 use rowcast::policy::Claims;
+use rowcast::postgres::snapshot::Snapshot;
 use rowcast::protocol::{Dialect, Message};
+use rowcast::wal::Lsn;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -289,14 +294,21 @@ impl Server {
     }
 
     /// Sends a broadcast to a private room, as the stream of the database does.
-    pub(crate) fn publish(&mut self, topic: &str, id: Uuid, event: &str, body: Body<'static>) {
+    pub(crate) fn publish(
+        &mut self,
+        topic: &str,
+        commit: StreamedCommit,
+        id: Uuid,
+        event: &str,
+        body: Body<'static>,
+    ) {
         let message = Broadcast::User {
             event: event.to_owned().into(),
             body,
             meta: Some(format!("{{\"id\":\"{id}\"}}").into()),
         };
         let room = self.directory.room(&Topic::parse(topic, 255).unwrap(), true);
-        let broadcast = Arc::new(RoomBroadcast { room, id: Some(id), message });
+        let broadcast = Arc::new(RoomBroadcast { room, commit: Some(commit), message });
         let count = u16::try_from(self.shards.len()).unwrap();
         (0..count).for_each(|shard| self.command(shard, ShardCommand::Broadcast(Arc::clone(&broadcast))));
     }
@@ -376,6 +388,19 @@ impl Server {
         }
         unread
     }
+}
+
+/// The commit of this number, counted from 1, of a database that does nothing else.
+pub(crate) fn commit(number: u32) -> StreamedCommit {
+    StreamedCommit { xid: number, lsn: Lsn::new(u64::from(number) * 100) }
+}
+
+/// What that database answers about stored broadcasts after so many commits.
+pub(crate) fn replayed(rows: impl Into<Arc<[Stored]>>, commits: u32) -> Answer {
+    let next = commits + 1;
+    let snapshot = Snapshot::parse(&format!("{next}:{next}:")).unwrap();
+    let seen = Seen::new(snapshot, Lsn::new(u64::from(commits) * 100 + 50));
+    Answer::Stored(Replayed { rows: rows.into(), seen: Arc::new(seen) })
 }
 
 /// A received frame in one shape for both dialects.

@@ -21,7 +21,7 @@ async fn database(major: u32) -> TestDatabase {
 }
 
 async fn replayed(database: &TestDatabase, topic: &str, since_unix_ms: i64, limit: u8) -> Vec<Stored> {
-    replay(&database.client, topic, since_unix_ms, limit, BYTES_MAX).await.unwrap()
+    replay(&database.client, topic, since_unix_ms, limit, BYTES_MAX).await.unwrap().rows.to_vec()
 }
 
 fn events(stored: &[Stored]) -> Vec<&str> {
@@ -119,7 +119,8 @@ async fn bodies_are_replayed_as_they_are_stored() {
         let json = stored(1, "json", Body::Json(r#"{"a": 100, "b": [1, null, "ä"]}"#.into()));
         let bytes = stored(2, "bytes", Body::Bytes(b"\x00\xffA".into()));
         let large = stored(3, "large", Body::Json(format!("\"{}\"", "x".repeat(100)).into()));
-        let of = async |bytes_max| replay(&database.client, "room", 0, 25, bytes_max).await.unwrap();
+        let of =
+            async |bytes_max| replay(&database.client, "room", 0, 25, bytes_max).await.unwrap().rows.to_vec();
         assert_eq!(of(101).await, [json.clone(), bytes.clone()]);
         assert_eq!(of(102).await[..3], [json, bytes, large]);
         assert_eq!(of(102).await.len(), 4);
@@ -130,7 +131,10 @@ async fn bodies_are_replayed_as_they_are_stored() {
 async fn a_replay_that_cannot_be_had_says_why() {
     for major in majors() {
         let database = database(major).await;
-        let ask = async |since| replay(&database.client, "room", since, 25, BYTES_MAX).await;
+        let ask = async |since| {
+            let replayed = replay(&database.client, "room", since, 25, BYTES_MAX).await;
+            replayed.map(|replayed| replayed.rows.to_vec())
+        };
         for since in [i64::MIN, -210_866_803_200_001, 253_402_300_800_000, i64::MAX] {
             assert_eq!(ask(since).await, Err(AuthorizationError::SinceOutOfRange), "{since}");
         }

@@ -29,8 +29,8 @@ use uuid::Uuid;
 pub use answer::{Config, run};
 pub use counters::Counters;
 
-use super::ChannelRef;
 use super::catalogs::ROLE_BYTES_MAX;
+use super::{ChannelRef, Seen};
 use crate::channel::Body;
 pub use crate::channel::Rights;
 use crate::policy::Claims;
@@ -130,13 +130,22 @@ impl Stored {
     }
 }
 
+/// The answer to [`Question::Replay`]. Shared by all who asked the same; cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// Oldest first.
+    pub rows: Arc<[Stored]>,
+    /// What was committed when they were read: nothing of it is to be delivered after them.
+    pub seen: Arc<Seen>,
+}
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// To [`Question::Read`] and [`Question::Write`].
     Rights(Rights),
-    /// To [`Question::Replay`], oldest first. Shared by all who asked the same.
-    Stored(Arc<[Stored]>),
+    /// To [`Question::Replay`].
+    Stored(Replayed),
 }
 
 /// Why there is no answer. Whoever asked is denied.

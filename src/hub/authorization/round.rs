@@ -424,8 +424,8 @@ impl<'q> Asking<'q> {
             means.sends(1);
             let topic = &asked.subject.topic;
             let stored = replay(means.client, topic, since_unix_ms, limit, means.payload_bytes_max).await;
-            bytes += stored.iter().flatten().map(Stored::bytes).sum::<usize>();
-            self.outcomes[place] = Some(stored.map(|stored| Answer::Stored(stored.into())));
+            bytes += stored.iter().flat_map(|stored| stored.rows.iter()).map(Stored::bytes).sum::<usize>();
+            self.outcomes[place] = Some(stored.map(Answer::Stored));
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Feed;
 use crate::change::{Change, Oid, Relation, Row, Tuple};
 use crate::channel::{Body, Broadcast, Topic};
-use crate::hub::{Directory, RoomBroadcast, RoomName, Sink};
+use crate::hub::{Directory, RoomBroadcast, RoomName, Sink, StreamedCommit};
 use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
 use crate::wal::TablePublication;
@@ -144,13 +144,13 @@ impl Message<'_> {
     }
 
     /// The broadcast that everybody in the room gets.
-    fn broadcast(&self, room: RoomName) -> Option<RoomBroadcast> {
+    fn broadcast(&self, room: RoomName, commit: StreamedCommit) -> Option<RoomBroadcast> {
         let message = Broadcast::User {
             event: self.event.to_owned().into(),
             body: self.payload.body()?,
             meta: Some(format!("{{\"id\":\"{}\"}}", self.id).into()),
         };
-        Some(RoomBroadcast { room, id: Some(self.id), message })
+        Some(RoomBroadcast { room, commit: Some(commit), message })
     }
 }
 
@@ -165,7 +165,7 @@ impl<S: Sink> Feed<S> {
     }
 
     /// The broadcast that a change is, if it is one and somebody may hear it.
-    pub(super) fn broadcast_of(&self, change: &Change) -> Option<RoomBroadcast> {
+    pub(super) fn broadcast_of(&self, change: &Change, commit: StreamedCommit) -> Option<RoomBroadcast> {
         let Row::Insert { new } = &change.row else { return None };
         if !is_messages(&change.relation) {
             return None;
@@ -194,7 +194,7 @@ impl<S: Sink> Feed<S> {
         counters.meters.events.add(1);
         let directory = self.links.broadcaster.directory();
         let room = message.room(directory).filter(|room| directory.shards_with(room).next().is_some())?;
-        message.broadcast(room)
+        message.broadcast(room, commit)
     }
 
     /// Hands over the broadcasts of the changes before a place in their transaction, after the changes of tables that

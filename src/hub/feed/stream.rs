@@ -14,7 +14,7 @@ use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
 use crate::wal::slot::Continuity;
 use crate::wal::stream::{Backoff, Error as StreamError, Opening, Received};
-use crate::wal::{PgWireSource, WalSource, pgoutput};
+use crate::wal::{Lsn, PgWireSource, WalSource, pgoutput};
 
 use super::counters::Stage;
 use super::lag::watch_lag;
@@ -71,9 +71,20 @@ impl<S: Sink> Feed<S> {
         catalog: Arc<Catalog>,
     ) -> Result<(), Interruption> {
         self.assembler = Assembler::new(self.config.transaction_bytes_max);
-        match source.continuity() {
-            Continuity::Unbroken { shared } => self.progress.resumed(shared),
-            Continuity::Fresh => self.progress.restarted(),
+        let is_known = self.opening.previous.as_ref().is_none_or(|previous| previous == source.history());
+        let shared = match source.continuity() {
+            Continuity::Unbroken { shared } => {
+                self.progress.resumed(shared);
+                shared
+            }
+            Continuity::Fresh => {
+                self.progress.restarted();
+                Lsn::ZERO
+            }
+        };
+        if !is_known {
+            self.links.commits.clear();
+            self.out.forked(shared);
         }
         self.opening.make_publications = false;
         self.opening.skip_undecodable = false;

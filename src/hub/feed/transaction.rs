@@ -14,7 +14,7 @@ use super::stream::Interruption;
 use super::{Feed, Report};
 use crate::hub::catalogs::chain;
 use crate::hub::fanout::{Aligned, Commit, History};
-use crate::hub::{Sink, compute};
+use crate::hub::{Sink, StreamedCommit, compute};
 use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
 
@@ -70,8 +70,9 @@ impl<S: Sink> Feed<S> {
         if transaction.changes.iter().any(|change| is_messages(&change.relation)) {
             self.links.commits.note(transaction.xid, Instant::now());
         }
+        let commit = StreamedCommit { xid: transaction.xid, lsn: transaction.commit_lsn };
         for (place, change) in transaction.changes.into_iter().enumerate().skip(known_count) {
-            broadcasts.extend(self.broadcast_of(&change).map(|broadcast| (place, broadcast)));
+            broadcasts.extend(self.broadcast_of(&change, commit).map(|broadcast| (place, broadcast)));
             let id = change.relation.id;
             let Some(table) = self.catalog.tables.get(&id).filter(|_| self.profiles.index().contains(id))
             else {

@@ -214,7 +214,8 @@ impl Shard {
             ShardCommand::Feed(event) => self.feed_event(out, event),
             ShardCommand::Broadcast(broadcast) => {
                 if let Some(room) = self.rooms.find(&broadcast.room) {
-                    let delivered = self.rooms.broadcast(out, room, &broadcast.message, broadcast.id, None);
+                    let delivered =
+                        self.rooms.broadcast(out, room, &broadcast.message, broadcast.commit, None);
                     self.links.meters.events.add(delivered);
                     self.hold_to_event_rate(out, room, None);
                 }
@@ -334,7 +335,7 @@ impl Shard {
             return;
         }
         let broadcast =
-            Arc::new(RoomBroadcast { room: name.clone(), id: None, message: message.into_owned() });
+            Arc::new(RoomBroadcast { room: name.clone(), commit: None, message: message.into_owned() });
         for shard in self.directory.shards_with(&broadcast.room).filter(|shard| *shard != self.me) {
             let command = ShardCommand::Broadcast(Arc::clone(&broadcast));
             if self.links.peers.try_send(shard, command).is_err() {
@@ -349,6 +350,7 @@ impl Shard {
     fn feed_event(&mut self, out: &mut dyn Outbox, event: FeedEvent) {
         match event {
             FeedEvent::Live(is_live) => self.stream_changed(out, is_live),
+            FeedEvent::Forked(shared) => self.rooms.forked(shared),
             FeedEvent::Changes(deliveries) => {
                 for delivery in &deliveries {
                     for channel in delivery.channels.iter() {

@@ -1,7 +1,8 @@
 //! Private joins: each waits for what policies let it read, and nothing waits for it.
 //!
 //! A join that asks for stored broadcasts enters its room before they are read, so that none falls between what
-//! is stored and what is sent.
+//! is stored and what is sent; what was committed before they were read is not sent to it after them, however late it
+//! comes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use super::Shard;
 use crate::channel::{MessageRef, Refusal, Reply, Rights, Unanswered};
 use crate::hub::authorization::{
-    Answer, AuthorizationError, Authorized, Inquiry, Question, ReplyTo, Stored, Subject,
+    Answer, AuthorizationError, Authorized, Inquiry, Question, Replayed, ReplyTo, Stored, Subject,
 };
 use crate::hub::rooms::{Hears, Member, Watch};
 use crate::hub::waiting::{Admission, Ask, Attempt, Awaited, Granted, Seat, Waiting};
@@ -113,8 +114,8 @@ impl Shard {
         }
         match (result, waiting.replay) {
             (Ok(Answer::Rights(read)), _) => self.join_may_read(out, waiting, read, now),
-            (Ok(Answer::Stored(stored)), Some((read, seat))) => {
-                self.join_replayed(out, waiting, read, seat, &stored, now);
+            (Ok(Answer::Stored(replayed)), Some((read, seat))) => {
+                self.join_replayed(out, waiting, read, seat, replayed, now);
             }
             (Ok(Answer::Stored(_)), None) => {
                 self.refuse_waiting(out, waiting, &AuthorizationError::Unavailable, now);
@@ -152,24 +153,24 @@ impl Shard {
         self.ask_for_join(out, waiting, question, now);
     }
 
-    /// Has what is stored followed by what was sent meanwhile, each broadcast once.
+    /// Has what is stored followed by what was sent meanwhile and is not older than the reading.
     fn join_replayed(
         &mut self,
         out: &mut dyn Outbox,
         waiting: Waiting,
         read: Rights,
         seat: Seat,
-        stored: &[Stored],
+        replayed: Replayed,
         now: Instant,
     ) {
-        let ids = stored.iter().map(|message| message.id).collect();
-        let Some(missed) = self.rooms.finish_replay(seat.room, seat.place, ids) else {
+        let Replayed { rows, seen } = replayed;
+        let Some(missed) = self.rooms.finish_replay(seat.room, seat.place, seen) else {
             let attempt = self.abandon(waiting);
             return self.refuse(out, attempt, &Refusal::ReplayFailed, now);
         };
         let Attempt { dialect, topic, join_ref, reference, .. } = &waiting.attempt;
         let push_ref = if join_ref.is_null() { reference } else { join_ref };
-        let replayed = stored.iter().filter_map(|message| replayed_frame(*dialect, topic, push_ref, message));
+        let replayed = rows.iter().filter_map(|message| replayed_frame(*dialect, topic, push_ref, message));
         let frames = replayed.chain(missed).collect();
         self.admit(out, waiting, Admission { read, seat: Some(seat), frames }, now);
     }

@@ -104,7 +104,7 @@ async fn publish<S: Shards>(
     services.meters.events.add(1);
     services.counters.broadcasts.add(1);
     let room = services.broadcaster.directory().room(topic, private);
-    services.broadcaster.publish(RoomBroadcast { room, id: None, message }).await;
+    services.broadcaster.publish(RoomBroadcast { room, commit: None, message }).await;
 }
 
 /// Whether policies let this caller send to this private topic.

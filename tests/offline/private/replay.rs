@@ -1,13 +1,17 @@
 //! Stored broadcasts at a join: none missing, none doubled, and bounded.
 
+use std::sync::Arc;
+
 use rowcast::channel::{Body, Rights};
-use rowcast::hub::authorization::{Answer, AuthorizationError, Inquiry, Question, Stored};
+use rowcast::hub::authorization::{Answer, AuthorizationError, Inquiry, Question, Replayed, Stored};
+use rowcast::hub::{FeedEvent, Seen, ShardCommand, StreamedCommit};
+use rowcast::postgres::snapshot::Snapshot;
 use rowcast::protocol::Dialect::{V1, V2};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::script::{Received, shape};
+use crate::script::{Received, commit, replayed, shape};
 
 fn stored(number: u128, event: &str, body: Body<'static>) -> Stored {
     Stored { id: Uuid::from_u128(number), event: event.to_owned(), body }
@@ -18,8 +22,8 @@ fn json_body(text: &'static str) -> Body<'static> {
 }
 
 /// Sends to the room as the database's stream does.
-fn from_database(server: &mut Server, number: u128) {
-    server.publish(ROOM, Uuid::from_u128(number), "e", json_body("{}"));
+fn from_database(server: &mut Server, number: u32) {
+    server.publish(ROOM, commit(number), Uuid::from_u128(number.into()), "e", json_body("{}"));
 }
 
 /// The ids in what came, in order.
@@ -54,7 +58,7 @@ fn what_is_replayed_has_the_shape_that_clients_read() {
         ask_to_join(&mut server, client, "1", replay());
         server.grant(true, true);
         let inquiry = server.inquiry();
-        server.answer(inquiry, Ok(Answer::Stored(messages.clone().into())));
+        server.answer(inquiry, Ok(replayed(messages.clone(), 2)));
         let frames = server.received(client);
         let shapes: Vec<Value> = frames.iter().map(shape).collect();
         let meta = json!({"id": Uuid::from_u128(1).to_string(), "replayed": true});
@@ -80,16 +84,72 @@ fn between_what_is_stored_and_what_is_sent_nothing_is_missing_or_doubled() {
         let inquiry = begin_replay(&mut server, client);
         (2..=4).for_each(|number| from_database(&mut server, number));
         assert_eq!(server.frames(client), NO_FRAMES);
-        let messages = (1..=3).map(|number| stored(number, "e", json_body("{}"))).collect();
-        server.answer(inquiry, Ok(Answer::Stored(messages)));
-        // Late copies of what was replayed, then something new.
-        (3..=5).for_each(|number| from_database(&mut server, number));
+        let messages = [1, 2, 3].map(|number| stored(number, "e", json_body("{}")));
+        server.answer(inquiry, Ok(replayed(messages, 3)));
+        (5..=6).for_each(|number| from_database(&mut server, number));
         let frames = server.frames(client);
         assert_eq!(frames[0][3], "phx_reply");
-        assert_eq!(ids(&frames), [1, 2, 3, 4, 4, 5], "only replayed ones are known again");
+        assert_eq!(ids(&frames), [1, 2, 3, 4, 5, 6]);
         let replayed: Vec<bool> =
             frames[1..].iter().map(|frame| frame[4]["meta"]["replayed"] == true).collect();
         assert_eq!(replayed, [true, true, true, false, false, false]);
+    }
+}
+
+/// The stream may be long behind what a replay has read.
+#[test]
+fn what_was_committed_before_the_replay_was_read_is_not_sent_after_it() {
+    for shard_count in [1, 2] {
+        let mut server = Server::start(shard_count);
+        let client = server.connect(0, 0, V1);
+        let inquiry = begin_replay(&mut server, client);
+        // It asks for the latest two of five: the others are no news either, and the stream has sent one of them.
+        from_database(&mut server, 1);
+        let messages = [4, 5].map(|number| stored(number, "e", json_body("{}")));
+        server.answer(inquiry, Ok(replayed(messages, 5)));
+        assert_eq!(ids(&server.frames(client)), [4, 5]);
+        (2..=5).for_each(|number| from_database(&mut server, number));
+        assert_eq!(server.frames(client), NO_FRAMES);
+        from_database(&mut server, 6);
+        assert_eq!(ids(&server.frames(client)), [6]);
+        // Transactions are numbered anew in time, and then no replay knows of them.
+        let again = StreamedCommit { xid: 3, ..commit(7) };
+        server.publish(ROOM, again, Uuid::from_u128(7), "e", json_body("{}"));
+        assert_eq!(ids(&server.frames(client)), [7]);
+    }
+}
+
+#[test]
+fn what_was_in_the_log_and_not_yet_to_be_seen_is_sent_after_the_replay() {
+    let mut server = Server::start(1);
+    let client = server.connect(0, 0, V1);
+    let inquiry = begin_replay(&mut server, client);
+    let Answer::Stored(found) = replayed([stored(2, "e", json_body("{}"))], 2) else { unreachable!() };
+    // The first still waits for a standby, say.
+    let snapshot = Snapshot::parse("1:3:1").unwrap();
+    let seen = Arc::new(Seen::new(snapshot, commit(2).lsn));
+    server.answer(inquiry, Ok(Answer::Stored(Replayed { seen, ..found })));
+    assert_eq!(ids(&server.frames(client)), [2]);
+    (1..=2).for_each(|number| from_database(&mut server, number));
+    assert_eq!(ids(&server.frames(client)), [1]);
+}
+
+/// A server that takes over may have lost the last commits, and number others like them.
+#[test]
+fn a_replay_of_another_history_hides_nothing() {
+    let mut server = Server::start(2);
+    let clients = [server.connect(0, 0, V1), server.connect(1, 1, V1)];
+    let inquiry = begin_replay(&mut server, clients[0]);
+    server.answer(inquiry, Ok(replayed([], 5)));
+    assert_eq!(ids(&server.frames(clients[0])), [0; 0]);
+    let inquiry = begin_replay(&mut server, clients[1]);
+    (0..2).for_each(|shard| {
+        server.command(shard, ShardCommand::Feed(FeedEvent::Forked(commit(3).lsn)));
+    });
+    from_database(&mut server, 4);
+    server.answer(inquiry, Ok(replayed([], 5)));
+    for client in clients {
+        assert_eq!(ids(&server.frames(client)), [4]);
     }
 }
 
@@ -103,7 +163,7 @@ fn what_clients_send_meanwhile_comes_after_the_replay() {
     server.grant(true, true);
     server.push(other, "1", "3", ROOM, "presence", track(1));
     assert_eq!(server.frames(client), NO_FRAMES);
-    server.answer(inquiry, Ok(Answer::Stored([stored(1, "e", json_body("{}"))].into())));
+    server.answer(inquiry, Ok(replayed([stored(1, "e", json_body("{}"))], 1)));
     let frames = server.frames(client);
     assert_eq!((frames.len(), frames[0].clone(), frames[2].clone()), (3, joined("1"), broadcast(1)));
     send(&mut server, other, "4", 2);
@@ -139,7 +199,7 @@ fn a_replay_that_cannot_be_had_refuses_the_join() {
     // Too much was sent meanwhile.
     let inquiry = begin_replay(&mut server, client);
     (0..300).for_each(|number| from_database(&mut server, number));
-    server.answer(inquiry, Ok(Answer::Stored([].into())));
+    server.answer(inquiry, Ok(replayed([], 0)));
     assert_eq!(server.frames(client), [refused("1", failed)]);
     // No answer at all.
     let _never = begin_replay(&mut server, client);
@@ -156,7 +216,7 @@ fn rights_lost_while_the_replay_is_read_refuse_the_join() {
     let client = server.connect(0, 0, V1);
     let inquiry = begin_replay(&mut server, client);
     server.change_policies();
-    server.answer(inquiry, Ok(Answer::Stored([stored(1, "e", json_body("{}"))].into())));
+    server.answer(inquiry, Ok(replayed([stored(1, "e", json_body("{}"))], 1)));
     assert_eq!(server.frames(client), NO_FRAMES);
     let again = server.inquiry();
     assert_eq!(again.question, Question::Read);
@@ -164,7 +224,7 @@ fn rights_lost_while_the_replay_is_read_refuse_the_join() {
     server.answer(again, Ok(Answer::Rights(Rights { broadcast: true, presence: false })));
     let inquiry = server.inquiry();
     server.change_policies();
-    server.answer(inquiry, Ok(Answer::Stored([].into())));
+    server.answer(inquiry, Ok(replayed([], 0)));
     server.grant(false, true);
     let reason = "Unauthorized: You do not have permissions to read from this Channel topic: room";
     let frames = server.frames(client);
@@ -181,11 +241,11 @@ fn places_in_a_room_are_kept_when_others_go() {
     let inquiries: Vec<_> = clients.iter().map(|client| begin_replay(&mut server, *client)).collect();
     let mut inquiries = inquiries.into_iter();
     server.disconnect(clients[0]);
-    server.answer(inquiries.next().unwrap(), Ok(Answer::Stored([].into())));
-    server.answer(inquiries.next().unwrap(), Ok(Answer::Stored([].into())));
+    server.answer(inquiries.next().unwrap(), Ok(replayed([], 0)));
+    server.answer(inquiries.next().unwrap(), Ok(replayed([], 0)));
     server.push(clients[2], "1", "2", ROOM, "phx_leave", json!({}));
     let _left = inquiries.next();
-    server.answer(inquiries.next().unwrap(), Ok(Answer::Stored([].into())));
+    server.answer(inquiries.next().unwrap(), Ok(replayed([], 0)));
     server.push(clients[1], "1", "2", ROOM, "phx_leave", json!({}));
     for client in &clients[1..] {
         server.received(*client);

@@ -1,14 +1,14 @@
 //! What is remembered, and what makes it forgotten.
 
 use rowcast::hub::authorization::{self, AuthorizationError, Authorizer, Config, Inquiry, ReplyTo};
-use rowcast::hub::{ChannelRef, ConnectionId, ShardCommand};
+use rowcast::hub::{ChannelRef, ConnectionId};
 use rowcast::postgres::connect::Database;
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{
-    ALICE, ALL, BOB, BROADCAST, Inbox, NOTHING, Office, READ, WITHIN, WRITE, messages, on_each_major, raised,
-    subject, user,
+    ALICE, ALL, BOB, BROADCAST, Inbox, NOTHING, Office, READ, WITHIN, WRITE, messages, next_authorized,
+    on_each_major, raised, subject, user,
 };
 
 #[tokio::test]
@@ -27,8 +27,14 @@ async fn policies_about_the_caller_are_asked_once_for_each_caller() {
             assert_eq!(office.ask(subject(more, "room", json!({})), READ).await, Ok(ALL));
         }
         assert_eq!(office.ask(user(ALICE, "hall"), READ).await, Ok(NOTHING));
-        assert_eq!(office.counters.questions.get(), 3);
-        assert_eq!(office.counters.cache_hits.get(), 7);
+        let (asked, remembered) = (office.counters.questions.get(), office.counters.cache_hits.get());
+        // Roles that other tests make meanwhile have all of it asked again.
+        let changes = office.counters.policy_changes.get();
+        assert!((3..=3 + 4 * changes).contains(&asked), "{asked} asked, {changes} changes");
+        assert!(
+            remembered <= 7 && remembered + 3 * changes >= 7,
+            "{remembered} remembered, {changes} changes"
+        );
 
         office.change("drop policy hear on realtime.messages").await;
         assert_eq!(office.ask(user(ALICE, "room"), READ).await, Ok(NOTHING));
@@ -145,10 +151,7 @@ async fn a_shard_that_takes_nothing_holds_up_no_other() {
         authorizer.ask(Inquiry { subject: user(ALICE, "room"), question: READ, reply }).unwrap();
     }
     let answered = async {
-        let command = tokio::time::timeout(WITHIN, commands.recv()).await.unwrap();
-        assert!(
-            matches!(command, Some(ShardCommand::Authorized(answer)) if answer.channel.connection.slot == 99)
-        );
+        assert_eq!(next_authorized(&mut commands).await.channel.connection.slot, 99);
     };
     authorization::run(config, inquiries, vec![Inbox(full), Inbox(open)], answered).await;
 }

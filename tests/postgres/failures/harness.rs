@@ -356,7 +356,7 @@ impl Feed {
 
     fn hear(&mut self, event: FeedEvent) {
         match event {
-            FeedEvent::Live(_) => {}
+            FeedEvent::Live(_) | FeedEvent::Forked(_) => {}
             FeedEvent::System { channel, ok, message } => {
                 let word = match (ok, &*message) {
                     (true, "Subscribed to PostgreSQL") => Heard::Subscribed,

@@ -87,21 +87,25 @@ async fn new_timeline_is_followed() {
         server.write([1, 2]).await;
         feed.hears(ann, [Change(1), Change(2)]).await;
         server.stop();
-        // A recovery that finds nothing to restore ends at the end of the log, as a promotion does.
         let data = server.cluster.data();
-        let conf = std::fs::read_to_string(data.join("postgresql.conf")).unwrap();
-        write_file(&data.join("postgresql.conf"), &format!("{conf}\nrestore_command = 'false'\n"));
-        write_file(&data.join("recovery.signal"), "");
+        write_file(&data.join("standby.signal"), "");
         let owner = std::fs::metadata(data).unwrap();
-        std::os::unix::fs::chown(data.join("recovery.signal"), Some(owner.uid()), Some(owner.gid())).unwrap();
+        std::os::unix::fs::chown(data.join("standby.signal"), Some(owner.uid()), Some(owner.gid())).unwrap();
         server.cluster.restart().unwrap();
-        feed.hears(ann, [Interrupted, Subscribed]).await;
-        assert_eq!(
-            server.value("select timeline_id from pg_control_checkpoint()").await.as_deref(),
-            Some("2")
-        );
+        // A standby lets everybody read, and some let their log be read; it has the old timeline yet.
+        feed.hears(ann, [Interrupted]).await;
+        feed.down("Postgres is in recovery").await;
+        assert_eq!(server.value("select pg_promote()").await.as_deref(), Some("true"));
+        feed.hears(ann, [Subscribed]).await;
+        let timeline = server.value("select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)").await;
+        assert_eq!(timeline.as_deref(), Some("00000002"));
         server.write([3]).await;
         feed.hears(ann, [Change(3)]).await;
+        // What has come of the new timeline comes once.
+        assert_eq!(server.terminate("rowcast_stream").await, 1);
+        feed.hears(ann, [Interrupted, Subscribed]).await;
+        server.write([4]).await;
+        feed.hears(ann, [Change(4)]).await;
         feed.stop().await;
     }
 }

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use rowcast::channel::{Body, Broadcast, Topic};
+use rowcast::hub::authorization::Replayed;
+use rowcast::hub::authorization::replay::replay;
 use rowcast::hub::{Occupancy, RoomBroadcast, RoomName};
 use rowcast::wal::{Slot, SlotName};
 use serde_json::json;
 
-use super::{TestFeed, anon, on_each_major, service, within};
+use super::{TestFeed, anon, connect, on_each_major, service, within};
 
 const MESSAGES: &str = include_str!("../../support/messages.sql");
 
@@ -31,8 +33,9 @@ struct Heard {
 impl Heard {
     fn of(broadcast: &RoomBroadcast) -> Self {
         let Broadcast::User { event, body, meta } = &broadcast.message else { panic!("{broadcast:?}") };
-        let id = broadcast.id.expect("an id");
-        assert_eq!(meta.as_deref(), Some(&*format!("{{\"id\":\"{id}\"}}")));
+        let meta: serde_json::Value = serde_json::from_str(meta.as_deref().expect("an id")).unwrap();
+        assert!(meta["id"].as_str().is_some_and(|id| id.parse::<uuid::Uuid>().is_ok()), "{meta}");
+        assert!(broadcast.commit.is_some());
         Self { room: broadcast.room.clone(), event: event.to_string(), body: body.clone() }
     }
 }
@@ -74,6 +77,40 @@ impl TestFeed {
             events.push(heard.event);
         }
     }
+}
+
+/// What a replay has seen is what was committed before it was read, whatever the stream has sent by then.
+#[tokio::test]
+async fn a_replay_knows_the_commits_that_it_has_seen() {
+    on_each_major(async |major| {
+        let mut feed = TestFeed::start(major, MESSAGES).await;
+        let _room = feed.occupy([("room", true)]);
+        let sends = |event: &str| send("room", true, event, "1");
+        let other = connect(&feed.database.url).await;
+        other.batch_execute(&format!("begin; {}", sends("open"))).await.unwrap();
+        feed.execute(&sends("first")).await;
+        feed.execute(&sends("second")).await;
+        let reader = connect(&feed.database.url).await;
+        let Replayed { rows, seen } = replay(&reader, "room", 0, 1, 1 << 20).await.unwrap();
+        let events: Vec<&str> = rows.iter().map(|stored| &*stored.event).collect();
+        assert_eq!(events, ["second"]);
+        let nothing = replay(&reader, "nobody's", 0, 25, 1 << 20).await.unwrap();
+        assert_eq!(*nothing.rows, []);
+        other.batch_execute("commit").await.unwrap();
+        feed.execute(&sends("last")).await;
+        for (event, expected) in [("first", true), ("second", true), ("open", false), ("last", false)] {
+            let broadcast = feed.broadcast().await;
+            assert_eq!(Heard::of(&broadcast).event, event);
+            let commit = broadcast.commit.unwrap();
+            assert_eq!(seen.has(commit), expected, "{event}");
+            assert_eq!(nothing.seen.has(commit), expected, "{event}, where there are no rows");
+            // Once the stream is beyond the replay, nothing follows that was seen.
+            if event != "open" {
+                assert_eq!(seen.is_before(commit.lsn), !expected, "{event}");
+            }
+        }
+    })
+    .await;
 }
 
 fn json_body(text: &str) -> Body<'static> {

@@ -152,7 +152,7 @@ impl Sink for TestSink {
             }
         };
         match event {
-            FeedEvent::Live(_) => {}
+            FeedEvent::Live(_) | FeedEvent::Forked(_) => {}
             FeedEvent::Changes(deliveries) => {
                 for delivery in deliveries {
                     let change = Change::read(&delivery.frame);
