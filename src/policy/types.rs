@@ -14,7 +14,6 @@ pub(crate) const OID: Oid = 26;
 pub(crate) const JSON: Oid = 114;
 pub(crate) const FLOAT4: Oid = 700;
 pub(crate) const FLOAT8: Oid = 701;
-pub(crate) const UNKNOWN: Oid = 705;
 pub(crate) const BPCHAR: Oid = 1042;
 pub(crate) const VARCHAR: Oid = 1043;
 pub(crate) const DATE: Oid = 1082;
@@ -120,6 +119,13 @@ pub(crate) fn element_of(array: Oid) -> Option<Oid> {
     })
 }
 
+/// Whether values of a type are equal to Postgres exactly if they are the same here.
+pub(crate) fn equal_if_same(oid: Oid) -> bool {
+    Scalar::of(oid).is_some_and(|scalar| {
+        !matches!(scalar, Scalar::Bpchar | Scalar::Json | Scalar::Jsonb | Scalar::Interval)
+    })
+}
+
 /// What a type is beneath its domains.
 pub(crate) enum Form<'t> {
     Scalar(Scalar),
@@ -146,6 +152,15 @@ impl<'t> Form<'t> {
             TypeKind::Enum { labels } => Some(Self::Enum(labels)),
             // Only types of users: `int2vector` and its kin look like arrays, but are written otherwise.
             TypeKind::Array { element } if oid >= FIRST_OF_USERS => {
+                // Functions of arrays know nothing of such types but that their elements compare as they are.
+                let same = match Self::of(*element, types)? {
+                    Self::Enum(_) => true,
+                    Self::Scalar(_) => equal_if_same(types.base(*element).map_or(*element, |base| base.oid)),
+                    Self::Array(..) => false,
+                };
+                if !same {
+                    return None;
+                }
                 Some(Self::Array(*element, types.get(*element)?.delimiter))
             }
             _ => None,

@@ -92,6 +92,17 @@ pub fn element(text: &str, place: i64) -> Result<Option<&str>, Unread> {
     elements(text).nth(place).map(|element| element.ok_or(Unread)).transpose()
 }
 
+/// How many elements an array has.
+pub fn length(text: &str) -> usize {
+    elements(text).count()
+}
+
+/// Whether all strings of a document can be text: none has `\u0000` or half a pair of surrogates.
+pub fn has_text(text: &str) -> bool {
+    // Outside of strings there are no escapes.
+    unescape(text).is_some()
+}
+
 /// What `->>` gives of a value: NULL for `null`, the text of a string, else the value as it is written.
 pub fn as_text(value: &str) -> Result<Option<Cow<'_, str>>, Unread> {
     match Kind::of(value).ok_or(Unread)? {
