@@ -23,13 +23,15 @@ const PURE: &[&str] = &[
 ];
 
 /// The dependencies that pure modules may use: none of them does I/O, waits, or asks for the time.
-const PURE_CRATES: &[&str] = &["bytes", "memchr", "serde", "serde_json", "slab", "smallvec", "thiserror"];
+const PURE_CRATES: &[&str] =
+    &["bytes", "memchr", "serde", "serde_json", "slab", "smallvec", "thiserror", "uuid"];
 
 /// What pure modules may not take from the standard library.
 const IMPURE: &[&str] = &[
     "SystemTime",
     "Instant::now",
     "RandomState",
+    "new_v4",
     "std::env",
     "std::fs",
     "std::net",

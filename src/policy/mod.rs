@@ -18,9 +18,11 @@ pub mod compile;
 pub mod expression;
 pub mod function;
 pub mod mirror;
+pub(crate) mod pattern;
 pub mod permit;
 pub mod program;
 pub mod source;
+pub(crate) mod types;
 pub mod uncompiled;
 pub mod value;
 

@@ -11,10 +11,10 @@ use super::array::Array;
 use super::binding::{Binding, condition_name};
 use super::compare::{Key, Kind};
 use super::filter::{Condition, Operator};
-use super::pattern::Pattern;
 use super::predicate::{
     ColumnPath, CompiledCondition, Predicate, Test, is_builtin, list_name, order_holds, symbol,
 };
+use crate::policy::pattern::Pattern;
 
 /// The most values in the list of `in`. More are [`SubscribeError::TooManyValues`].
 pub const IN_VALUE_COUNT_MAX: usize = 100;

@@ -26,7 +26,6 @@ pub mod filter;
 mod fixture;
 pub mod index;
 mod inspect;
-mod pattern;
 pub mod predicate;
 
 pub use crate::change::Event;

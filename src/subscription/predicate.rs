@@ -12,7 +12,7 @@ use crate::wal::sql::{identifier, literal};
 
 use super::compare::{Key, Kind};
 use super::filter::Operator;
-use super::pattern::Pattern;
+use crate::policy::pattern::Pattern;
 
 /// What a row image is to a predicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

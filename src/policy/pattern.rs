@@ -8,7 +8,7 @@ const STEPS_MAX: usize = 1 << 16;
 
 /// A pattern: pieces with `%` between them.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     pieces: Box<[Piece]>,
 }
 
@@ -28,12 +28,12 @@ enum Part {
 
 /// The match took more than [`STEPS_MAX`] steps.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooManySteps;
+pub(crate) struct TooManySteps;
 
 impl Pattern {
     /// Reads a pattern. `None` if it ends in an escape character without anything to escape: whether that is
     /// an error depends on the text.
-    pub(super) fn parse(pattern: &str) -> Option<Self> {
+    pub(crate) fn parse(pattern: &str) -> Option<Self> {
         let mut pieces = Vec::new();
         let mut parts: Vec<Part> = Vec::new();
         let mut literal = String::new();
@@ -69,7 +69,7 @@ impl Pattern {
     ///
     /// The first piece is bound to the start and the last to the end; each one between takes the first place
     /// where it fits, which leaves the most room for those after it.
-    pub(super) fn matches(&self, text: &str) -> Result<bool, TooManySteps> {
+    pub(crate) fn matches(&self, text: &str) -> Result<bool, TooManySteps> {
         let mut steps = STEPS_MAX;
         let (first, rest) = match &*self.pieces {
             [] => return Ok(text.is_empty()),
