@@ -10,7 +10,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// One SQL value.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub enum Value {
     /// NULL of any type.
     #[default]
@@ -25,6 +25,8 @@ pub enum Value {
     Uuid(Uuid),
     /// `timestamp` and `timestamptz`: microseconds since 2000-01-01 (UTC); the extremes are the infinities.
     Timestamp(i64),
+    /// An array of any number of dimensions: its elements in storage order.
+    Array(Arc<[Self]>),
 }
 
 /// Row values and claims never reach a log: only the kind is printed.
@@ -37,6 +39,7 @@ impl std::fmt::Debug for Value {
             Self::Text(_) => "Text",
             Self::Uuid(_) => "Uuid",
             Self::Timestamp(_) => "Timestamp",
+            Self::Array(_) => "Array",
         })
     }
 }
