@@ -19,10 +19,16 @@ pub mod compile;
 pub mod elements;
 pub mod evaluate;
 pub mod expression;
+#[cfg(test)]
+mod fixture;
 pub mod function;
 pub mod hoist;
+#[cfg(test)]
+mod logic;
 pub mod mirror;
 pub mod normal;
+#[cfg(test)]
+mod oracle;
 pub mod permit;
 pub mod plan;
 pub mod program;

@@ -21,12 +21,16 @@ pub fn normal(expr: Expr, truth: bool) -> Expr {
             let Query { scans, condition, outputs } = *query;
             let test = walk::in_query(*test, &outputs);
             let condition = Expr::And([condition, test].into());
-            normal(Expr::Exists(Box::new(Query { scans, condition, outputs: Box::default() })), true)
+            // An error in an output comes whatever the test makes of it.
+            let outputs = outputs.into_iter().filter(walk::raises).collect();
+            normal(Expr::Exists(Box::new(Query { scans, condition, outputs })), true)
         }
-        Expr::Exists(query) if truth && query.scans.is_empty() => match walk::lowered(&query.condition, 1) {
-            Some(condition) => normal(condition, true),
-            None => Expr::Exists(parts(*query, false)),
-        },
+        Expr::Exists(query) if truth && query.scans.is_empty() && !query.outputs.iter().any(walk::raises) => {
+            match walk::lowered(&query.condition, 1) {
+                Some(condition) => normal(condition, true),
+                None => Expr::Exists(parts(*query, false)),
+            }
+        }
         Expr::Scalar(query) if is_plain(&query) => plain(*query, truth, Expr::Scalar),
         Expr::First(query) if is_plain(&query) => plain(*query, truth, Expr::First),
         Expr::Exists(query) => Expr::Exists(parts(*query, false)),

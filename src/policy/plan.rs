@@ -138,12 +138,12 @@ pub struct Use {
 }
 
 impl Use {
-    /// As a condition on the judged row.
+    /// As a condition on the judged row that no other one can stand in for.
     pub const CONDITION: Self = Self { positive: true, truth: true };
     /// As a value.
     pub const VALUE: Self = Self { positive: false, truth: false };
-    /// As a condition below a value.
-    const TRUTH: Self = Self { positive: false, truth: true };
+    /// As a condition among others, or below a value.
+    pub const TRUTH: Self = Self { positive: false, truth: true };
 }
 
 /// Makes nodes, and collects what they read.
@@ -182,7 +182,11 @@ impl Planner {
                 let (false_wins, null_is_false) = (us.positive, us.truth);
                 Node::And { parts: self.parts(parts, us), false_wins, null_is_false }
             }
-            Expr::Or(parts) => Node::Or(self.parts(parts, us)),
+            Expr::Or(parts) => {
+                // Beside an operand that holds, FALSE would show the row that an error hides.
+                let positive = us.positive && parts.len() == 1;
+                Node::Or(self.parts(parts, Use { positive, ..us }))
+            }
             Expr::Not(part) => Node::Not(Box::new(self.node(part, value))),
             Expr::IsNull(part) => Node::IsNull(Box::new(self.node(part, value))),
             Expr::Is(part, wanted) => {

@@ -158,15 +158,17 @@ impl Program {
         };
         let (permissive, restrictive) = (prepare(permissive), prepare(restrictive));
         let mut planner = Planner::new();
-        let mut conditions = |rules: &[Rule]| -> Box<[Option<Condition>]> {
+        let mut conditions = |rules: &[Rule], us: Use| -> Box<[Option<Condition>]> {
             let condition = |rule: &Rule| {
                 let condition = rule.condition.as_ref().ok()?;
-                let node = planner.node(condition, Use::CONDITION);
+                let node = planner.node(condition, us);
                 Some(Condition { node, raises: walk::raises(condition) })
             };
             rules.iter().map(condition).collect()
         };
-        let (permitting, restricting) = (conditions(&permissive), conditions(&restrictive));
+        let among = if permissive.len() == 1 { Use::CONDITION } else { Use::TRUTH };
+        let permitting = conditions(&permissive, among);
+        let restricting = conditions(&restrictive, Use::CONDITION);
         let (reach, indexes) = Reach::of(&permissive, &restrictive, &mut planner);
         let mut guards = Vec::new();
         for condition in permissive.iter().chain(&restrictive).filter_map(|rule| rule.condition.as_ref().ok())
