@@ -24,11 +24,8 @@ pub fn compile(source: &Source, relation: RelationId, role: Oid, command: Comman
         policy: policy.name.clone(),
         condition: Err(Uncompiled::new(Reason::Version, source.major.to_string())),
     };
-    Program {
-        params: Box::default(),
-        permissive: policies.iter().filter(|policy| policy.permissive).map(rule).collect(),
-        restrictive: policies.iter().filter(|policy| !policy.permissive).map(rule).collect(),
-        columns: Box::default(),
-        relations: Box::default(),
-    }
+    Program::new(
+        policies.iter().filter(|policy| policy.permissive).map(rule).collect(),
+        policies.iter().filter(|policy| !policy.permissive).map(rule).collect(),
+    )
 }

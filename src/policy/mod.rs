@@ -10,21 +10,36 @@
 //!
 //! **Invariant:** no I/O and no clock, so equal inputs give equal answers.
 
+pub mod affected;
 pub mod audience;
 pub mod catalog;
 pub mod claims;
 pub mod columns;
 pub mod compile;
+pub mod elements;
+pub mod evaluate;
 pub mod expression;
+#[cfg(test)]
+mod fixture;
 pub mod function;
+pub mod hoist;
+#[cfg(test)]
+mod logic;
 pub mod mirror;
+pub mod normal;
+#[cfg(test)]
+mod oracle;
 pub(crate) mod pattern;
 pub mod permit;
+pub mod plan;
 pub mod program;
+pub mod reach;
+pub mod row;
 pub mod source;
 pub(crate) mod types;
 pub mod uncompiled;
 pub mod value;
+pub mod walk;
 
 pub use catalog::{Access, Catalog, Role};
 pub use claims::Claims;

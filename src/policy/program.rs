@@ -3,14 +3,21 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::affected::{self, Affected, Guard};
+use super::evaluate::{Evaluator, NoRow, Rows};
 use super::expression::Expr;
 use super::function::{Doubt, Moment};
+use super::hoist::hoist;
+use super::normal::normal;
+use super::plan::{Node, Planner, Use};
+use super::reach::{Indexes, Reach};
 use super::uncompiled::Uncompiled;
 use super::value::Value;
+use super::walk;
 use crate::change::RelationId;
 
 /// The policies on a table that bind a role for a command: one permissive rule must hold, and all restrictive ones.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Program {
     /// The parts that depend on the caller alone; [`Expr::Param`] counts in these.
     pub params: Box<[Expr]>,
@@ -22,6 +29,34 @@ pub struct Program {
     pub columns: Box<[usize]>,
     /// The relations that are read, with the columns that are read of each; ascending.
     pub relations: Box<[(RelationId, Box<[usize]>)]>,
+    plan: Box<Plan>,
+}
+
+/// What follows from the rules.
+#[derive(Clone, Debug)]
+struct Plan {
+    params: Box<[Node]>,
+    permissive: Box<[Option<Condition>]>,
+    restrictive: Box<[Option<Condition>]>,
+    keys: Box<[(RelationId, usize)]>,
+    reach: Reach,
+    indexes: Indexes,
+    guards: Box<[Guard]>,
+}
+
+/// The condition of a rule.
+#[derive(Clone, Debug)]
+struct Condition {
+    node: Node,
+    raises: bool,
+}
+
+/// All else follows from the rules.
+impl PartialEq for Program {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.params, &self.permissive, &self.restrictive)
+            == (&other.params, &other.permissive, &other.restrictive)
+    }
 }
 
 /// One policy.
@@ -50,7 +85,7 @@ pub trait Settings: std::fmt::Debug {
 }
 
 /// The values of a program's parameters for one caller. Equal for callers whom the program cannot tell apart.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Params(pub Box<[Value]>);
 
 /// A row, as expressions read it.
@@ -82,20 +117,130 @@ pub enum Verdict {
     Unknown(Doubt),
 }
 
+/// What one rule says about a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleVerdict {
+    /// The policy.
+    pub policy: Arc<str>,
+    /// Whether it is permissive.
+    pub permissive: bool,
+    /// What it says.
+    pub outcome: Outcome,
+    /// The relations that it reads; ascending.
+    pub relations: Vec<RelationId>,
+}
+
+/// What a condition says about a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// It is NULL, which lets nothing pass.
+    Null,
+    /// Only Postgres can tell.
+    Doubt(Doubt),
+    /// It is asked of Postgres always, and why.
+    Uncompiled(Uncompiled),
+}
+
 impl Program {
+    /// Compiled rules, with no [`Expr::Param`] in them.
+    pub fn new(permissive: Vec<Rule>, restrictive: Vec<Rule>) -> Self {
+        let mut params = Vec::new();
+        let mut prepare = |rules: Vec<Rule>| -> Box<[Rule]> {
+            let prepared = rules.into_iter().map(|rule| Rule {
+                condition: rule.condition.map(|condition| hoist(normal(condition, true), &mut params)),
+                ..rule
+            });
+            prepared.collect()
+        };
+        let (permissive, restrictive) = (prepare(permissive), prepare(restrictive));
+        let mut planner = Planner::new();
+        let mut conditions = |rules: &[Rule], us: Use| -> Box<[Option<Condition>]> {
+            let condition = |rule: &Rule| {
+                let condition = rule.condition.as_ref().ok()?;
+                let node = planner.node(condition, us);
+                Some(Condition { node, raises: walk::raises(condition) })
+            };
+            rules.iter().map(condition).collect()
+        };
+        let among = if permissive.len() == 1 { Use::CONDITION } else { Use::TRUTH };
+        let permitting = conditions(&permissive, among);
+        let restricting = conditions(&restrictive, Use::CONDITION);
+        let (reach, indexes) = Reach::of(&permissive, &restrictive, &mut planner);
+        let mut guards = Vec::new();
+        for condition in permissive.iter().chain(&restrictive).filter_map(|rule| rule.condition.as_ref().ok())
+        {
+            Guard::of(condition, &mut guards);
+        }
+        let Planner { mut columns, mut relations, mut keys, .. } = planner;
+        columns.sort_unstable();
+        keys.sort_unstable_by_key(|(relation, place)| (relation.0, *place));
+        relations.sort_unstable_by_key(|(relation, _)| relation.0);
+        let relations = relations.into_iter().map(|(relation, mut columns)| {
+            columns.sort_unstable();
+            (relation, columns.into())
+        });
+        let plan = Plan {
+            params: params.iter().map(|param| Planner::new().node(param, Use::VALUE)).collect(),
+            permissive: permitting,
+            restrictive: restricting,
+            keys: keys.into(),
+            reach,
+            indexes,
+            guards: guards.into(),
+        };
+        Self {
+            params: params.into(),
+            permissive,
+            restrictive,
+            columns: columns.into(),
+            relations: relations.collect(),
+            plan: Box::new(plan),
+        }
+    }
+
     /// Whether some policy is asked of Postgres.
     pub fn is_partial(&self) -> bool {
         self.permissive.iter().chain(&self.restrictive).any(|rule| rule.condition.is_err())
     }
 
-    /// Evaluates the parameters for a caller. Postgres evaluates them whatever a row holds, so an error in one is an
-    /// error for all rows.
-    pub fn params(&self, caller: &Caller<'_>) -> Result<Params, Doubt> {
-        let _ = caller;
-        Err(Doubt::Unknown)
+    /// By which columns, as places, relations are looked up; ascending.
+    pub fn keys(&self) -> &[(RelationId, usize)] {
+        &self.plan.keys
     }
 
-    /// Whether a row passes.
+    /// Whether what the program says may depend on rows of this relation.
+    pub fn may_depend_on(&self, relation: RelationId) -> bool {
+        self.relations.iter().any(|(read, _)| *read == relation)
+    }
+
+    /// Whose verdicts about any row may have changed because this row of a relation came or went: a superset. Of an
+    /// updated row, both the old and the new one are to be asked about.
+    pub fn affected(&self, relation: RelationId, row: &dyn Tuple) -> Affected {
+        affected::affected(&self.plan.guards, relation, row)
+    }
+
+    /// For whom it may pass.
+    pub(super) fn reach(&self) -> (&Reach, &Indexes) {
+        (&self.plan.reach, &self.plan.indexes)
+    }
+
+    /// Evaluates the parameters for a caller. Postgres may evaluate them whatever a row holds, so an error in one is a
+    /// doubt about all rows.
+    ///
+    /// # Errors
+    /// When any of them comes to a doubt: nothing may be judged for this caller then.
+    pub fn params(&self, caller: &Caller<'_>) -> Result<Params, Doubt> {
+        let value = |node: &Node| {
+            Evaluator::of_caller(caller.settings, &caller.moment).value(node, &Rows::of(&NoRow))
+        };
+        self.plan.params.iter().map(value).collect::<Result<_, _>>().map(Params)
+    }
+
+    /// Whether a row passes: some permissive rule and all restrictive ones must be true of it.
     pub fn judge(
         &self,
         params: &Params,
@@ -103,7 +248,85 @@ impl Program {
         relations: &dyn Relations,
         moment: &Moment,
     ) -> Verdict {
-        let _ = (params, row, relations, moment);
-        Verdict::Unknown(Doubt::Unknown)
+        let evaluator = Evaluator::new(&params.0, relations, moment);
+        let rows = Rows::of(row);
+        let mut doubt = None;
+        for rule in &self.plan.restrictive {
+            match rule.as_ref().map_or(Err(Doubt::Unknown), |rule| evaluator.truth(&rule.node, &rows)) {
+                Ok(Some(true)) => {}
+                // Whatever else is true, and be it an error, hides the row as well.
+                Ok(_) => return Verdict::Fails,
+                Err(found) => doubt = doubt.or(Some(found)),
+            }
+        }
+        match (self.permits(&evaluator, &rows), doubt) {
+            (Verdict::Passes, Some(doubt)) => Verdict::Unknown(doubt),
+            (verdict, _) => verdict,
+        }
+    }
+
+    /// Whether some permissive rule holds, and none may raise an error.
+    fn permits(&self, evaluator: &Evaluator<'_>, rows: &Rows<'_>) -> Verdict {
+        let rules = &self.plan.permissive;
+        if rules.iter().any(Option::is_none) {
+            return Verdict::Unknown(Doubt::Unknown);
+        }
+        let raises = rules.iter().flatten().any(|rule| rule.raises);
+        let (mut passes, mut doubt, mut error) = (false, None, None);
+        for rule in rules.iter().flatten() {
+            if passes && !rule.raises {
+                continue;
+            }
+            match evaluator.truth(&rule.node, rows) {
+                Ok(Some(true)) if !raises => return Verdict::Passes,
+                Ok(Some(true)) => passes = true,
+                Ok(_) => {}
+                Err(found) if rule.raises => error = error.or(Some(found)),
+                Err(found) => doubt = doubt.or(Some(found)),
+            }
+        }
+        match (error, doubt) {
+            (Some(error), _) => Verdict::Unknown(error),
+            _ if passes => Verdict::Passes,
+            (None, Some(doubt)) => Verdict::Unknown(doubt),
+            (None, None) => Verdict::Fails,
+        }
+    }
+
+    /// What each rule says about a row, permissive ones first.
+    pub fn explain(
+        &self,
+        params: &Params,
+        row: &dyn Tuple,
+        relations: &dyn Relations,
+        moment: &Moment,
+    ) -> Vec<RuleVerdict> {
+        let explain = |(rule, planned, permissive): (&Rule, &Option<Condition>, bool)| {
+            let outcome = match (&rule.condition, planned) {
+                (Err(why), _) => Outcome::Uncompiled(why.clone()),
+                (Ok(_), None) => Outcome::Doubt(Doubt::Unknown),
+                (Ok(_), Some(planned)) => {
+                    let evaluator = Evaluator::new(&params.0, relations, moment);
+                    match evaluator.truth(&planned.node, &Rows::of(row)) {
+                        Ok(Some(true)) => Outcome::True,
+                        Ok(Some(false)) => Outcome::False,
+                        Ok(None) => Outcome::Null,
+                        Err(doubt) => Outcome::Doubt(doubt),
+                    }
+                }
+            };
+            let mut relations = Vec::new();
+            if let Ok(condition) = &rule.condition {
+                walk::scans(condition, &mut |scan| relations.push(scan.relation));
+            }
+            relations.sort_unstable_by_key(|relation| relation.0);
+            relations.dedup();
+            RuleVerdict { policy: Arc::clone(&rule.policy), permissive, outcome, relations }
+        };
+        let permissive = self.permissive.iter().zip(&self.plan.permissive);
+        let restrictive = self.restrictive.iter().zip(&self.plan.restrictive);
+        let permissive = permissive.map(|(rule, planned)| (rule, planned, true));
+        let restrictive = restrictive.map(|(rule, planned)| (rule, planned, false));
+        permissive.chain(restrictive).map(explain).collect()
     }
 }
