@@ -21,6 +21,7 @@ pub mod mirror;
 pub mod permit;
 pub mod program;
 pub mod source;
+pub mod tree;
 pub mod uncompiled;
 pub mod value;
 
