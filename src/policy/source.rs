@@ -29,6 +29,9 @@ pub struct Source {
     pub selectable: HashMap<(Oid, RelationId), Arc<[i16]>>,
     /// Which functions that are not built in a role may call: role, function.
     pub executable: BTreeSet<(Oid, Oid)>,
+    /// Schemas that a role may use, other than `pg_catalog`: role, schema. The text of a function names its objects anew
+    /// at each call, with the rights of whoever it runs as.
+    pub usable_schemas: BTreeSet<(Oid, Arc<str>)>,
 }
 
 /// A role.
