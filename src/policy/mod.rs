@@ -36,6 +36,7 @@ pub mod program;
 pub mod reach;
 pub mod row;
 pub mod source;
+pub mod tree;
 pub(crate) mod types;
 pub mod uncompiled;
 pub mod value;

@@ -6,13 +6,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::change::{Oid, RelationId, ReplicaIdentity};
+use crate::change::{Oid, RelationId, ReplicaIdentity, Types};
 
 /// A reading.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     /// The server's major version.
     pub major: u32,
+    /// All types.
+    pub types: Arc<Types>,
     /// Roles: those who subscribe, and the owners of functions and views that run with their owner's rights.
     pub roles: HashMap<Oid, Role>,
     /// Relations.
@@ -29,6 +31,9 @@ pub struct Source {
     pub selectable: HashMap<(Oid, RelationId), Arc<[i16]>>,
     /// Which functions that are not built in a role may call: role, function.
     pub executable: BTreeSet<(Oid, Oid)>,
+    /// Schemas that a role may use, other than `pg_catalog`: role, schema. The text of a function names its objects anew
+    /// at each call, with the rights of whoever it runs as.
+    pub usable_schemas: BTreeSet<(Oid, Arc<str>)>,
 }
 
 /// A role.

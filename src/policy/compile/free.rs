@@ -1,0 +1,90 @@
+//! Moving expressions between levels.
+
+use crate::policy::expression::{Expr, Query};
+
+/// Moves an expression to where `by` more queries enclose it: columns of what is outside of it are counted anew. Says
+/// how many nodes it has.
+pub(super) fn shift(expr: &mut Expr, by: usize) -> usize {
+    visit(expr, 0, &mut |expr, inside| {
+        if let Expr::Column(column) = expr
+            && column.level >= inside
+        {
+            column.level += by;
+        }
+    })
+}
+
+/// Whether an expression holds an output of a test that encloses it.
+pub(super) fn has_output(expr: &Expr) -> bool {
+    match expr {
+        Expr::Output(_) => true,
+        // The test of a quantified query has outputs of its own, and a query inside cannot reach those outside.
+        _ => children(expr).iter().any(|child| has_output(child)),
+    }
+}
+
+/// The parts of an expression that stand where it stands.
+fn children(expr: &Expr) -> Vec<&Expr> {
+    match expr {
+        Expr::Const(_)
+        | Expr::Column(_)
+        | Expr::Param(_)
+        | Expr::Setting(_)
+        | Expr::Now
+        | Expr::Output(_)
+        | Expr::Exists(_)
+        | Expr::Scalar(_)
+        | Expr::First(_)
+        | Expr::Quantified { .. }
+        | Expr::Collected(_) => Vec::new(),
+        Expr::Call(_, parts)
+        | Expr::And(parts)
+        | Expr::Or(parts)
+        | Expr::Coalesce(parts)
+        | Expr::Array(parts) => parts.iter().collect(),
+        Expr::Not(part) | Expr::IsNull(part) | Expr::Is(part, _) => vec![part],
+        Expr::Distinct(_, parts) | Expr::NullIf(_, parts) | Expr::Elements { arguments: parts, .. } => {
+            parts.iter().collect()
+        }
+        Expr::Case(arms, default) => {
+            arms.iter().flat_map(|(when, then)| [when, then]).chain([&**default]).collect()
+        }
+    }
+}
+
+/// Calls `act` with each node and how many queries of the expression enclose it. Says how many nodes there are.
+fn visit(expr: &mut Expr, inside: usize, act: &mut impl FnMut(&mut Expr, usize)) -> usize {
+    act(expr, inside);
+    let mut all = |parts: &mut [Expr]| parts.iter_mut().map(|part| visit(part, inside, act)).sum::<usize>();
+    1 + match expr {
+        Expr::Const(_)
+        | Expr::Column(_)
+        | Expr::Param(_)
+        | Expr::Setting(_)
+        | Expr::Now
+        | Expr::Output(_) => 0,
+        Expr::Call(_, parts)
+        | Expr::And(parts)
+        | Expr::Or(parts)
+        | Expr::Coalesce(parts)
+        | Expr::Array(parts) => all(parts),
+        Expr::Not(part) | Expr::IsNull(part) | Expr::Is(part, _) => visit(part, inside, act),
+        Expr::Distinct(_, parts) | Expr::NullIf(_, parts) | Expr::Elements { arguments: parts, .. } => {
+            all(&mut **parts)
+        }
+        Expr::Case(arms, default) => {
+            let arms: usize =
+                arms.iter_mut().map(|(when, then)| visit(when, inside, act) + visit(then, inside, act)).sum();
+            arms + visit(default, inside, act)
+        }
+        Expr::Exists(query) | Expr::Scalar(query) | Expr::First(query) | Expr::Collected(query) => {
+            visit_query(query, inside, act)
+        }
+        Expr::Quantified { test, query, .. } => visit(test, inside, act) + visit_query(query, inside, act),
+    }
+}
+
+fn visit_query(query: &mut Query, inside: usize, act: &mut impl FnMut(&mut Expr, usize)) -> usize {
+    let outputs: usize = query.outputs.iter_mut().map(|output| visit(output, inside + 1, act)).sum();
+    query.scans.len() + outputs + visit(&mut query.condition, inside + 1, act)
+}

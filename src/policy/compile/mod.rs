@@ -1,0 +1,231 @@
+//! Compiles the policies of a table for a role.
+//!
+//! In: a reading of the catalog with the analysed trees of policies, functions and views. Out: a [`Program`] in which
+//! each policy is an expression over the judged row and rows of other relations, or the reason why it is not.
+//!
+//! Functions that users wrote are replaced by their bodies, views by their queries, and row level security of the
+//! relations that are read becomes part of the conditions, each with the rights that Postgres would apply. What is not
+//! certain is not compiled.
+
+use super::expression::Expr;
+use super::function::{self, Collation, Function};
+use super::program::{Program, Rule};
+use super::source::{self, Source};
+use super::tree::{self, Node, Tree};
+use super::uncompiled::{Reason, Uncompiled};
+use super::value::{Value, constant};
+use crate::change::{Oid, RelationId};
+
+mod body;
+mod call;
+mod expression;
+mod free;
+mod query;
+mod range;
+mod scope;
+mod security;
+mod settle;
+mod sublink;
+#[cfg(test)]
+mod tests;
+
+use scope::{Entry, Frame, Rights, Scope};
+
+/// The most nodes that a policy may come to: a bound on functions that repeat their arguments.
+pub const NODES_MAX: usize = 10_000;
+
+/// How deep expressions, queries, functions and views may be nested, all together.
+pub const DEPTH_MAX: usize = 100;
+
+/// How many functions may call each other.
+pub const CALLS_MAX: usize = 16;
+
+/// What somebody wants to do with a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// See it: policies for SELECT and ALL, by `USING`.
+    Select,
+    /// Insert it: policies for INSERT and ALL, by `WITH CHECK`, else `USING`.
+    Insert,
+}
+
+/// Compiles the policies on `relation` that bind `role`, to whom row level security applies there. What cannot be
+/// compiled is named in the rule of its policy.
+pub fn compile(source: &Source, relation: RelationId, role: Oid, command: Command) -> Program {
+    compile_with(source, relation, role, command, function::find)
+}
+
+/// How a built-in function is found, as [`function::find`] finds it.
+pub type Find = fn(&str, &[Oid], Oid, Collation) -> Option<Function>;
+
+type Result<T> = std::result::Result<T, Uncompiled>;
+
+/// The same with other built-in functions.
+pub fn compile_with(
+    source: &Source,
+    relation: RelationId,
+    role: Oid,
+    command: Command,
+    find: Find,
+) -> Program {
+    let mut permissive = Vec::new();
+    let mut restrictive = Vec::new();
+    let (Some(found), true) = (source.relations.get(&relation), source.roles.contains_key(&role)) else {
+        return unread(relation, role);
+    };
+    for policy in found.policies.iter().filter(|policy| binds(source, policy, role, command)) {
+        let Some(expression) = command.expression(policy) else { continue };
+        let condition = Compiler::new(source, find).policy(&expression.tree, relation, role);
+        let rules = if policy.permissive { &mut permissive } else { &mut restrictive };
+        rules.push(Rule { policy: policy.name.clone(), condition });
+    }
+    Program::new(permissive, restrictive)
+}
+
+/// The program where the catalog was not read for a relation or a role: one rule that is asked of Postgres.
+fn unread(relation: RelationId, role: Oid) -> Program {
+    let reason = Uncompiled::new(Reason::Relation, format!("relation {} for role {role}", relation.0));
+    let rule = Rule { policy: "".into(), condition: Err(reason) };
+    Program::new(vec![rule], Vec::new())
+}
+
+impl Command {
+    /// The condition of a policy; `None` where it has none, as Postgres passes over it then.
+    fn expression(self, policy: &source::Policy) -> Option<&source::Expression> {
+        match self {
+            Self::Select => policy.using.as_ref(),
+            Self::Insert => policy.check.as_ref().or(policy.using.as_ref()),
+        }
+    }
+
+    /// `pg_policy.polcmd`
+    fn letter(self) -> char {
+        match self {
+            Self::Select => 'r',
+            Self::Insert => 'a',
+        }
+    }
+}
+
+/// Whether a policy is for this command and binds this role.
+fn binds(source: &Source, policy: &source::Policy, role: Oid, command: Command) -> bool {
+    let rights = source.roles.get(&role).map(|role| &role.has_rights_of);
+    let is_for = |listed: &Oid| *listed == 0 || rights.is_some_and(|rights| rights.contains(listed));
+    (policy.command == '*' || policy.command == command.letter()) && policy.roles.iter().any(is_for)
+}
+
+/// What compiles one policy.
+struct Compiler<'s> {
+    source: &'s Source,
+    find: Find,
+    /// Nodes so far.
+    size: usize,
+    /// How deep the part is that is compiled now.
+    depth: usize,
+    /// How many queries enclose it.
+    level: usize,
+    /// The functions whose bodies enclose it.
+    calls: Vec<Oid>,
+    /// The relations whose policies enclose it, with the role that they are applied to.
+    guarded: Vec<(RelationId, Oid)>,
+    /// How many of them are outside of the innermost function: Postgres plans a function's queries on their own.
+    guarded_outside: usize,
+}
+
+impl<'s> Compiler<'s> {
+    fn new(source: &'s Source, find: Find) -> Self {
+        Self {
+            source,
+            find,
+            size: 0,
+            depth: 0,
+            level: 0,
+            calls: Vec::new(),
+            guarded: Vec::new(),
+            guarded_outside: 0,
+        }
+    }
+
+    /// Compiles the condition that a policy puts on a row of `relation`.
+    fn policy(&mut self, text: &str, relation: RelationId, role: Oid) -> Result<Expr> {
+        if !tree::MAJORS.contains(&self.source.major) {
+            return Err(Uncompiled::new(Reason::Version, self.source.major.to_string()));
+        }
+        let tree = self.read(text)?;
+        let mut frame = Frame::new(Rights { user: role, relations: role });
+        frame.scopes.push(Scope { entries: vec![Entry::Row(relation)], level: 0 });
+        self.guarded.push((relation, role));
+        let mut condition = self.condition(&mut frame, &tree)?;
+        settle::settle(&mut condition)?;
+        Ok(condition)
+    }
+
+    fn read<'t>(&self, text: &'t str) -> Result<tree::Tree<'t>> {
+        tree::read(text).map_err(|error| match error {
+            tree::Error::TooLarge => too_large("a tree"),
+            tree::Error::Malformed(_) => syntax("a tree"),
+        })
+    }
+
+    /// Notes that so many more nodes are made.
+    fn spend(&mut self, count: usize) -> Result<()> {
+        self.size += count;
+        if self.size > NODES_MAX { Err(too_large("the policy")) } else { Ok(()) }
+    }
+
+    /// Compiles something one level deeper.
+    fn deeper<T>(&mut self, compile: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.depth >= DEPTH_MAX {
+            return Err(too_large("the policy"));
+        }
+        self.depth += 1;
+        let compiled = compile(self);
+        self.depth -= 1;
+        compiled
+    }
+
+    /// Compiles what is only an error if it is used, and leaves no trace of where it failed.
+    fn attempt<T>(
+        &mut self,
+        frame: &mut Frame,
+        compile: impl FnOnce(&mut Self, &mut Frame) -> Result<T>,
+    ) -> Result<T> {
+        let (level, depth, outside) = (self.level, self.depth, self.guarded_outside);
+        let (calls, guarded) = (self.calls.len(), self.guarded.len());
+        let (scopes, cases, tests) = (frame.scopes.len(), frame.cases.len(), frame.tests.len());
+        let compiled = compile(self, frame);
+        if compiled.is_err() {
+            (self.level, self.depth, self.guarded_outside) = (level, depth, outside);
+            self.calls.truncate(calls);
+            self.guarded.truncate(guarded);
+            frame.scopes.truncate(scopes);
+            frame.cases.truncate(cases);
+            frame.tests.truncate(tests);
+        }
+        compiled
+    }
+
+    /// The value of a `CONST` that is not NULL, if it is known here.
+    fn constant_value(&self, node: &Node<'_>) -> Option<Value> {
+        let Tree::Datum(bytes) = node.get("constvalue") else { return None };
+        let Source { types, enum_labels, .. } = self.source;
+        let length = i16::try_from(node.integer("constlen")?).ok()?;
+        constant(node.oid("consttype")?, types, length, node.flag("constbyval")?, bytes, enum_labels)
+    }
+
+    /// What an operator or a function goes by.
+    fn collation(&self, collation: Oid) -> Collation {
+        match collation {
+            0 => Collation::None,
+            _ => self.source.collations.get(&collation).copied().unwrap_or(Collation::Nondeterministic),
+        }
+    }
+}
+
+fn syntax(about: &str) -> Uncompiled {
+    Uncompiled::new(Reason::Syntax, about)
+}
+
+fn too_large(about: &str) -> Uncompiled {
+    Uncompiled::new(Reason::TooLarge, about)
+}
