@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::decode::Decoder;
 use super::status::Unusable;
-use crate::change::{Relation, Table, Tuple, Types};
+use crate::change::{Oid, Relation, Table, Tuple, Type, TypeKind, Types};
 use crate::policy::catalog::Needed;
 use crate::policy::value::Value;
 use crate::wal::tuple::Datum;
@@ -24,6 +24,8 @@ pub struct Layout {
     table: Arc<Table>,
     identity: Identity,
     columns: Box<[Kept]>,
+    /// The types of the columns and what those are made of: values are read by them.
+    types: Box<[Type]>,
 }
 
 /// A column that is kept.
@@ -48,7 +50,7 @@ impl Layout {
     /// For a relation that is told apart in this way; fails if a column's type is not known here.
     pub fn new(needed: &Needed, identity: Identity, types: &Types) -> Result<Self, Unusable> {
         let table = &needed.table;
-        let mut columns = Vec::new();
+        let (mut columns, mut read_by) = (Vec::new(), Vec::new());
         for (place, column) in table.columns.iter().enumerate() {
             // A whole row that the log has is told by those of its columns that are kept: rows that are equal in them
             // are the same to every policy.
@@ -62,9 +64,10 @@ impl Layout {
             let Some(decoder) = Decoder::new(column.type_id, types) else {
                 return Err(Unusable::Type { column: (&*column.name).into() });
             };
+            add_types(column.type_id, types, &mut read_by);
             columns.push(Kept { place, is_key: needed.keys.contains(&place), in_identity, decoder });
         }
-        Ok(Self { table: Arc::clone(table), identity, columns: columns.into() })
+        Ok(Self { table: Arc::clone(table), identity, columns: columns.into(), types: read_by.into() })
     }
 
     /// The relation.
@@ -86,11 +89,12 @@ impl Layout {
         &self.columns
     }
 
-    /// Whether all that another layout keeps is kept here, in the same way.
-    pub(super) fn covers(&self, needed: &Needed) -> bool {
+    /// Whether all that is needed is kept, and read as it is to be read now.
+    pub fn covers(&self, needed: &Needed, types: &Types) -> bool {
         let kept = |place: &usize| self.columns.iter().any(|column| column.place == *place);
         let key = |place: &usize| self.columns.iter().any(|column| column.place == *place && column.is_key);
         self.table.columns == needed.table.columns
+            && self.types.iter().all(|known| types.get(known.oid) == Some(known))
             && needed.columns.iter().all(kept)
             && needed.keys.iter().all(key)
     }
@@ -136,5 +140,28 @@ impl Layout {
 
     fn undecodable(&self, kept: &Kept) -> Unusable {
         Unusable::Undecodable { column: (&*self.table.columns[kept.place].name).into() }
+    }
+}
+
+/// How many types a column's type may be made of: a table's rows in rows of another have no end otherwise.
+const TYPES_MAX: usize = 256;
+
+/// Adds a type and those that it is made of.
+fn add_types(type_id: Oid, types: &Types, found: &mut Vec<Type>) {
+    let Some(found_type) = types.get(type_id) else { return };
+    if found.len() >= TYPES_MAX || found.iter().any(|known| known.oid == type_id) {
+        return;
+    }
+    found.push(found_type.clone());
+    match &found_type.kind {
+        TypeKind::Array { element: part }
+        | TypeKind::Domain { base: part }
+        | TypeKind::Range { subtype: part } => {
+            add_types(*part, types, found);
+        }
+        TypeKind::Composite { fields } => {
+            fields.iter().for_each(|(_, field)| add_types(*field, types, found));
+        }
+        TypeKind::Base | TypeKind::Enum { .. } | TypeKind::Other => {}
     }
 }

@@ -27,7 +27,7 @@ use super::catalog::Needed;
 use super::function::Doubt;
 use super::program::{Relations, Tuple};
 use super::value::Value;
-use crate::change::{Change, Old, Relation, RelationId, Row};
+use crate::change::{Change, Old, Relation, RelationId, Row, Types};
 use crate::wal::Lsn;
 
 pub use layout::{Identity, Layout};
@@ -54,6 +54,8 @@ pub struct Mirror {
     transaction: Option<Current>,
     /// The relations that the last transaction touched.
     touched: Vec<RelationId>,
+    /// Those that were given up since somebody asked.
+    lost: Vec<(RelationId, Unusable)>,
 }
 
 /// The transaction in hand.
@@ -156,6 +158,7 @@ impl Mirror {
             in_parts: false,
             transaction: None,
             touched: Vec::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -177,6 +180,11 @@ impl Mirror {
     /// Whether a relation can be read now.
     pub fn is_readable(&self, relation: RelationId) -> bool {
         self.rows(relation).is_ok()
+    }
+
+    /// How far the stream was taken in.
+    pub fn position(&self) -> Lsn {
+        self.position
     }
 
     /// How many bytes there may be.
@@ -206,9 +214,14 @@ impl Mirror {
     }
 
     /// Whether all that is needed of a relation is there or being loaded.
-    pub fn covers(&self, needed: &Needed) -> bool {
+    pub fn covers(&self, needed: &Needed, types: &Types) -> bool {
         let layout = self.relations.get(&needed.table.id).and_then(Mirrored::layout);
-        layout.is_some_and(|layout| layout.covers(needed))
+        layout.is_some_and(|layout| layout.covers(needed, types))
+    }
+
+    /// The relations that there is anything of.
+    pub fn ids(&self) -> impl Iterator<Item = RelationId> {
+        self.relations.keys().copied()
     }
 
     /// Keeps all changes of a relation from now on, which is being loaded.
@@ -281,6 +294,7 @@ impl Mirror {
 
     /// Shows a relation no longer, until it is loaded again.
     pub fn give_up(&mut self, relation: RelationId, why: Unusable) {
+        self.lost.push((relation, why.clone()));
         let mirrored = Mirrored { state: Relied::Unusable(why), described: None };
         self.relations.insert(relation, mirrored);
     }
@@ -342,6 +356,11 @@ impl Mirror {
         if !self.touched.is_empty() {
             self.hold_bound();
         }
+    }
+
+    /// The relations that were given up since this was asked last.
+    pub fn take_lost(&mut self) -> Vec<(RelationId, Unusable)> {
+        std::mem::take(&mut self.lost)
     }
 
     /// The relations that cannot be relied on, and why.
