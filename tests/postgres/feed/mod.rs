@@ -9,6 +9,7 @@ mod catalog;
 mod changes;
 mod filters;
 mod limits;
+mod mirror;
 mod order;
 mod policy;
 mod shapes;

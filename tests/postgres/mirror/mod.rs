@@ -155,6 +155,11 @@ impl TestMirror {
         RelationId(row.get(0))
     }
 
+    async fn is_readable(&self, table: &str) -> bool {
+        let id = self.id(table).await;
+        self.engine.read().mirror.is_readable(id)
+    }
+
     async fn status(&self, table: &str) -> Status {
         let id = self.id(table).await;
         self.engine.read().mirror.status(id)
