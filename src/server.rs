@@ -25,7 +25,7 @@ use crate::config::{self, Settings};
 use crate::hub::authorization::{self, Inquiry};
 use crate::hub::feed;
 use crate::hub::{
-    self, Authorizer, Broadcaster, Counters, Directory, FeedCommand, Links, Meters, PeerFull, Peers,
+    self, Authorizer, Broadcaster, Counters, Directory, Engine, FeedCommand, Links, Meters, PeerFull, Peers,
     RecentCommits, ServerLimits, Shard, ShardCommand, Sink, TokenRefusal, TokenVerifier,
 };
 use crate::policy::Claims;
@@ -53,7 +53,7 @@ const WAITING_MAX: usize = 50_000;
 const INQUIRIES_MAX: usize = 16_384;
 
 /// The publication that is ours alone, for what the server itself wants to follow.
-const OWN_PUBLICATION: &str = "rowcast";
+const OWN_PUBLICATION: &str = hub::mirror::PUBLICATION;
 
 /// HTTP connections at once where only the metrics are served.
 const METRICS_CONNECTIONS_MAX: usize = 64;
@@ -152,8 +152,9 @@ pub async fn run(
     )?);
     let maintenance = tokio::spawn(maintain(&settings, health.hold()));
     let broadcaster = Broadcaster::new(directory, sinks);
+    let engine = Arc::new(Engine::default());
     let feed_links =
-        feed::Links { broadcaster: broadcaster.clone(), commands, health: health.clone(), commits };
+        feed::Links { broadcaster: broadcaster.clone(), commands, health: health.clone(), commits, engine };
     let mut feed = FeedThread::start(feed_config, feed_links)?;
 
     let gate_config = GateConfig {
@@ -423,6 +424,8 @@ fn feed_config(settings: &Settings, counters: &Arc<feed::Counters>) -> Result<fe
         ask_connection_count: settings.hub.ask_connections,
         ask_timeout: settings.hub.ask_timeout,
         catalog_poll: settings.policy.catalog_poll,
+        mirrored_besides: Arc::default(),
+        mirror_bytes_max: settings.policy.mirror_bytes_max,
         transaction_bytes_max: settings.wal.transaction_memory_bytes_max,
         record_bytes_max: settings.channel.record_bytes_max,
         broadcast_bytes_max: settings.channel.payload_bytes_max,
@@ -578,6 +581,8 @@ mod tests {
             ask_timeout: Duration::from_secs(1),
             catalog_poll: Duration::from_secs(1),
             transaction_bytes_max: 1,
+            mirrored_besides: Arc::default(),
+            mirror_bytes_max: 1,
             record_bytes_max: 1,
             broadcast_bytes_max: 1,
             waiting_max: 1,
@@ -586,7 +591,13 @@ mod tests {
         let (sender, commands) = mpsc::channel(1);
         let directory = Directory::new(1, [1, 2], Instant::now());
         let broadcaster = Broadcaster::new(directory, vec![sink]);
-        let links = feed::Links { broadcaster, commands, health: health.clone(), commits: Arc::default() };
+        let links = feed::Links {
+            broadcaster,
+            commands,
+            health: health.clone(),
+            commits: Arc::default(),
+            engine: Arc::default(),
+        };
         (FeedThread::start(config, links).unwrap(), sender)
     }
 

@@ -212,7 +212,10 @@ impl Check {
                 publication: self.text("publication").to_owned(),
                 transaction_memory_bytes_max: self.count("transaction_memory_bytes_max")?,
             },
-            policy: Policy { catalog_poll: self.time("catalog_poll_ms")? },
+            policy: Policy {
+                catalog_poll: self.time("catalog_poll_ms")?,
+                mirror_bytes_max: self.count("policy_mirror_bytes_max")?,
+            },
             hub: Hub {
                 shard_count: shard_count(self.count("shard_count")?),
                 backlog_bytes_max: self.count("backlog_bytes_max")?,

@@ -95,6 +95,8 @@ pub enum Slot {
 pub struct Policy {
     /// Time between two looks at the catalog.
     pub catalog_poll: Duration,
+    /// Bytes of the tables that policies read, in memory.
+    pub mirror_bytes_max: usize,
 }
 
 /// Delivery.

@@ -156,6 +156,7 @@ pub static SETTINGS: &[Setting] = &[
     setting("publication", "wal", Kind::Identifier, &[]),
     setting("transaction_memory_bytes_max", "wal", Kind::Integer(MIB, 16 << 30), &[]),
     setting("catalog_poll_ms", "policy", Kind::Integer(50, HOUR_MS), &[]),
+    setting("policy_mirror_bytes_max", "policy", Kind::Integer(0, 64 << 30), &[]),
     setting("shard_count", "hub", Kind::Integer(0, 64), &[]),
     setting("backlog_bytes_max", "hub", Kind::Integer(64 << 10, 1 << 30), &[]),
     setting("ask_connections", "hub", Kind::Integer(1, 64), &[]),

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -77,7 +77,7 @@ impl Catalogs {
         self.refused.notified().await;
     }
 
-    async fn open_session(&self, application_name: &str) -> Result<Client, SessionError> {
+    pub(super) async fn open_session(&self, application_name: &str) -> Result<Client, SessionError> {
         let session = open_session(&self.config, application_name).await;
         if session.as_ref().is_err_and(SessionError::is_shutting_down) {
             self.refused.notify_waiters();
@@ -187,7 +187,11 @@ impl Catalogs {
         // Taken first: what changes during the reading is found by the next comparison.
         let fingerprint = in_time(reader.fingerprint()).await?;
         if must_read || fingerprint != state.fingerprint {
-            let catalog = in_time(reader.read(&state.roles)).await?;
+            let mut catalog = in_time(reader.read(&state.roles)).await?;
+            let besides = self.config.mirrored_besides.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            for needed in besides {
+                catalog.needed.entry(needed.table.id).or_insert(needed);
+            }
             state.version += 1;
             state.fingerprint = fingerprint;
             *self.current.borrow_mut() = Arc::new(Catalog { version: state.version, ..catalog });

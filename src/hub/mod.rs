@@ -34,6 +34,7 @@ pub mod engine;
 pub mod fanout;
 pub mod feed;
 pub mod lane;
+pub mod mirror;
 pub mod profile;
 mod progress;
 pub mod resolve;

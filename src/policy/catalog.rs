@@ -79,6 +79,11 @@ impl Catalog {
         self.tables.values().find(|table| &*table.schema == schema && &*table.name == name)
     }
 
+    /// A table that is published, or that policies read.
+    pub fn described(&self, id: RelationId) -> Option<&Arc<Table>> {
+        self.tables.get(&id).or_else(|| Some(&self.needed.get(&id)?.table))
+    }
+
     /// What `role` may see of a table; `None` if either is unknown.
     pub fn access(&self, role: &str, table: RelationId) -> Option<&Arc<Access>> {
         self.roles.get(role)?.as_ref()?.access.get(&table)

@@ -13,6 +13,7 @@ use super::rows::rows_of;
 /// Which transactions a session sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
+    xmin: u64,
     xmax: u64,
     in_progress: Vec<u64>,
 }
@@ -21,10 +22,19 @@ impl Snapshot {
     /// Reads what `pg_current_snapshot()` prints: `xmin:xmax:xip,…`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
-        let _xmin = parts.next()?;
+        let xmin = parts.next()?.parse().ok()?;
         let xmax = parts.next()?.parse().ok()?;
         let in_progress = parts.next()?.split(',').filter(|part| !part.is_empty());
-        Some(Self { xmax, in_progress: in_progress.map(|part| part.parse().ok()).collect::<Option<_>>()? })
+        Some(Self {
+            xmin,
+            xmax,
+            in_progress: in_progress.map(|part| part.parse().ok()).collect::<Option<_>>()?,
+        })
+    }
+
+    /// All transactions before this one, epoch included, were over.
+    pub fn xmin(&self) -> u64 {
+        self.xmin
     }
 
     /// Whether the transaction is over; `xid` lacks the epoch, and lies within 2³¹ of the snapshot.

@@ -140,6 +140,11 @@ metrics! {
     SLOT_STATE = Own GAUGE "rowcast_slot_state" ["state"] "1 for the wal_status that the replication slot has.";
     SLOT_RETAINED = Own GAUGE "rowcast_slot_retained_bytes" "How much log the slot keeps on the database's disk.";
     SLOT_SAFE = Own GAUGE "rowcast_slot_safe_bytes" "How much more log may be written before the slot is invalidated; missing where there is no bound.";
+    MIRRORED = Own GAUGE "rowcast_mirror_tables" ["state"] "Tables that policies read and memory is to hold: ready, loading or unusable.";
+    MIRROR_ROWS = Own GAUGE "rowcast_mirror_rows" "Their rows in memory.";
+    MIRROR_BYTES = Own GAUGE "rowcast_mirror_bytes" "About how many bytes they have there.";
+    MIRROR_LOADS = Own COUNTER "rowcast_mirror_loads_total" "How often such a table was loaded.";
+    MIRROR_LOSSES = Own COUNTER "rowcast_mirror_losses_total" "How often one was given up until it is loaded again; the log says why.";
     RATE = Own GAUGE "rowcast_rate_per_second" ["of"] "The average rate that a limit of the whole server is held against.";
     RATE_LIMIT = Own GAUGE "rowcast_rate_limit_per_second" ["of"] "That limit; 0 is none.";
     ERRORS = Own COUNTER "rowcast_errors_total" ["code"] "Refusals, ended channels and failures, by their code.";

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::hub::fanout::Tally;
 use crate::hub::{Meters, ServerLimits};
+use crate::policy::mirror::Census;
 use crate::telemetry::metrics as names;
 use crate::telemetry::number::{Histogram, Number};
 use crate::telemetry::page::Page;
@@ -60,6 +61,45 @@ pub struct Counters {
     /// How long ago the log passed each of them, in milliseconds.
     behind_ms: [Number; 3],
     slot: SlotNumbers,
+    /// The mirror of the tables that policies read.
+    pub mirror: MirrorNumbers,
+}
+
+/// How the mirror does.
+#[derive(Debug, Default)]
+pub struct MirrorNumbers {
+    /// How often a table was loaded.
+    pub loads: Number,
+    /// How often one was given up, to be loaded again.
+    pub losses: Number,
+    ready: Number,
+    loading: Number,
+    unusable: Number,
+    rows: Number,
+    bytes: Number,
+}
+
+impl MirrorNumbers {
+    /// Notes what there is now.
+    pub(super) fn count(&self, census: &Census) {
+        self.ready.set_length(census.ready);
+        self.loading.set_length(census.loading);
+        self.unusable.set_length(census.unusable);
+        self.rows.set(census.rows);
+        self.bytes.set_length(census.bytes);
+    }
+
+    fn add_to(&self, page: &mut Page) {
+        for (state, number) in
+            [("ready", &self.ready), ("loading", &self.loading), ("unusable", &self.unusable)]
+        {
+            page.add_to(&names::MIRRORED, state, number.get());
+        }
+        page.add(&names::MIRROR_ROWS, self.rows.get());
+        page.add(&names::MIRROR_BYTES, self.bytes.get());
+        page.add(&names::MIRROR_LOADS, self.loads.get());
+        page.add(&names::MIRROR_LOSSES, self.losses.get());
+    }
 }
 
 /// How the slot does.
@@ -139,6 +179,7 @@ impl Counters {
             positions: Default::default(),
             behind_ms: Default::default(),
             slot: SlotNumbers::default(),
+            mirror: MirrorNumbers::default(),
         }
     }
 
@@ -217,6 +258,7 @@ impl Counters {
             page.add_float(&names::LAG_TIME, stage.label(), seconds.as_secs_f64());
         }
         self.slot.add_to(page);
+        self.mirror.add_to(page);
     }
 }
 

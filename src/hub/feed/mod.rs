@@ -23,6 +23,7 @@
 mod broadcasts;
 mod counters;
 mod lag;
+mod mirror;
 mod questions;
 mod stream;
 mod subscriptions;
@@ -30,7 +31,7 @@ mod transaction;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -39,6 +40,7 @@ use tokio::time::Instant;
 
 use crate::change::Assembler;
 use crate::policy::Catalog;
+use crate::policy::catalog::Needed;
 use crate::postgres::connect::Database;
 use crate::telemetry::code::Code;
 use crate::telemetry::health::Health;
@@ -54,10 +56,11 @@ use super::lane::Lanes;
 use super::profile::Profiles;
 use super::progress::Progress;
 use super::resolve::Operands;
-use super::{Broadcaster, ChannelRef, FeedCommand, RecentCommits, Sink};
+use super::{Broadcaster, ChannelRef, Engine, FeedCommand, RecentCommits, Sink};
 
 pub use broadcasts::MESSAGES_PUBLICATION;
 pub use counters::Counters;
+use mirror::{Mirroring, StreamNews};
 use stream::{Interruption, keep_publication, watch_catalog};
 use subscriptions::{Channel, Resolved};
 
@@ -91,6 +94,10 @@ pub struct Config {
     pub broadcast_bytes_max: usize,
     /// How many deliveries may wait for answers.
     pub waiting_max: usize,
+    /// What is mirrored besides what policies read, for tests and measurements. Looked at with each reading of the catalog.
+    pub mirrored_besides: Arc<Mutex<Vec<Arc<Needed>>>>,
+    /// How many bytes the mirror of the tables that policies read may have.
+    pub mirror_bytes_max: usize,
     /// Where it counts, and what it is held to.
     pub counters: Arc<Counters>,
 }
@@ -105,6 +112,8 @@ pub struct Links<S> {
     pub health: Health,
     /// Where it notes the commits that hold broadcasts, for those who replay them.
     pub commits: Arc<RecentCommits>,
+    /// Where it keeps what policies are judged by.
+    pub engine: Arc<Engine>,
 }
 
 /// Runs the feed until nobody can send it commands any more.
@@ -138,6 +147,8 @@ pub(super) enum Report {
     CatalogChanged(Arc<Catalog>),
     /// It is not known any more whether the catalog has changed.
     CatalogLost,
+    /// What concerns the mirror.
+    Mirror(Box<StreamNews>),
     /// Postgres lets nobody in, as an attempt found that began then: it shuts down.
     ShuttingDown(Instant),
 }
@@ -177,6 +188,7 @@ struct Feed<S> {
     idle_askers: Vec<usize>,
     /// Looks how far behind the present stream is.
     lag_watch: Option<AbortHandle>,
+    mirroring: Mirroring,
     /// Whether the stream is not read on because of the rate of changes.
     is_throttled: bool,
 }
@@ -221,6 +233,7 @@ impl<S: Sink> Feed<S> {
             report,
             postponed: VecDeque::new(),
             lag_watch: None,
+            mirroring: Mirroring::default(),
             is_throttled: false,
         }
     }
@@ -352,6 +365,10 @@ impl<S: Sink> Feed<S> {
             Report::Opened(source, catalog) => self.opened(source, catalog).await,
             Report::Resolved(resolved) => self.resolved(*resolved).await,
             Report::CatalogChanged(catalog) => self.adopt(catalog).await,
+            Report::Mirror(news) => {
+                self.mirror_news(*news);
+                Ok(())
+            }
             // Without a stream nothing is decided by the old one.
             // The stream began with a reading of its own.
             Report::CatalogLost if self.source.is_some() && self.opened_at.elapsed() >= NEEDED_WITHIN => {

@@ -95,7 +95,9 @@ impl<S: Sink> Feed<S> {
         let watch = watch_lag(Rc::clone(&self.catalogs), counters, source.slot_name().to_owned());
         self.lag_watch = Some(self.tasks.spawn_local(watch));
         self.source = Some(source);
+        self.begin_mirror();
         self.adopt(catalog).await?;
+        self.publish_catalog();
         // Whoever waits for health finds the stream counted.
         self.config.counters.streams.add(1);
         self.links.health.set_live();
@@ -108,6 +110,7 @@ impl<S: Sink> Feed<S> {
 
     pub(super) fn interrupted(&mut self, error: &Interruption) {
         self.source = None;
+        self.end_mirror();
         if let Some(watch) = self.lag_watch.take() {
             watch.abort();
         }
@@ -187,6 +190,7 @@ impl<S: Sink> Feed<S> {
                 // An idle database next to a busy one would hold log back for ever.
                 if !self.assembler.is_open() {
                     self.progress.caught_up(wal_end);
+                    self.mirror_caught_up(wal_end);
                     self.config.counters.reached(Stage::FannedOut, wal_end);
                 }
                 Ok(())
@@ -208,16 +212,19 @@ impl<S: Sink> Feed<S> {
         };
         let transaction = self.assembler.push(message, bytes)?;
         if let Some(id) = described {
-            let before = self.catalog.tables.get(&id).cloned();
+            self.doubt_catalog();
+            let before = self.catalog.described(id).cloned();
             if let Some(xid) = self.assembler.open_xid() {
                 // What changed the table may have been this very transaction.
                 self.needed(self.catalogs.see(xid)).await?;
             }
             let catalog = self.needed(self.catalogs.read(None)).await?;
             self.adopt(catalog).await?;
-            if let Some(table) = self.catalog.tables.get(&id) {
+            if let Some(table) = self.catalog.described(id) {
                 self.assembler.identify(id, table, before.as_deref());
             }
+            self.mirror_described(id).await?;
+            self.publish_catalog();
         }
         match transaction {
             Some(transaction) => self.transaction(transaction).await,

@@ -247,6 +247,7 @@ impl<S: Sink> Feed<S> {
             resolutions.push((id, self.needed(resolving).await?));
         }
         self.catalog = catalog;
+        self.publish_catalog();
         // What could not be judged before may have been mended; if not, it is told again.
         self.profiles.forget_told();
         for (id, resolution) in resolutions {

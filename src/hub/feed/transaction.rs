@@ -56,6 +56,7 @@ impl<S: Sink> Feed<S> {
         if transaction.changes.iter().any(is_change) {
             self.admit().await?;
         }
+        self.mirror_transaction(&transaction);
         let change_count = transaction.changes.len();
         // A durable slot sends again what was not acknowledged in time.
         let Some(known_count) = self.progress.known_count(transaction.commit_lsn, change_count) else {

@@ -230,6 +230,8 @@ impl Feed {
             ask_connection_count: 1,
             ask_timeout: Duration::from_secs(2),
             catalog_poll: Duration::from_millis(50),
+            mirrored_besides: Arc::default(),
+            mirror_bytes_max: 64 << 20,
             transaction_bytes_max: options.transaction_bytes_max,
             record_bytes_max: 1 << 20,
             broadcast_bytes_max: 1 << 20,
@@ -246,6 +248,7 @@ impl Feed {
             commands: receiver,
             health: health.clone(),
             commits: Arc::default(),
+            engine: Arc::default(),
         };
         let thread = std::thread::spawn(move || {
             let stopped = async {

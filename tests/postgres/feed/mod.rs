@@ -9,6 +9,7 @@ mod catalog;
 mod changes;
 mod filters;
 mod limits;
+mod mirror;
 mod order;
 mod policy;
 mod shapes;
@@ -209,6 +210,8 @@ impl TestFeed {
             ask_connection_count: 2,
             ask_timeout: Duration::from_secs(5),
             catalog_poll: Duration::from_millis(100),
+            mirrored_besides: Arc::default(),
+            mirror_bytes_max: 64 << 20,
             transaction_bytes_max: 64 << 20,
             record_bytes_max: 1 << 20,
             broadcast_bytes_max: 1 << 20,
@@ -227,6 +230,7 @@ impl TestFeed {
             commands: queue,
             health: health.clone(),
             commits: Arc::default(),
+            engine: Arc::default(),
         };
         let counters = Arc::clone(&config.counters);
         std::thread::spawn(move || {

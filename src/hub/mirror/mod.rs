@@ -1,0 +1,76 @@
+//! Keeps the mirror of the relations that policies read: publishes them, loads them, and says what hinders.
+//!
+//! In: what the catalog's programs need ([`Wanted`]). Out: [`News`] for the feed, which owns the stream and applies it.
+//!
+//! For each relation in turn: the feed begins to keep its changes; the table is added to our own publication, unless
+//! another publication of the stream has all of it; then it is read by a snapshot that sees every transaction which began
+//! before, so that the stream has all others whole. See `load.rs`.
+//!
+//! Invariants:
+//! - Tables are never altered, and none is published whose own updates would fail for it.
+//! - What other publications show of a table stays what it is.
+//! - The stream never waits for a load.
+
+mod keeper;
+mod load;
+mod survey;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::change::{RelationId, Types};
+use crate::policy::catalog::Needed;
+use crate::policy::mirror::{Layout, Rows, Unusable};
+use crate::postgres::snapshot::Snapshot;
+use crate::wal::Lsn;
+
+pub(super) use keeper::{Scope, keep};
+pub use load::{Error, fill, load};
+
+/// The publication that tables are added to: the server's own, which its streams always read from.
+pub const PUBLICATION: &str = "rowcast";
+
+/// What is to be mirrored.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wanted {
+    /// The relations.
+    pub(super) needed: Arc<HashMap<RelationId, Arc<Needed>>>,
+    /// The types of their columns.
+    pub(super) types: Arc<Types>,
+    /// How often each was given up in this stream, and why last: to be loaded again.
+    pub(super) lost: HashMap<RelationId, (u64, Unusable)>,
+}
+
+impl Wanted {
+    /// Has a relation loaded again.
+    pub(super) fn lose(&mut self, id: RelationId, why: Unusable) {
+        let count = self.lost.get(&id).map_or(0, |(count, _)| *count);
+        self.lost.insert(id, (count + 1, why));
+    }
+}
+
+/// What the feed is told. Each of it is of one stream; what is of an earlier one is of no use.
+#[derive(Debug)]
+pub(super) enum News {
+    /// A relation is about to be loaded: changes are to be kept from now on. Answered when they are.
+    Expect(Arc<Layout>, oneshot::Sender<()>),
+    /// A relation was loaded.
+    Loaded(Box<Load>),
+    /// A relation cannot be had.
+    Hindered(RelationId, Arc<str>),
+}
+
+/// A relation that was loaded.
+#[derive(Debug)]
+pub(super) struct Load {
+    /// Its rows.
+    pub(super) rows: Rows,
+    /// What they hold.
+    pub(super) snapshot: Snapshot,
+    /// All of that was committed before this position.
+    pub(super) from: Lsn,
+    /// The file that the table was in.
+    pub(super) filenode: u32,
+}
