@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod connect;
 pub mod maintenance;
 pub mod migrate;
+pub mod policies;
 pub mod rows;
 pub mod snapshot;
 mod tls;
