@@ -6,6 +6,7 @@ pub mod connect;
 pub mod maintenance;
 pub mod migrate;
 pub mod policies;
+mod programs;
 pub mod rows;
 pub mod snapshot;
 mod tls;
