@@ -32,7 +32,13 @@ pub struct CatalogReader {
 impl CatalogReader {
     /// A reader of what `publications` publish.
     pub fn new(client: Client, publications: Vec<String>) -> Self {
-        Self { client, publications, bodies: Bodies::default(), fingerprint: String::new(), postponed_count: 0 }
+        Self {
+            client,
+            publications,
+            bodies: Bodies::default(),
+            fingerprint: String::new(),
+            postponed_count: 0,
+        }
     }
 
     /// Whether the session has ended; a new reader is needed then.
@@ -87,9 +93,8 @@ impl CatalogReader {
             client.query_opt(MESSAGES, &[]).await?.map(|row| row.try_get(0)).transpose()?;
         let roots: Vec<u32> = ids.iter().copied().chain(messages).collect();
         let source = Arc::new(policies::read(client, &names, &roots, &mut self.bodies).await?);
-        let rights = client
-            .query(include_str!("../../sql/queries/policy_messages.sql"), &[&names, &messages])
-            .await?;
+        let rights =
+            client.query(include_str!("../../sql/queries/policy_messages.sql"), &[&names, &messages]).await?;
         let of_messages = bound_on_messages(&rights, messages)?;
         let bound = bound(&access, &existing)?.into_iter().chain(of_messages.iter().copied()).collect();
         let programs = Programs::compile(Arc::clone(&source), bound).await;
@@ -119,7 +124,11 @@ impl CatalogReader {
             let name: String = row.try_get("role")?;
             let role_id = existing.get(&name).copied().unwrap_or_default();
             let program = programs.get(&Bound { relation: id, role: role_id, command: Command::Select });
-            access_by_role.entry(name).or_default().access.insert(id, Arc::new(access_of(row, table, program)?));
+            access_by_role
+                .entry(name)
+                .or_default()
+                .access
+                .insert(id, Arc::new(access_of(row, table, program)?));
         }
         let of_messages = |role: u32, command| {
             let bound = Bound { relation: RelationId(messages?), role, command };
@@ -147,7 +156,8 @@ impl CatalogReader {
 }
 
 /// The number of `realtime.messages`, whatever may be done with it.
-const MESSAGES: &str = "select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+const MESSAGES: &str =
+    "select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = 'realtime' and c.relname = 'messages' and c.relkind in ('r', 'p')";
 
 /// Whom row level security binds on published tables.

@@ -14,6 +14,7 @@ mod failures;
 mod feed;
 mod filter_oracle;
 mod migrate;
+mod policy_source;
 mod realtime_schema;
 mod replay;
 mod value_oracle;

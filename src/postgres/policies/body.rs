@@ -129,14 +129,14 @@ fn tokens(text: &str) -> Option<Vec<Token<'_>>> {
         }
         let (kind, length) = if first == '\'' {
             // `E'…'` has escapes by backslashes: the word stands right before.
-            let has_escapes = found.last().is_some_and(|last| {
-                last.is_word("e") && last.start + last.text.len() == at
-            });
+            let has_escapes =
+                found.last().is_some_and(|last| last.is_word("e") && last.start + last.text.len() == at);
             (Kind::Text, quoted(rest, '\'', has_escapes)?)
         } else if first == '"' {
             (Kind::Name, quoted(rest, '"', false)?)
         } else if is_letter(first) {
-            let end = rest.find(|letter: char| !(is_letter(letter) || letter.is_ascii_digit() || letter == '$'));
+            let end =
+                rest.find(|letter: char| !(is_letter(letter) || letter.is_ascii_digit() || letter == '$'));
             (Kind::Word, end.unwrap_or(rest.len()))
         } else if let Some(tag) = dollar_tag(rest) {
             let end = rest[tag.len()..].find(tag)?;
@@ -199,7 +199,10 @@ mod tests {
     fn an_expression_is_found_in_plpgsql() {
         for (source, expected) in [
             ("begin return true; end", "true"),
-            ("\nBEGIN -- why\n RETURN EXISTS (SELECT 1, ';' FROM t); /* so /* it */ is */ END;\n", "EXISTS (SELECT 1, ';' FROM t)"),
+            (
+                "\nBEGIN -- why\n RETURN EXISTS (SELECT 1, ';' FROM t); /* so /* it */ is */ END;\n",
+                "EXISTS (SELECT 1, ';' FROM t)",
+            ),
             ("begin return array[a, b] @> c; end", "array[a, b] @> c"),
             ("begin return $q$ end; $q$ = x; end", "$q$ end; $q$ = x"),
             ("begin return a -- ;\n = b; end", "a -- ;\n = b"),
@@ -254,7 +257,13 @@ mod tests {
         ] {
             assert_eq!(of_sql(source), Err(NoBody::Refused), "{source}");
         }
-        for source in ["select now() > x", "select 'known'", "select \"return\"", "select 1 -- return", "select 'return'"] {
+        for source in [
+            "select now() > x",
+            "select 'known'",
+            "select \"return\"",
+            "select 1 -- return",
+            "select 'return'",
+        ] {
             assert_eq!(of_sql(source), Ok(source.to_owned()));
         }
     }

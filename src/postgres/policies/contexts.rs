@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tokio_postgres::Error;
 
+use super::Reading;
 use super::names::Names;
 use super::probe::{Bodies, Question};
-use super::Reading;
 use crate::change::{Oid, RelationId};
 use crate::policy::source::NoBody;
 

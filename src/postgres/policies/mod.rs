@@ -65,7 +65,8 @@ const SESSION: &str = "select pg_catalog.current_setting('server_version_num')::
        order by s.setrole <> 0 desc, s.setdatabase <> 0 desc limit 1) as configured_path";
 
 /// The labels' places in the order of their enums.
-const LABELS: &str = "select e.oid, pg_catalog.row_number() over (partition by e.enumtypid order by e.enumsortorder) as place
+const LABELS: &str =
+    "select e.oid, pg_catalog.row_number() over (partition by e.enumtypid order by e.enumsortorder) as place
     from pg_catalog.pg_enum e limit $1";
 
 /// Reads what the policies on `roots` are made of, and what `roles` may do with it, in the open transaction of
@@ -287,7 +288,8 @@ impl Reading<'_> {
         const CALLERS_TRIED_MAX: usize = 3;
         let mut open: Vec<Oid> = Vec::new();
         for id in new {
-            let (Some(_), Some(function)) = (self.signatures.get(id), self.source.functions.get_mut(id)) else {
+            let (Some(_), Some(function)) = (self.signatures.get(id), self.source.functions.get_mut(id))
+            else {
                 continue;
             };
             if self.may_probe {
@@ -358,8 +360,12 @@ impl Reading<'_> {
     async fn read_roles(&mut self) -> Result<(), Error> {
         let owners: Vec<Oid> = self.owners.iter().copied().collect();
         let relations = self.source.relations.values();
-        let mut named: BTreeSet<Oid> =
-            relations.clone().flat_map(|relation| &relation.policies).flat_map(|policy| &policy.roles).copied().collect();
+        let mut named: BTreeSet<Oid> = relations
+            .clone()
+            .flat_map(|relation| &relation.policies)
+            .flat_map(|policy| &policy.roles)
+            .copied()
+            .collect();
         named.extend(relations.map(|relation| relation.owner));
         let named: Vec<Oid> = named.into_iter().collect();
         let query = include_str!("../../../sql/queries/policy_roles.sql");
@@ -386,7 +392,8 @@ impl Reading<'_> {
     async fn read_rest(&mut self) -> Result<(), Error> {
         use crate::policy::function::Collation;
         let ids: Vec<Oid> = self.collations.iter().copied().collect();
-        let (parameters, bound): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) = ([&ids], [&LABELS_MAX]);
+        let (parameters, bound): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) =
+            ([&ids], [&LABELS_MAX]);
         let (collations, labels) = tokio::try_join!(
             self.client.query(include_str!("../../../sql/queries/policy_collations.sql"), &parameters),
             self.client.query(LABELS, &bound),

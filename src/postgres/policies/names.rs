@@ -34,13 +34,17 @@ impl Names {
                 ":funcid" | ":opfuncid" | ":aggfnoid" | ":winfnoid" => &mut self.functions,
                 ":opno" | ":opnos" | ":eqop" | ":sortop" => &mut self.operators,
                 ":collOid" => &mut self.collations,
-                _ if word.starts_with(':') && word.trim_end_matches('s').ends_with("collid") => &mut self.collations,
+                _ if word.starts_with(':') && word.trim_end_matches('s').ends_with("collid") => {
+                    &mut self.collations
+                }
                 _ => continue,
             };
             if words.peek() == Some(&"(o") {
                 words.next();
             }
-            while let Some(number) = words.peek().and_then(|word| word.trim_end_matches([')', '}']).parse().ok()) {
+            while let Some(number) =
+                words.peek().and_then(|word| word.trim_end_matches([')', '}']).parse().ok())
+            {
                 if number != 0 {
                     set.insert(number);
                 }

@@ -219,7 +219,8 @@ impl Asking<'_> {
         for ((question, _), reply) in put.iter().zip(join_all(replies).await) {
             let answer = match reply {
                 Ok(messages) => {
-                    let tree = rows_of(&messages).filter(|row| row.columns().iter().any(|column| column.name() == "body"));
+                    let tree = rows_of(&messages)
+                        .filter(|row| row.columns().iter().any(|column| column.name() == "body"));
                     let tree = tree.filter_map(|row| row.get("body")).next();
                     tree.map(Arc::from).ok_or(NoBody::Refused)
                 }
