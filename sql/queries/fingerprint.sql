@@ -38,4 +38,4 @@ select pg_catalog.md5(pg_catalog.concat_ws('|',
   (select string_agg(concat_ws(',', setdatabase, setrole, setconfig), ';' order by setdatabase, setrole)
      from pg_catalog.pg_db_role_setting),
   (select concat_ws(',', d.oid, d.datdba, d.datacl) from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
-)) as fingerprint
+)) as fingerprint, pg_catalog.pg_current_snapshot()::text as snapshot

@@ -15,6 +15,7 @@ use crate::policy::compile::Command;
 use crate::policy::program::Program;
 
 use super::policies::{self, Bodies};
+use super::snapshot::Snapshot;
 use super::programs::{self, Bound, Programs};
 use super::types::load_types;
 
@@ -48,18 +49,21 @@ impl CatalogReader {
 
     /// A text that changes whenever a new reading may differ from the last. Where a lock has kept the last from
     /// looking into a function, it changes by itself.
-    pub async fn fingerprint(&mut self) -> Result<String, Error> {
+    ///
+    /// With it comes what it saw.
+    pub async fn fingerprint(&mut self) -> Result<(String, Option<Snapshot>), Error> {
         let row = self
             .client
             .query_one(include_str!("../../sql/queries/fingerprint.sql"), &[&self.publications])
             .await?;
-        let fingerprint: String = row.try_get(0)?;
+        let fingerprint: String = row.try_get("fingerprint")?;
+        let snapshot = Snapshot::parse(row.try_get("snapshot")?);
         self.postponed_count += u64::from(self.bodies.is_postponed());
         if fingerprint != self.fingerprint || self.bodies.is_postponed() {
             self.bodies = Bodies::default();
             self.fingerprint.clone_from(&fingerprint);
         }
-        Ok(format!("{fingerprint} {}", self.postponed_count))
+        Ok((format!("{fingerprint} {}", self.postponed_count), snapshot))
     }
 
     /// Reads everything, with the access of `roles`. Roles that do not exist are listed as such. The version is
