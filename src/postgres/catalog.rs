@@ -15,8 +15,8 @@ use crate::policy::compile::Command;
 use crate::policy::program::Program;
 
 use super::policies::{self, Bodies};
-use super::snapshot::Snapshot;
 use super::programs::{self, Bound, Programs};
+use super::snapshot::Snapshot;
 use super::types::load_types;
 
 /// Reads catalogs over one session.
