@@ -17,13 +17,15 @@ const NEVER: Duration = Duration::from_secs(600);
 const SCHEMA: &str = "
     create table t (id int primary key, secret int); select publish('t');
     create table ruled (id int primary key); select publish('ruled');
-    alter table ruled enable row level security; create policy p on ruled using (true);";
+    alter table ruled enable row level security; create policy p on ruled using (true);
+    create table owned (id int primary key); select publish('owned');
+    alter table owned enable row level security, owner to anon;";
 
 /// Takes rights away in the transaction that writes a row; each with the table that it is about.
 const TAKEN: [(&str, &str); 6] = [
     ("t", "alter table t enable row level security"),
     ("t", "revoke select on t from anon"),
-    ("t", "revoke usage on schema public from anon, public"),
+    ("owned", "alter table owned owner to current_user"),
     ("ruled", "alter policy p on ruled using (false)"),
     ("ruled", "drop policy p on ruled"),
     ("ruled", "drop policy p on ruled; create policy p on ruled to service_role using (true)"),
@@ -49,11 +51,9 @@ async fn a_row_is_decided_by_what_its_own_transaction_left() {
                 1
             );
             feed.execute(&written(table, taken)).await;
-            if taken.contains("schema") {
-                feed.execute("grant usage on schema public to anon").await;
-            }
             let seen = ann.until(feed.mark().await).await;
-            let inserts = seen.iter().filter(|change| change.data["type"] == "INSERT").count();
+                // Of a row that may not be read at all, nothing but that is told.
+            let inserts = seen.iter().filter(|change| change.data["record"]["id"] == 1).count();
             assert_eq!(inserts, 0, "{taken} on {major}");
         }
     })
@@ -67,9 +67,10 @@ async fn without_triggers_the_same_is_found_only_later() {
         let schema = format!("{SCHEMA} drop event trigger rowcast_ddl; drop event trigger rowcast_drop;");
         let feed = TestFeed::start_with(major, &schema, |config| config.catalog_poll = NEVER).await;
         let mut ann = feed.watch(&anon(), table).await;
+        // Before its first row, and before the next one, the table is described.
+        feed.after(&mut ann, &["insert into t (id) values (7)"]).await;
         let seen = feed.after(&mut ann, &[&written(table, taken), "insert into t (id) values (2)"]).await;
-        // The table is described anew before its next row.
-        assert_eq!(seen[0], json!(["INSERT", {"id": 1, "secret": null}]), "on {major}");
+        assert_eq!(seen[0], json!(["INSERT", {"id": 1, "secret": null}]), "{seen} on {major}");
         assert!(!seen.as_array().unwrap().iter().any(|change| change[1]["id"] == 2), "{seen} on {major}");
     })
     .await;
@@ -147,6 +148,8 @@ async fn what_matters_is_announced_and_nothing_else() {
     for major in majors() {
         let database = TestDatabase::create(major).await;
         migrate(&Database::parse(&database.url).unwrap()).await.unwrap();
+        // What is not flushed is not decoded.
+        database.execute("set synchronous_commit = on").await;
         let slot = "select pg_create_logical_replication_slot('ddl_' || current_database(), 'pgoutput')";
         database.execute(slot).await;
         for (statement, expected) in STATEMENTS {
