@@ -15,6 +15,9 @@ use crate::wal::tuple::{Datum, Tuple};
 use super::relation::{Column, Relation, RelationId, ReplicaIdentity};
 use super::table::Table;
 
+/// The prefix of the message by which `rowcast.announce_ddl()` tells that the schema has changed. Anybody can write one.
+const SCHEMA_CHANGED: &str = "rowcast_ddl";
+
 /// What committed together, in write order: a whole transaction or, beyond the memory bound, a part of one.
 #[derive(Debug)]
 pub struct Transaction {
@@ -28,6 +31,9 @@ pub struct Transaction {
     pub changes: Vec<Change>,
     /// Whether `changes` is all of it.
     pub whole: bool,
+    /// Whether what decides who may see a row has changed in it, as far as was announced. Of a transaction in parts, the
+    /// part that the announcement stands in and those after it have the mark.
+    pub schema_changed: bool,
     /// Where its commit record ends, on the last part: what may be acknowledged once all is fanned out.
     pub end_lsn: Option<Lsn>,
 }
@@ -145,6 +151,7 @@ impl Assembler {
                     commit_time_micros: begin.commit_time_micros,
                     changes: Vec::new(),
                     whole: true,
+                    schema_changed: false,
                     end_lsn: None,
                 });
                 self.open_bytes = 0;
@@ -193,6 +200,10 @@ impl Assembler {
                     let open = self.open.as_mut().ok_or(Error::OutOfPlace("truncate"))?;
                     open.changes.push(Change { relation, row: Row::Truncate });
                 }
+                Ok(None)
+            }
+            Message::Logical { transactional: true, prefix, .. } if &*prefix == SCHEMA_CHANGED => {
+                self.open.as_mut().ok_or(Error::OutOfPlace("logical"))?.schema_changed = true;
                 Ok(None)
             }
             Message::Origin | Message::Type | Message::Logical { .. } => Ok(None),
@@ -346,6 +357,28 @@ mod tests {
         assert_eq!((part.changes.len(), part.whole, part.end_lsn), (1, false, None));
         let rest = assembler.push(commit(), 0).unwrap().expect("the rest");
         assert_eq!((rest.changes.len(), rest.whole, rest.end_lsn), (0, false, Some(Lsn::new(20))));
+    }
+
+    #[test]
+    fn a_change_of_the_schema_is_part_of_its_transaction() {
+        for (transactional, prefix, expected) in
+            [(true, "rowcast_ddl", true), (false, "rowcast_ddl", false), (true, "rowcast", false)]
+        {
+            let mut assembler = Assembler::new(usize::MAX);
+            assembler.push(begin(), 0).unwrap();
+            let message = Message::Logical {
+                transactional,
+                lsn: Lsn::new(9),
+                prefix: prefix.into(),
+                content: Bytes::from_static(b"DROP POLICY"),
+            };
+            assert!(assembler.push(message, 9).unwrap().is_none());
+            let transaction = assembler.push(commit(), 0).unwrap().expect("a transaction");
+            assert_eq!(transaction.schema_changed, expected, "{transactional} {prefix}");
+            assembler.push(begin(), 0).unwrap();
+            let next = assembler.push(commit(), 0).unwrap().expect("a transaction");
+            assert!(!next.schema_changed, "it ends with its transaction");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Catalog readings, one at a time, over sessions that are made anew when they are lost.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
@@ -14,7 +14,7 @@ use tokio_postgres::error::SqlState;
 use crate::policy::Catalog;
 use crate::postgres::catalog::CatalogReader;
 use crate::postgres::connect;
-use crate::postgres::snapshot::is_visible;
+use crate::postgres::snapshot::{Snapshot, is_visible};
 use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
 use crate::wal::stream::{Backoff, SESSION_SETTINGS};
@@ -35,6 +35,9 @@ pub(super) const ROLE_BYTES_MAX: usize = 63;
 /// How long a catalog reading may take before its session is given up.
 pub(super) const CATALOG_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long nothing is compared for a hint after the last comparison for one.
+const HINT_DISTANCE: Duration = Duration::from_millis(20);
+
 /// The catalog readings of one feed.
 pub(super) struct Catalogs {
     config: Rc<Config>,
@@ -42,6 +45,10 @@ pub(super) struct Catalogs {
     /// Apart from the rest, so that a check does not wait for a reading.
     client: tokio::sync::Mutex<Option<Rc<Client>>>,
     current: RefCell<Arc<Catalog>>,
+    /// What the last comparison saw.
+    compared: RefCell<Option<Snapshot>>,
+    /// When the last comparison ended that was hinted at.
+    hinted_at: Cell<Option<Instant>>,
     refused: Notify,
 }
 
@@ -66,7 +73,15 @@ impl Catalogs {
         };
         let state = tokio::sync::Mutex::new(state);
         let client = tokio::sync::Mutex::default();
-        Self { config, state, client, current: RefCell::default(), refused: Notify::new() }
+        Self {
+            config,
+            state,
+            client,
+            current: RefCell::default(),
+            compared: RefCell::default(),
+            hinted_at: Cell::default(),
+            refused: Notify::new(),
+        }
     }
 
     /// Resolves when Postgres refuses a session because it shuts down.
@@ -155,6 +170,29 @@ impl Catalogs {
         self.current()
     }
 
+    /// The catalog as a transaction has left it, or later, that is said to have changed it.
+    ///
+    /// Anybody may say so, so it is a hint: what a comparison has seen is not compared again, however many
+    /// transactions say it, and comparisons that were hinted at keep a distance.
+    pub(super) async fn read_seeing(&self, xid: u32) -> Arc<Catalog> {
+        if self.has_compared(xid) {
+            return self.current();
+        }
+        let last = self.hinted_at.get();
+        if let Some(last) = last {
+            tokio::time::sleep_until(last + HINT_DISTANCE).await;
+        }
+        self.see(xid).await;
+        let catalog = self.read(None).await;
+        self.hinted_at.set(Some(Instant::now()));
+        catalog
+    }
+
+    /// Whether the last comparison saw a transaction.
+    fn has_compared(&self, xid: u32) -> bool {
+        self.compared.borrow().as_ref().is_some_and(|snapshot| snapshot.sees(xid))
+    }
+
     /// Whether this role's rights are to be read, and were not until now.
     fn add_role(&self, state: &mut CatalogState, role: &Arc<str>) -> bool {
         if state.roles.contains(role) || !(1..=ROLE_BYTES_MAX).contains(&role.len()) || role.contains('\0') {
@@ -185,7 +223,7 @@ impl Catalogs {
         let began = Instant::now();
         let mut reader = self.take_reader(state).await?;
         // Taken first: what changes during the reading is found by the next comparison.
-        let fingerprint = in_time(reader.fingerprint()).await?;
+        let (fingerprint, snapshot) = in_time(reader.fingerprint()).await?;
         if must_read || fingerprint != state.fingerprint {
             let mut catalog = in_time(reader.read(&state.roles)).await?;
             let besides = self.config.mirrored_besides.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -197,6 +235,7 @@ impl Catalogs {
             *self.current.borrow_mut() = Arc::new(Catalog { version: state.version, ..catalog });
         }
         state.compared_at = Some(began);
+        *self.compared.borrow_mut() = snapshot;
         state.reader = Some(reader);
         Ok(())
     }

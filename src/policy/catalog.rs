@@ -9,6 +9,7 @@ use crate::change::{RelationId, Table, Types};
 
 use super::columns::ColumnSet;
 use super::program::Program;
+use super::source::Source;
 
 /// One reading of the catalog.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub struct Catalog {
     pub roles: HashMap<Arc<str>, Option<Arc<Role>>>,
     /// What the compiled policies read besides the judged row: to be mirrored.
     pub needed: HashMap<RelationId, Arc<Needed>>,
+    /// What the policies were compiled from.
+    pub source: Arc<Source>,
 }
 
 /// A relation that compiled policies read.

@@ -46,6 +46,7 @@ pub static MIGRATIONS: &[Migration] = migrations! {
     20261121090600 "create_subscription_functions",
     20261121090700 "create_subscription",
     20261121090800 "grant_realtime",
+    20261121100000 "announce_ddl",
 };
 
 /// What one run did.

@@ -5,6 +5,8 @@ pub mod cluster;
 pub mod connect;
 pub mod maintenance;
 pub mod migrate;
+pub mod policies;
+mod programs;
 pub mod rows;
 pub mod snapshot;
 mod tls;

@@ -15,6 +15,7 @@ mod feed;
 mod filter_oracle;
 mod migrate;
 mod mirror;
+mod policy_source;
 mod realtime_schema;
 mod replay;
 mod value_oracle;

@@ -227,7 +227,14 @@ impl<S: Sink> Feed<S> {
             self.publish_catalog();
         }
         match transaction {
-            Some(transaction) => self.transaction(transaction).await,
+            Some(transaction) => {
+                if transaction.schema_changed {
+                    // It is decided by what holds once it has committed, and so is what comes after it.
+                    let catalog = self.needed(self.catalogs.read_seeing(transaction.xid)).await?;
+                    self.adopt(catalog).await?;
+                }
+                self.transaction(transaction).await
+            }
             None => Ok(()),
         }
     }

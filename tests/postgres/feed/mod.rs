@@ -7,6 +7,7 @@
 mod broadcasts;
 mod catalog;
 mod changes;
+mod ddl;
 mod filters;
 mod limits;
 mod mirror;

@@ -43,6 +43,9 @@ select 'policy ' || concat_ws(
 )
 from pg_policy p join relations c on c.oid = p.polrelid
 union all
+select 'event trigger ' || concat_ws(' ', e.evtname, e.evtevent, e.evtenabled, e.evtowner::regrole, p.proname, e.evttags::text)
+from pg_event_trigger e join pg_proc p on p.oid = e.evtfoid join chosen n on n.oid = p.pronamespace
+union all
 select 'type ' || concat_ws(
     ' ', t.oid::regtype, t.typtype, t.typowner::regrole, t.typacl::text, obj_description(t.oid, 'pg_type'),
     (select string_agg(e.enumlabel, ',' order by e.enumsortorder) from pg_enum e where e.enumtypid = t.oid)

@@ -29,7 +29,7 @@ fn target(database: &TestDatabase) -> Database {
 
 /// The re-runnable files in `sql/`, in the order in which they build on each other.
 fn files() -> Vec<String> {
-    let folders = ["roles", "types", "functions", "tables", "publications", "grants"];
+    let folders = ["roles", "types", "functions", "tables", "publications", "grants", "triggers"];
     folders.iter().flat_map(|folder| files_in(folder)).collect()
 }
 
