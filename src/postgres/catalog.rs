@@ -78,7 +78,7 @@ impl CatalogReader {
             .await?;
         transaction.batch_execute("set local search_path = ''").await?;
         let client = transaction.client();
-        let types = load_types(client).await?;
+        let types = Arc::new(load_types(client).await?);
         let tables =
             client.query(include_str!("../../sql/queries/tables.sql"), &[&self.publications]).await?;
         let ids: Vec<u32> = tables.iter().map(|row| row.try_get("oid")).collect::<Result<_, _>>()?;
@@ -96,7 +96,8 @@ impl CatalogReader {
         let messages: Option<u32> =
             client.query_opt(MESSAGES, &[]).await?.map(|row| row.try_get(0)).transpose()?;
         let roots: Vec<u32> = ids.iter().copied().chain(messages).collect();
-        let source = Arc::new(policies::read(client, &names, &roots, &mut self.bodies).await?);
+        let source =
+            Arc::new(policies::read(client, &names, &roots, Arc::clone(&types), &mut self.bodies).await?);
         let rights =
             client.query(include_str!("../../sql/queries/policy_messages.sql"), &[&names, &messages]).await?;
         let of_messages = bound_on_messages(&rights, messages)?;
@@ -149,7 +150,7 @@ impl CatalogReader {
         });
         Ok(Catalog {
             version: 0,
-            types: Arc::new(types),
+            types,
             roles: roles.collect(),
             tables: found,
             partial,

@@ -65,21 +65,33 @@ impl Programs {
     }
 
     /// The relations that programs read, with the columns.
-    pub(super) fn read(&self) -> BTreeMap<RelationId, BTreeSet<usize>> {
-        let mut read: BTreeMap<RelationId, BTreeSet<usize>> = BTreeMap::new();
-        for (relation, columns) in self.0.values().flat_map(|program| &program.relations) {
-            read.entry(*relation).or_default().extend(columns.iter().copied());
+    pub(super) fn read(&self) -> BTreeMap<RelationId, Read> {
+        let mut read: BTreeMap<RelationId, Read> = BTreeMap::new();
+        for program in self.0.values() {
+            for (relation, columns) in &program.relations {
+                read.entry(*relation).or_default().columns.extend(columns);
+            }
+            for (relation, key) in program.keys() {
+                read.entry(*relation).or_default().keys.insert(*key);
+            }
         }
         read
     }
 }
 
+/// Which columns of a relation programs read, as places.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    columns: BTreeSet<usize>,
+    /// Those by which rows are looked up.
+    keys: BTreeSet<usize>,
+}
+
 /// A relation that programs read.
-pub(super) fn needed(source: &Source, table: Arc<Table>, columns: &BTreeSet<usize>) -> Needed {
-    let columns: Box<[usize]> = columns.iter().copied().collect();
+pub(super) fn needed(source: &Source, table: Arc<Table>, read: &Read) -> Needed {
+    let columns: Box<[usize]> = read.columns.iter().copied().collect();
     let hindrance = hindrance(source, &table, &columns).map(Into::into);
-    // Which of them rows are looked up by is not known here: any.
-    Needed { table, keys: columns.clone(), columns, hindrance }
+    Needed { table, keys: read.keys.iter().copied().collect(), columns, hindrance }
 }
 
 /// Why a relation cannot be mirrored.

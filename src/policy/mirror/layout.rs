@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::decode::Decoder;
 use super::status::Unusable;
 use crate::change::{Oid, Relation, Table, Tuple, Type, TypeKind, Types};
 use crate::policy::catalog::Needed;
-use crate::policy::value::Value;
+use crate::policy::value::{Decoder, Value};
 use crate::wal::tuple::Datum;
 
 /// How the row that an update or a delete concerns is told by what the log has of it.

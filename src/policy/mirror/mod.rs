@@ -10,7 +10,6 @@
 //! **Invariant:** what is shown is what the table held at that commit. Where that is not certain the relation is
 //! [`Unusable`], and shows nothing but [`Doubt::NotMirrored`].
 
-mod decode;
 mod dictionary;
 mod layout;
 mod rows;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row};
 
-use crate::change::{Oid, RelationId, ReplicaIdentity};
+use crate::change::{Oid, RelationId, ReplicaIdentity, Types};
 use crate::policy::source::{Column, Expression, Function, NoBody, Policy, Relation, Role, Source};
 
 use names::Names;
@@ -75,6 +75,7 @@ pub async fn read(
     client: &Client,
     roles: &[&str],
     roots: &[Oid],
+    types: Arc<Types>,
     bodies: &mut Bodies,
 ) -> Result<Source, Error> {
     let session = client.query_one(SESSION, &[]).await?;
@@ -82,7 +83,11 @@ pub async fn read(
     let configured: Option<String> = session.try_get("configured_path")?;
     let mut reading = Reading {
         client,
-        source: Source { major: session.try_get::<_, i32>("major")?.cast_unsigned(), ..Source::default() },
+        source: Source {
+            major: session.try_get::<_, i32>("major")?.cast_unsigned(),
+            types,
+            ..Source::default()
+        },
         path: match (path, configured) {
             // Sessions that were opened at other times have other paths.
             (Some(path), Some(configured)) if path != configured => None,

@@ -52,7 +52,7 @@ async fn a_row_is_decided_by_what_its_own_transaction_left() {
             );
             feed.execute(&written(table, taken)).await;
             let seen = ann.until(feed.mark().await).await;
-                // Of a row that may not be read at all, nothing but that is told.
+            // Of a row that may not be read at all, nothing but that is told.
             let inserts = seen.iter().filter(|change| change.data["record"]["id"] == 1).count();
             assert_eq!(inserts, 0, "{taken} on {major}");
         }
