@@ -9,6 +9,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::policy::Switches;
 use crate::postgres::connect::Database;
 
 mod auth;
@@ -95,6 +96,10 @@ pub enum Slot {
 pub struct Policy {
     /// Time between two looks at the catalog.
     pub catalog_poll: Duration,
+    /// What is shown of what was before.
+    pub switches: Switches,
+    /// Of a million decisions made in memory, how many are put to Postgres too.
+    pub shadow_per_million: u32,
 }
 
 /// Delivery.

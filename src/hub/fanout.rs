@@ -15,7 +15,9 @@ use smallvec::SmallVec;
 use tokio_postgres::error::SqlState;
 
 use crate::change::{Event, RelationId, RowChange};
-use crate::policy::{self, Access, Answer, Catalog, ColumnSet, Decision, Permit, Question, Refusal};
+use crate::policy::{
+    self, Access, Answer, Catalog, ColumnSet, Decision, Permit, Question, Refusal, Switches,
+};
 use crate::protocol::change::{Context, TableText, data, refused};
 use crate::protocol::changes_frame;
 use crate::subscription::Verdict;
@@ -248,6 +250,8 @@ pub struct Fanout {
     pub record_bytes_max: usize,
     /// How many deliveries may wait for answers.
     pub waiting_max: usize,
+    /// What is shown of what was before.
+    pub switches: Switches,
     texts: HashMap<RelationId, Arc<TableText>>,
     texts_version: u64,
     matched: Vec<(TargetKey, bool)>,
@@ -255,8 +259,15 @@ pub struct Fanout {
 
 impl Fanout {
     /// Nothing cached yet.
-    pub fn new(record_bytes_max: usize, waiting_max: usize) -> Self {
-        Self { record_bytes_max, waiting_max, texts: HashMap::new(), texts_version: 0, matched: Vec::new() }
+    pub fn new(record_bytes_max: usize, waiting_max: usize, switches: Switches) -> Self {
+        Self {
+            record_bytes_max,
+            waiting_max,
+            switches,
+            texts: HashMap::new(),
+            texts_version: 0,
+            matched: Vec::new(),
+        }
     }
 
     /// Fans out a run of a transaction's changes, in write order, until there is as much to hand over or to ask as
@@ -341,8 +352,9 @@ impl Fanout {
             let role = &profile.claims.role;
             if !decisions.iter().any(|(decided, ..)| decided == role) {
                 let access = catalog.access(role, change.table.id).cloned();
-                let decision =
-                    access.as_ref().map_or(Decision::Deny, |access| policy::decide(access, change));
+                let decision = access
+                    .as_ref()
+                    .map_or(Decision::Deny, |access| policy::decide(self.switches, access, change));
                 out.tally.decided(&decision);
                 decisions.push((Arc::clone(role), access, decision));
             }

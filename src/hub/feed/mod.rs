@@ -38,7 +38,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet, LocalSet};
 use tokio::time::Instant;
 
 use crate::change::Assembler;
-use crate::policy::Catalog;
+use crate::policy::{Catalog, Switches};
 use crate::postgres::connect::Database;
 use crate::telemetry::code::Code;
 use crate::telemetry::health::Health;
@@ -83,6 +83,10 @@ pub struct Config {
     pub ask_timeout: Duration,
     /// How often the catalog is checked for changes.
     pub catalog_poll: Duration,
+    /// What is shown of what was before.
+    pub switches: Switches,
+    /// Of a million decisions that are made in memory, how many are put to Postgres too.
+    pub shadow_per_million: u32,
     /// How many bytes of a transaction are held at once.
     pub transaction_bytes_max: usize,
     /// How many bytes of values a record may have.
@@ -210,7 +214,7 @@ impl<S: Sink> Feed<S> {
             attempts: 0,
             profiles: Profiles::default(),
             lanes: Lanes::default(),
-            fanout: Fanout::new(config.record_bytes_max, config.waiting_max),
+            fanout: Fanout::new(config.record_bytes_max, config.waiting_max, config.switches),
             out: Outbox::new(links.broadcaster.shards().len()),
             idle_askers: (0..askers.len()).collect(),
             askers,

@@ -25,7 +25,7 @@ use rowcast::hub::{
     Broadcaster, ChannelRef, ConnectionId, Directory, FeedCommand, FeedEvent, RoomBroadcast, ShardCommand,
     Sink, Subscribe,
 };
-use rowcast::policy::Claims;
+use rowcast::policy::{Claims, Switches};
 use rowcast::postgres::connect::Database;
 use rowcast::postgres::migrate::migrate;
 use rowcast::protocol::Dialect;
@@ -209,6 +209,8 @@ impl TestFeed {
             ask_connection_count: 2,
             ask_timeout: Duration::from_secs(5),
             catalog_poll: Duration::from_millis(100),
+            switches: Switches::default(),
+            shadow_per_million: 0,
             transaction_bytes_max: 64 << 20,
             record_bytes_max: 1 << 20,
             broadcast_bytes_max: 1 << 20,
