@@ -38,8 +38,10 @@ use tokio::task::{AbortHandle, JoinError, JoinSet, LocalSet};
 use tokio::time::Instant;
 
 use crate::change::Assembler;
+use crate::policy::function::Moment;
 use crate::policy::{Catalog, Switches};
 use crate::postgres::connect::Database;
+use crate::telemetry::clock::unix_time;
 use crate::telemetry::code::Code;
 use crate::telemetry::health::Health;
 use crate::telemetry::report::report;
@@ -49,12 +51,12 @@ use crate::wal::{PgWireSource, StreamConfig, WalSource};
 use super::ask::{Batch, Outcome};
 use super::asker::ask_on_demand;
 use super::catalogs::Catalogs;
-use super::fanout::{Fanout, Outbox, Waiting};
+use super::fanout::{self, Fanout, Outbox, Waiting};
 use super::lane::Lanes;
 use super::profile::Profiles;
 use super::progress::Progress;
 use super::resolve::Operands;
-use super::{Broadcaster, ChannelRef, FeedCommand, RecentCommits, Sink};
+use super::{Broadcaster, ChannelRef, Engine, FeedCommand, RecentCommits, Sink};
 
 pub use broadcasts::MESSAGES_PUBLICATION;
 pub use counters::Counters;
@@ -146,6 +148,14 @@ pub(super) enum Report {
     ShuttingDown(Instant),
 }
 
+/// Now, as policies read the clock.
+fn moment() -> Moment {
+    /// From 1970 to 2000.
+    const EPOCH_MICROS: i64 = 946_684_800_000_000;
+    let micros = i64::try_from(unix_time().as_micros()).unwrap_or(i64::MAX);
+    Moment { now_micros: micros.saturating_sub(EPOCH_MICROS) }
+}
+
 struct Feed<S> {
     config: Rc<Config>,
     links: Links<S>,
@@ -158,6 +168,8 @@ struct Feed<S> {
     catalogs: Rc<Catalogs>,
     catalog: Arc<Catalog>,
     operands: Rc<Operands>,
+    /// What compiled policies are judged by.
+    engine: Arc<Engine>,
     source: Option<Box<PgWireSource>>,
     /// What to mind when the next stream is opened.
     opening: Opening,
@@ -201,6 +213,7 @@ impl<S: Sink> Feed<S> {
             catalogs: Rc::new(Catalogs::new(Rc::clone(&config))),
             catalog: Arc::default(),
             operands: Rc::default(),
+            engine: Arc::default(),
             source: None,
             opening: Opening { make_publications: true, ..Opening::default() },
             opened_at: Instant::now(),
@@ -214,7 +227,12 @@ impl<S: Sink> Feed<S> {
             attempts: 0,
             profiles: Profiles::default(),
             lanes: Lanes::default(),
-            fanout: Fanout::new(config.record_bytes_max, config.waiting_max, config.switches),
+            fanout: Fanout::new(fanout::Config {
+                record_bytes_max: config.record_bytes_max,
+                waiting_max: config.waiting_max,
+                switches: config.switches,
+                shadow_per_million: config.shadow_per_million,
+            }),
             out: Outbox::new(links.broadcaster.shards().len()),
             idle_askers: (0..askers.len()).collect(),
             askers,

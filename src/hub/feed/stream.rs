@@ -97,6 +97,7 @@ impl<S: Sink> Feed<S> {
 
     pub(super) fn interrupted(&mut self, error: &Interruption) {
         self.source = None;
+        self.engine.write().is_current = false;
         if let Some(watch) = self.lag_watch.take() {
             watch.abort();
         }

@@ -11,9 +11,9 @@ use crate::wal::stream::Error as StreamError;
 use super::broadcasts::{Broadcasts, is_messages};
 use super::counters::Stage;
 use super::stream::Interruption;
-use super::{Feed, Report};
+use super::{Feed, Report, moment};
 use crate::hub::catalogs::chain;
-use crate::hub::fanout::{Aligned, Commit, History};
+use crate::hub::fanout::{Aligned, Commit, Grounds, History};
 use crate::hub::{Sink, compute};
 use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
@@ -92,18 +92,24 @@ impl<S: Sink> Feed<S> {
             time_micros: transaction.commit_time_micros,
         };
         let changes: Vec<Arc<RowChange>> = changes.into_iter().map(Arc::new).collect();
-        let history = History::of(&changes, &truncations, whole, &self.catalog.partial);
+        let mut history = History::of(&changes, &truncations, whole, &self.catalog.partial);
+        if self.config.switches.moved_out {
+            history = history.with_first_steps(&changes);
+        }
         let mut next = 0;
         while next < changes.len() {
             let waiting_before = self.lanes.entry_count();
             let run = next..changes.len().min(next + CHANGES_PER_RUN);
+            let knowledge = self.engine.read();
+            let grounds = Grounds { catalog: &self.catalog, knowledge: Some(&knowledge), moment: moment() };
             next = self.fanout.fan_out(
-                &self.catalog,
+                grounds,
                 &self.profiles,
                 &mut self.lanes,
                 &mut self.out,
                 Aligned { commit, changes: &changes, history: &history, run },
             );
+            drop(knowledge);
             self.progress.waits(self.lanes.entry_count() - waiting_before);
             self.dispatch_questions();
             if next < changes.len() {
