@@ -24,6 +24,7 @@ mod broadcasts;
 mod counters;
 mod lag;
 mod questions;
+mod shadow;
 mod stream;
 mod subscriptions;
 mod transaction;
@@ -46,7 +47,7 @@ use crate::telemetry::code::Code;
 use crate::telemetry::health::Health;
 use crate::telemetry::report::report;
 use crate::wal::stream::{Backoff, Error as StreamError, Opening};
-use crate::wal::{PgWireSource, StreamConfig, WalSource};
+use crate::wal::{Lsn, PgWireSource, StreamConfig, WalSource};
 
 use super::ask::{Batch, Outcome};
 use super::asker::ask_on_demand;
@@ -60,6 +61,7 @@ use super::{Broadcaster, ChannelRef, Engine, FeedCommand, RecentCommits, Sink};
 
 pub use broadcasts::MESSAGES_PUBLICATION;
 pub use counters::Counters;
+use shadow::{Shadow, check_on_demand};
 use stream::{Interruption, keep_publication, watch_catalog};
 use subscriptions::{Channel, Resolved};
 
@@ -140,6 +142,10 @@ pub(super) enum Report {
     Resolved(Box<Resolved>),
     /// A batch of questions was answered by this asker.
     Answered(usize, Vec<Outcome>),
+    /// Decisions made in memory were put to Postgres, and how far the log was then; nothing if that failed.
+    Checked(Option<(Vec<Outcome>, Lsn)>),
+    /// The catalog was compared, or could not be, for the sake of a decision that Postgres has contradicted.
+    Compared(u64, bool),
     /// The catalog has changed.
     CatalogChanged(Arc<Catalog>),
     /// It is not known any more whether the catalog has changed.
@@ -189,6 +195,7 @@ struct Feed<S> {
     lanes: Lanes<Waiting>,
     fanout: Fanout,
     out: Outbox,
+    shadow: Shadow,
     askers: Vec<mpsc::Sender<Batch>>,
     idle_askers: Vec<usize>,
     /// Looks how far behind the present stream is.
@@ -209,6 +216,8 @@ impl<S: Sink> Feed<S> {
                 batches
             })
             .collect();
+        let (shadow, checks) = Shadow::new();
+        tasks.spawn_local(check_on_demand(Rc::clone(&config), checks, report.clone()));
         Self {
             catalogs: Rc::new(Catalogs::new(Rc::clone(&config))),
             catalog: Arc::default(),
@@ -234,6 +243,7 @@ impl<S: Sink> Feed<S> {
                 shadow_per_million: config.shadow_per_million,
             }),
             out: Outbox::new(links.broadcaster.shards().len()),
+            shadow,
             idle_askers: (0..askers.len()).collect(),
             askers,
             config,
@@ -389,6 +399,14 @@ impl<S: Sink> Feed<S> {
                 self.idle_askers.push(asker);
                 self.answered(outcomes);
                 self.dispatch_questions();
+                Ok(())
+            }
+            Report::Checked(answered) => {
+                self.checked(answered);
+                Ok(())
+            }
+            Report::Compared(id, is_compared) => {
+                self.compared(id, is_compared);
                 Ok(())
             }
         }

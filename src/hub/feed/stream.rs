@@ -98,6 +98,7 @@ impl<S: Sink> Feed<S> {
     pub(super) fn interrupted(&mut self, error: &Interruption) {
         self.source = None;
         self.engine.write().is_current = false;
+        self.end_shadow();
         if let Some(watch) = self.lag_watch.take() {
             watch.abort();
         }
@@ -177,6 +178,7 @@ impl<S: Sink> Feed<S> {
                 // An idle database next to a busy one would hold log back for ever.
                 if !self.assembler.is_open() {
                     self.progress.caught_up(wal_end);
+                    self.shadow_passed(wal_end, None);
                     self.config.counters.reached(Stage::FannedOut, wal_end);
                 }
                 Ok(())

@@ -253,6 +253,7 @@ impl<S: Sink> Feed<S> {
             knowledge.is_current = true;
         }
         self.profiles.adopt(Basis { catalog: &self.catalog, moment: moment() });
+        self.count_distrusted();
         // What could not be judged before may have been mended; if not, it is told again.
         self.profiles.forget_told();
         for (id, resolution) in resolutions {

@@ -110,6 +110,7 @@ impl<S: Sink> Feed<S> {
                 Aligned { commit, changes: &changes, history: &history, run },
             );
             drop(knowledge);
+            self.take_samples();
             self.progress.waits(self.lanes.entry_count() - waiting_before);
             self.dispatch_questions();
             if next < changes.len() {
@@ -126,6 +127,7 @@ impl<S: Sink> Feed<S> {
         self.progress.fanned_out(transaction.commit_lsn, change_count, transaction.end_lsn);
         self.config.counters.changes.add(u64::try_from(change_count - known_count).unwrap_or(u64::MAX));
         if let Some(end_lsn) = transaction.end_lsn {
+            self.shadow_passed(end_lsn, Some(transaction.xid));
             self.config.counters.transactions.add(1);
             self.config.counters.reached(Stage::FannedOut, end_lsn);
         }
