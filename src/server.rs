@@ -425,6 +425,8 @@ fn feed_config(settings: &Settings, counters: &Arc<feed::Counters>) -> Result<fe
         catalog_poll: settings.policy.catalog_poll,
         switches: settings.policy.switches,
         shadow_per_million: settings.policy.shadow_per_million,
+        #[cfg(feature = "postgres-tests")]
+        amend: None,
         transaction_bytes_max: settings.wal.transaction_memory_bytes_max,
         record_bytes_max: settings.channel.record_bytes_max,
         broadcast_bytes_max: settings.channel.payload_bytes_max,
@@ -581,6 +583,8 @@ mod tests {
             catalog_poll: Duration::from_secs(1),
             switches: crate::policy::Switches::default(),
             shadow_per_million: 0,
+            #[cfg(feature = "postgres-tests")]
+            amend: None,
             transaction_bytes_max: 1,
             record_bytes_max: 1,
             broadcast_bytes_max: 1,

@@ -91,6 +91,9 @@ pub struct Config {
     pub switches: Switches,
     /// Of a million decisions that are made in memory, how many are put to Postgres too.
     pub shadow_per_million: u32,
+    /// Makes something else of each reading of the catalog: how tests put wrong programs in.
+    #[cfg(feature = "postgres-tests")]
+    pub amend: Option<fn(&mut Catalog)>,
     /// How many bytes of a transaction are held at once.
     pub transaction_bytes_max: usize,
     /// How many bytes of values a record may have.

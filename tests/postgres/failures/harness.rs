@@ -232,6 +232,7 @@ impl Feed {
             catalog_poll: Duration::from_millis(50),
             switches: Switches::default(),
             shadow_per_million: 0,
+            amend: None,
             transaction_bytes_max: options.transaction_bytes_max,
             record_bytes_max: 1 << 20,
             broadcast_bytes_max: 1 << 20,

@@ -7,11 +7,13 @@
 mod broadcasts;
 mod catalog;
 mod changes;
+mod compiled;
 mod filters;
 mod limits;
 mod order;
 mod policy;
 mod shapes;
+mod switches;
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -177,6 +179,16 @@ struct TestFeed {
     directory: Arc<Directory>,
     counters: Arc<feed::Counters>,
     broadcasts: mpsc::Receiver<Arc<RoomBroadcast>>,
+    /// Whether Postgres must never contradict what was decided in memory.
+    is_honest: bool,
+}
+
+impl Drop for TestFeed {
+    fn drop(&mut self) {
+        if self.is_honest && !std::thread::panicking() {
+            assert_eq!(self.counters.shadow.disagreements.get(), 0, "Postgres contradicts a compiled policy");
+        }
+    }
 }
 
 impl TestFeed {
@@ -210,7 +222,8 @@ impl TestFeed {
             ask_timeout: Duration::from_secs(5),
             catalog_poll: Duration::from_millis(100),
             switches: Switches::default(),
-            shadow_per_million: 0,
+            shadow_per_million: 1_000_000,
+            amend: None,
             transaction_bytes_max: 64 << 20,
             record_bytes_max: 1 << 20,
             broadcast_bytes_max: 1 << 20,
@@ -237,7 +250,7 @@ impl TestFeed {
         });
         within(health.live(), "a live stream").await;
         let (joins, marks) = (AtomicU32::new(1), AtomicU64::new(1));
-        Self { database, commands, routes, joins, marks, directory, counters, broadcasts }
+        Self { database, commands, routes, joins, marks, directory, counters, broadcasts, is_honest: true }
     }
 
     /// Runs statements in one transaction, unless they say otherwise.
