@@ -426,6 +426,10 @@ fn feed_config(settings: &Settings, counters: &Arc<feed::Counters>) -> Result<fe
         catalog_poll: settings.policy.catalog_poll,
         mirrored_besides: Arc::default(),
         mirror_bytes_max: settings.policy.mirror_bytes_max,
+        switches: settings.policy.switches,
+        shadow_per_million: settings.policy.shadow_per_million,
+        #[cfg(feature = "postgres-tests")]
+        amend: None,
         transaction_bytes_max: settings.wal.transaction_memory_bytes_max,
         record_bytes_max: settings.channel.record_bytes_max,
         broadcast_bytes_max: settings.channel.payload_bytes_max,
@@ -580,6 +584,10 @@ mod tests {
             ask_connection_count: 1,
             ask_timeout: Duration::from_secs(1),
             catalog_poll: Duration::from_secs(1),
+            switches: crate::policy::Switches::default(),
+            shadow_per_million: 0,
+            #[cfg(feature = "postgres-tests")]
+            amend: None,
             transaction_bytes_max: 1,
             mirrored_besides: Arc::default(),
             mirror_bytes_max: 1,

@@ -11,6 +11,7 @@ use super::setting::{API_KEY_BYTES_MIN, Kind, SECRET_BYTES_MIN, Setting};
 use super::source::{Given, Origin, Resolved};
 use super::{Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Postgres, Settings, Slot, Socket, Wal};
 use crate::auth::{Audience, KeySet, jwks};
+use crate::policy::Switches;
 use crate::postgres::connect::Database;
 
 /// One wrong or unknown setting.
@@ -212,10 +213,7 @@ impl Check {
                 publication: self.text("publication").to_owned(),
                 transaction_memory_bytes_max: self.count("transaction_memory_bytes_max")?,
             },
-            policy: Policy {
-                catalog_poll: self.time("catalog_poll_ms")?,
-                mirror_bytes_max: self.count("policy_mirror_bytes_max")?,
-            },
+            policy: self.policy()?,
             hub: Hub {
                 shard_count: shard_count(self.count("shard_count")?),
                 backlog_bytes_max: self.count("backlog_bytes_max")?,
@@ -257,6 +255,19 @@ impl Check {
                 },
                 format: if self.text("log_format") == "json" { LogFormat::Json } else { LogFormat::Text },
             },
+        })
+    }
+
+    fn policy(&self) -> Option<Policy> {
+        Some(Policy {
+            catalog_poll: self.time("catalog_poll_ms")?,
+            mirror_bytes_max: self.count("policy_mirror_bytes_max")?,
+            switches: Switches {
+                strict_delete: self.text("delete_visibility") == "policy",
+                strict_old_record: self.text("strict_old_record") == "true",
+                moved_out: self.text("moved_out") == "true",
+            },
+            shadow_per_million: self.count("policy_shadow_per_million")?,
         })
     }
 

@@ -9,6 +9,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::policy::Switches;
 use crate::postgres::connect::Database;
 
 mod auth;
@@ -97,6 +98,10 @@ pub struct Policy {
     pub catalog_poll: Duration,
     /// Bytes of the tables that policies read, in memory.
     pub mirror_bytes_max: usize,
+    /// What is shown of what was before.
+    pub switches: Switches,
+    /// Of a million decisions made in memory, how many are put to Postgres too.
+    pub shadow_per_million: u32,
 }
 
 /// Delivery.

@@ -232,7 +232,13 @@ impl Catalogs {
             }
             state.version += 1;
             state.fingerprint = fingerprint;
-            *self.current.borrow_mut() = Arc::new(Catalog { version: state.version, ..catalog });
+            #[cfg_attr(not(feature = "postgres-tests"), expect(unused_mut, reason = "tests amend it"))]
+            let mut catalog = Catalog { version: state.version, ..catalog };
+            #[cfg(feature = "postgres-tests")]
+            if let Some(amend) = self.config.amend {
+                amend(&mut catalog);
+            }
+            *self.current.borrow_mut() = Arc::new(catalog);
         }
         state.compared_at = Some(began);
         *self.compared.borrow_mut() = snapshot;

@@ -28,6 +28,7 @@ mod waiting;
 
 pub mod ask;
 mod asker;
+pub mod audiences;
 mod catalogs;
 pub mod compute;
 pub mod engine;

@@ -3,16 +3,18 @@
 //! A *profile* is one topic, dialect, set of bindings and claims. All its members get the same frames, so a
 //! change is matched, decided and encoded once a profile; a member costs one entry in a list.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::change::{RelationId, Table};
-use crate::policy::Claims;
+use crate::change::RelationId;
+use crate::policy::function::Moment;
+use crate::policy::{Catalog, Claims};
 use crate::protocol::Dialect;
 use crate::subscription::{Binding, Index};
 
 use super::ChannelRef;
+use super::audiences::Audiences;
 use super::resolve::Target;
 
 /// Names a profile. Never reused while the server runs.
@@ -69,13 +71,23 @@ pub struct Member {
     pub since: u64,
 }
 
-/// All profiles, and the index over their targets.
+/// What subscribers are arranged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Basis<'a> {
+    /// Tables, roles and their policies.
+    pub catalog: &'a Catalog,
+    /// Now.
+    pub moment: Moment,
+}
+
+/// All profiles, the index over their targets, and the audiences of tables.
 #[derive(Debug, Default)]
 pub struct Profiles {
     by_id: HashMap<ProfileId, Profile>,
     by_key: HashMap<(Arc<str>, Arc<Claims>), ProfileId>,
     channels: HashMap<ChannelRef, ProfileId>,
     index: Index<TargetKey>,
+    audiences: Audiences,
     last_id: u64,
 }
 
@@ -100,6 +112,23 @@ impl Profiles {
         &self.index
     }
 
+    /// The subscribers of each table, by role and rights.
+    pub fn audiences(&self) -> &Audiences {
+        &self.audiences
+    }
+
+    /// The same, to be changed.
+    pub fn audiences_mut(&mut self) -> &mut Audiences {
+        &mut self.audiences
+    }
+
+    /// Takes up another catalog. Targets stay as they are.
+    pub fn adopt(&mut self, basis: Basis<'_>) {
+        let by_id = &self.by_id;
+        let claims_of = |id| by_id.get(&id).map(|profile: &Profile| &profile.claims);
+        self.audiences.adopt(basis.catalog, basis.moment, claims_of);
+    }
+
     /// All profiles.
     pub fn iter(&self) -> impl Iterator<Item = (ProfileId, &Profile)> {
         self.by_id.iter().map(|(id, profile)| (*id, profile))
@@ -117,7 +146,7 @@ impl Profiles {
         spec: &Arc<Spec>,
         claims: &Arc<Claims>,
         targets: Vec<Target>,
-        tables: &HashMap<RelationId, Arc<Table>>,
+        basis: Basis<'_>,
         since: u64,
     ) -> ProfileId {
         self.leave(channel);
@@ -139,7 +168,7 @@ impl Profiles {
                 id
             }
         };
-        self.retarget(id, targets, tables);
+        self.retarget(id, targets, basis);
         if let Some(profile) = self.by_id.get_mut(&id) {
             Rc::make_mut(&mut profile.members).push(Member { channel, since });
         }
@@ -158,23 +187,20 @@ impl Profiles {
             && let Some(profile) = self.by_id.remove(&id)
         {
             self.by_key.remove(&(Arc::clone(&profile.spec.key), Arc::clone(&profile.claims)));
-            self.unindex(id, &profile.targets);
+            self.unindex(id, &profile.claims, &profile.targets);
         }
     }
 
     /// Gives a profile other targets.
-    pub fn retarget(
-        &mut self,
-        id: ProfileId,
-        targets: Vec<Target>,
-        tables: &HashMap<RelationId, Arc<Table>>,
-    ) {
+    pub fn retarget(&mut self, id: ProfileId, targets: Vec<Target>, basis: Basis<'_>) {
         let Some(profile) = self.by_id.get_mut(&id) else { return };
         let old = std::mem::take(&mut profile.targets);
-        self.unindex(id, &old);
+        let claims = Arc::clone(&profile.claims);
+        self.unindex(id, &claims, &old);
         for (position, target) in targets.iter().enumerate() {
             let key = TargetKey { profile: id, target: position };
-            if tables.contains_key(&target.relation) {
+            if basis.catalog.tables.contains_key(&target.relation) {
+                self.audiences.insert(basis.catalog, target.relation, id, &claims, basis.moment);
                 self.index.insert(target.relation, target.events, Arc::clone(&target.predicate), key);
             }
         }
@@ -183,7 +209,10 @@ impl Profiles {
         }
     }
 
-    fn unindex(&mut self, id: ProfileId, targets: &[Rc<Target>]) {
+    fn unindex(&mut self, id: ProfileId, claims: &Arc<Claims>, targets: &[Rc<Target>]) {
+        for relation in targets.iter().map(|target| target.relation).collect::<BTreeSet<_>>() {
+            self.audiences.remove(relation, id, claims);
+        }
         for (position, target) in targets.iter().enumerate() {
             self.index.remove(target.relation, TargetKey { profile: id, target: position });
         }

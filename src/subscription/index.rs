@@ -114,6 +114,19 @@ impl<K: Copy + Eq + Hash> Index<K> {
         self.relations.is_empty()
     }
 
+    /// How many [`Self::candidates`] visits at most.
+    pub fn candidate_count<'a>(
+        &self,
+        relation: RelationId,
+        event: Event,
+        value: impl Fn(usize) -> &'a Datum,
+    ) -> usize {
+        let Some(index) = self.relations.get(&relation) else { return 0 };
+        let demanding =
+            index.by_value.iter().filter_map(|(column, values)| values.get(value(*column).text()?));
+        index.always[place(event)].len() + demanding.map(BTreeSet::len).sum::<usize>()
+    }
+
     /// Visits those whom a change may concern, each once: all whose event it is, but for those who demand a
     /// value that the row does not have. What the predicate says of the row is still to be tested.
     ///

@@ -106,6 +106,7 @@ codes! {
     JanitorFailedToDeleteOldMessages
     KeySetUnavailable
     PartitionCreationFailed
+    PolicyDisagreement
     DatabaseConnectionDown
     ReplicationConnectionDown
     ReplicationSlotAdvanced
@@ -195,6 +196,10 @@ pub const FAILURES: &[Failure] = &[
     stays(
         Code::RlsPolicyError,
         "a policy on `realtime.messages` raised an error, or the role of a token cannot be taken on: it counts as a denial",
+    ),
+    stays(
+        Code::PolicyDisagreement,
+        "Postgres has contradicted a compiled policy: programs of that table are not used until its policies change or the server starts anew; please report it, with the policies",
     ),
     passes(
         Code::PartitionCreationFailed,

@@ -125,7 +125,13 @@ metrics! {
     TRANSACTIONS = Own COUNTER "rowcast_transactions_total" "Transactions fanned out whole.";
     CHANGES = Own COUNTER "rowcast_changes_total" "Changes in them, of tables with and without subscribers.";
     CHANGES_DELIVERED = Own COUNTER "rowcast_changes_delivered_total" "Changes put into the queue of a channel, each once for each frame.";
-    DECISIONS = Own COUNTER "rowcast_decisions_total" ["decision"] "What was decided of a change for a role: permit, deny, refuse with a reason, or ask Postgres.";
+    DECISIONS = Own COUNTER "rowcast_decisions_total" ["decision"] "What was decided of a change for a role: permit, deny, refuse with a reason, or leave it to the policies of its rows (ask).";
+    MOVED_OUT = Own COUNTER "rowcast_moved_out_total" "Deliveries that tell of an update as a delete, because it took the row out of the subscriber's sight.";
+    POLICY_DECISIONS = Own COUNTER "rowcast_policy_decisions_total" ["decision"] "What compiled policies decided of a change for callers whom they cannot tell apart: permit or deny. Callers whom an index ruled out are not among them.";
+    POLICY_QUESTIONS = Own COUNTER "rowcast_policy_questions_total" ["reason"] "Questions about row level security that went to Postgres, by why they were not decided in memory.";
+    POLICY_CHECKS = Own COUNTER "rowcast_policy_checks_total" ["result"] "Decisions of compiled policies that were put to Postgres too: it agreed, what was judged changed meanwhile (moot), it could not be asked (failed), or there were too many (dropped).";
+    POLICY_DISAGREEMENTS = Own COUNTER "rowcast_policy_disagreements_total" "Decisions of compiled policies that Postgres contradicted; must stay 0.";
+    POLICY_TABLES_DISTRUSTED = Own GAUGE "rowcast_policy_tables_distrusted" "Tables about which Postgres is asked because it contradicted a compiled policy.";
     QUESTIONS = Own COUNTER "rowcast_questions_total" "Questions about row level security and filters put to Postgres.";
     QUESTION_TIME = Own SECONDS "rowcast_question_batch_seconds" "How long Postgres took over a batch of questions.";
     DELIVERIES_WAITING = Own GAUGE "rowcast_deliveries_waiting" "Deliveries that wait for Postgres's answers, or behind one that does.";

@@ -56,6 +56,8 @@ pub struct Batch {
     pub types: Arc<Types>,
     /// The questions, by distinct claims.
     pub groups: Vec<Group>,
+    /// Another transaction that must be visible when they are answered, without the epoch.
+    pub after: Option<u32>,
 }
 
 /// The questions of one distinct claims.
@@ -256,7 +258,8 @@ pub(super) fn unanswered(batch: &Batch, code: &SqlState) -> Vec<Outcome> {
 /// Opens the transaction on a snapshot that sees every change asked about; `false` if there is none in time.
 async fn begin(client: &Client, batch: &Batch) -> Result<bool, SessionLost> {
     let sees_all = |snapshot: &Snapshot| {
-        batch.groups.iter().flat_map(|group| &group.items).all(|item| snapshot.sees(item.xid))
+        let mut items = batch.groups.iter().flat_map(|group| &group.items);
+        items.all(|item| snapshot.sees(item.xid)) && batch.after.is_none_or(|xid| snapshot.sees(xid))
     };
     let begun = begin_when(client, sees_all, VISIBLE_WITHIN).await.map_err(SessionLost)?;
     if begun {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::hub::fanout::Tally;
+use crate::hub::fanout::{Asked, Tally};
 use crate::hub::{Meters, ServerLimits};
 use crate::policy::mirror::Census;
 use crate::telemetry::metrics as names;
@@ -32,6 +32,16 @@ pub struct Counters {
     denied: Number,
     refused: Number,
     asked: Number,
+    /// What compiled policies decided, each for one change and one group of callers.
+    pub program_permitted: Number,
+    /// See above.
+    pub program_denied: Number,
+    /// Questions about one change and one profile, by [`Asked`].
+    asked_by: [Number; Asked::ALL.len()],
+    /// Deliveries of rows that have moved out of somebody's sight.
+    pub moved_out: Number,
+    /// Decisions that were put to Postgres too.
+    pub shadow: ShadowNumbers,
     /// Channels with bindings, whether they are subscribed yet or not.
     pub subscribers: Number,
     /// Deliveries that wait for Postgres's answers now.
@@ -102,6 +112,23 @@ impl MirrorNumbers {
     }
 }
 
+/// What became of decisions that were put to Postgres too.
+#[derive(Debug, Default)]
+pub struct ShadowNumbers {
+    /// Postgres came to the same.
+    pub agreed: Number,
+    /// What was judged changed before it could be compared.
+    pub moot: Number,
+    /// Postgres could not be asked.
+    pub failed: Number,
+    /// There were too many.
+    pub dropped: Number,
+    /// Postgres came to something else.
+    pub disagreements: Number,
+    /// Tables whose programs are not used for that.
+    pub distrusted: Number,
+}
+
 /// How the slot does.
 #[derive(Debug, Default)]
 struct SlotNumbers {
@@ -164,6 +191,11 @@ impl Counters {
             denied: Number::new(),
             refused: Number::new(),
             asked: Number::new(),
+            program_permitted: Number::new(),
+            program_denied: Number::new(),
+            asked_by: Default::default(),
+            moved_out: Number::new(),
+            shadow: ShadowNumbers::default(),
             subscribers: Number::new(),
             waiting: Number::new(),
             questions: Number::new(),
@@ -192,9 +224,21 @@ impl Counters {
             (&self.denied, tally.denied),
             (&self.refused, tally.refused),
             (&self.asked, tally.asked),
+            (&self.program_permitted, tally.program_permitted),
+            (&self.program_denied, tally.program_denied),
+            (&self.moved_out, tally.moved_out),
+            (&self.shadow.dropped, tally.samples_dropped),
         ] {
             number.add(count);
         }
+        for (number, count) in self.asked_by.iter().zip(tally.asked_by) {
+            number.add(count);
+        }
+    }
+
+    /// How often Postgres was asked about row level security for this reason.
+    pub fn asked_for(&self, reason: Asked) -> u64 {
+        self.asked_by[reason as usize].get()
     }
 
     /// The log has come this far.
@@ -230,6 +274,9 @@ impl Counters {
             (&names::CHANGES_DELIVERED, &self.deliveries),
             (&names::SUBSCRIBERS, &self.subscribers),
             (&names::STOCK_SUBSCRIBERS, &self.subscribers),
+            (&names::MOVED_OUT, &self.moved_out),
+            (&names::POLICY_DISAGREEMENTS, &self.shadow.disagreements),
+            (&names::POLICY_TABLES_DISTRUSTED, &self.shadow.distrusted),
             (&names::DELIVERIES_WAITING, &self.waiting),
             (&names::QUESTIONS, &self.questions),
             (&names::DATABASE_BROADCASTS, &self.broadcasts),
@@ -247,6 +294,19 @@ impl Counters {
         ];
         for (decision, number) in decisions {
             page.add_to(&names::DECISIONS, decision, number.get());
+        }
+        page.add_to(&names::POLICY_DECISIONS, "permit", self.program_permitted.get());
+        page.add_to(&names::POLICY_DECISIONS, "deny", self.program_denied.get());
+        for reason in Asked::ALL {
+            page.add_to(&names::POLICY_QUESTIONS, reason.label(), self.asked_for(reason));
+        }
+        for (result, number) in [
+            ("agreed", &self.shadow.agreed),
+            ("moot", &self.shadow.moot),
+            ("failed", &self.shadow.failed),
+            ("dropped", &self.shadow.dropped),
+        ] {
+            page.add_to(&names::POLICY_CHECKS, result, number.get());
         }
         page.add_to(&names::DATABASE_BROADCASTS_SKIPPED, "incomplete", self.incomplete_broadcasts.get());
         page.add_to(&names::DATABASE_BROADCASTS_SKIPPED, "too_large", self.too_large_broadcasts.get());

@@ -25,6 +25,7 @@ mod counters;
 mod lag;
 mod mirror;
 mod questions;
+mod shadow;
 mod stream;
 mod subscriptions;
 mod transaction;
@@ -39,19 +40,21 @@ use tokio::task::{AbortHandle, JoinError, JoinSet, LocalSet};
 use tokio::time::Instant;
 
 use crate::change::Assembler;
-use crate::policy::Catalog;
 use crate::policy::catalog::Needed;
+use crate::policy::function::Moment;
+use crate::policy::{Catalog, Switches};
 use crate::postgres::connect::Database;
+use crate::telemetry::clock::unix_time;
 use crate::telemetry::code::Code;
 use crate::telemetry::health::Health;
 use crate::telemetry::report::report;
 use crate::wal::stream::{Backoff, Error as StreamError, Opening};
-use crate::wal::{PgWireSource, StreamConfig, WalSource};
+use crate::wal::{Lsn, PgWireSource, StreamConfig, WalSource};
 
 use super::ask::{Batch, Outcome};
 use super::asker::ask_on_demand;
 use super::catalogs::Catalogs;
-use super::fanout::{Fanout, Outbox, Waiting};
+use super::fanout::{self, Fanout, Outbox, Waiting};
 use super::lane::Lanes;
 use super::profile::Profiles;
 use super::progress::Progress;
@@ -61,6 +64,7 @@ use super::{Broadcaster, ChannelRef, Engine, FeedCommand, RecentCommits, Sink};
 pub use broadcasts::MESSAGES_PUBLICATION;
 pub use counters::Counters;
 use mirror::{Mirroring, StreamNews};
+use shadow::{Shadow, check_on_demand};
 use stream::{Interruption, keep_publication, watch_catalog};
 use subscriptions::{Channel, Resolved};
 
@@ -86,6 +90,13 @@ pub struct Config {
     pub ask_timeout: Duration,
     /// How often the catalog is checked for changes.
     pub catalog_poll: Duration,
+    /// What is shown of what was before.
+    pub switches: Switches,
+    /// Of a million decisions that are made in memory, how many are put to Postgres too.
+    pub shadow_per_million: u32,
+    /// Makes something else of each reading of the catalog: how tests put wrong programs in.
+    #[cfg(feature = "postgres-tests")]
+    pub amend: Option<fn(&mut Catalog)>,
     /// How many bytes of a transaction are held at once.
     pub transaction_bytes_max: usize,
     /// How many bytes of values a record may have.
@@ -143,6 +154,10 @@ pub(super) enum Report {
     Resolved(Box<Resolved>),
     /// A batch of questions was answered by this asker.
     Answered(usize, Vec<Outcome>),
+    /// Decisions made in memory were put to Postgres, and how far the log was then; nothing if that failed.
+    Checked(Option<(Vec<Outcome>, Lsn)>),
+    /// The catalog was compared, or could not be, for the sake of a decision that Postgres has contradicted.
+    Compared(u64, bool),
     /// The catalog has changed.
     CatalogChanged(Arc<Catalog>),
     /// It is not known any more whether the catalog has changed.
@@ -151,6 +166,14 @@ pub(super) enum Report {
     Mirror(Box<StreamNews>),
     /// Postgres lets nobody in, as an attempt found that began then: it shuts down.
     ShuttingDown(Instant),
+}
+
+/// Now, as policies read the clock.
+fn moment() -> Moment {
+    /// From 1970 to 2000.
+    const EPOCH_MICROS: i64 = 946_684_800_000_000;
+    let micros = i64::try_from(unix_time().as_micros()).unwrap_or(i64::MAX);
+    Moment { now_micros: micros.saturating_sub(EPOCH_MICROS) }
 }
 
 struct Feed<S> {
@@ -165,6 +188,7 @@ struct Feed<S> {
     catalogs: Rc<Catalogs>,
     catalog: Arc<Catalog>,
     operands: Rc<Operands>,
+    /// What compiled policies are judged by.
     source: Option<Box<PgWireSource>>,
     /// What to mind when the next stream is opened.
     opening: Opening,
@@ -184,6 +208,7 @@ struct Feed<S> {
     lanes: Lanes<Waiting>,
     fanout: Fanout,
     out: Outbox,
+    shadow: Shadow,
     askers: Vec<mpsc::Sender<Batch>>,
     idle_askers: Vec<usize>,
     /// Looks how far behind the present stream is.
@@ -205,6 +230,8 @@ impl<S: Sink> Feed<S> {
                 batches
             })
             .collect();
+        let (shadow, checks) = Shadow::new();
+        tasks.spawn_local(check_on_demand(Rc::clone(&config), checks, report.clone()));
         Self {
             catalogs: Rc::new(Catalogs::new(Rc::clone(&config))),
             catalog: Arc::default(),
@@ -222,8 +249,14 @@ impl<S: Sink> Feed<S> {
             attempts: 0,
             profiles: Profiles::default(),
             lanes: Lanes::default(),
-            fanout: Fanout::new(config.record_bytes_max, config.waiting_max),
+            fanout: Fanout::new(fanout::Config {
+                record_bytes_max: config.record_bytes_max,
+                waiting_max: config.waiting_max,
+                switches: config.switches,
+                shadow_per_million: config.shadow_per_million,
+            }),
             out: Outbox::new(links.broadcaster.shards().len()),
+            shadow,
             idle_askers: (0..askers.len()).collect(),
             askers,
             config,
@@ -384,6 +417,14 @@ impl<S: Sink> Feed<S> {
                 self.idle_askers.push(asker);
                 self.answered(outcomes);
                 self.dispatch_questions();
+                Ok(())
+            }
+            Report::Checked(answered) => {
+                self.checked(answered);
+                Ok(())
+            }
+            Report::Compared(id, is_compared) => {
+                self.compared(id, is_compared);
                 Ok(())
             }
         }

@@ -111,6 +111,7 @@ impl<S: Sink> Feed<S> {
     pub(super) fn interrupted(&mut self, error: &Interruption) {
         self.source = None;
         self.end_mirror();
+        self.end_shadow();
         if let Some(watch) = self.lag_watch.take() {
             watch.abort();
         }
@@ -191,6 +192,7 @@ impl<S: Sink> Feed<S> {
                 if !self.assembler.is_open() {
                     self.progress.caught_up(wal_end);
                     self.mirror_caught_up(wal_end);
+                    self.shadow_passed(wal_end, None);
                     self.config.counters.reached(Stage::FannedOut, wal_end);
                 }
                 Ok(())

@@ -12,9 +12,9 @@ use crate::subscription::Binding;
 use crate::wal::stream::Backoff;
 
 use super::stream::Interruption;
-use super::{Feed, Report};
+use super::{Feed, Report, moment};
 use crate::hub::catalogs::{CATALOG_WITHIN, Catalogs};
-use crate::hub::profile::Spec;
+use crate::hub::profile::{Basis, Spec};
 use crate::hub::resolve::{Operands, Target, Unresolved, resolve};
 use crate::hub::{ChannelRef, FeedCommand, Sink, Subscribe};
 use crate::telemetry::code::Code;
@@ -212,7 +212,7 @@ impl<S: Sink> Feed<S> {
             &resolved.spec,
             &resolved.claims,
             targets,
-            &self.catalog.tables,
+            Basis { catalog: &self.catalog, moment: moment() },
             self.progress.sequence() + 1,
         );
         match refusal {
@@ -248,6 +248,8 @@ impl<S: Sink> Feed<S> {
         }
         self.catalog = catalog;
         self.publish_catalog();
+        self.profiles.adopt(Basis { catalog: &self.catalog, moment: moment() });
+        self.count_distrusted();
         // What could not be judged before may have been mended; if not, it is told again.
         self.profiles.forget_told();
         for (id, resolution) in resolutions {
@@ -260,7 +262,7 @@ impl<S: Sink> Feed<S> {
             let changed = self.profiles.get(id).is_some_and(|profile| {
                 profile.targets.iter().map(|target| target.relation).collect::<BTreeSet<_>>() != relations
             });
-            self.profiles.retarget(id, targets, &self.catalog.tables);
+            self.profiles.retarget(id, targets, Basis { catalog: &self.catalog, moment: moment() });
             let Some(profile) = self.profiles.get(id).filter(|_| changed) else { continue };
             for channel in profile.members.iter().map(|member| member.channel).collect::<Vec<_>>() {
                 self.tell(channel, ok, &message);

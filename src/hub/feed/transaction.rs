@@ -11,9 +11,9 @@ use crate::wal::stream::Error as StreamError;
 use super::broadcasts::{Broadcasts, is_messages};
 use super::counters::Stage;
 use super::stream::Interruption;
-use super::{Feed, Report};
+use super::{Feed, Report, moment};
 use crate::hub::catalogs::chain;
-use crate::hub::fanout::{Aligned, Commit, History};
+use crate::hub::fanout::{Aligned, Commit, Grounds, History};
 use crate::hub::{Sink, StreamedCommit, compute};
 use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
@@ -94,18 +94,16 @@ impl<S: Sink> Feed<S> {
             time_micros: transaction.commit_time_micros,
         };
         let changes: Vec<Arc<RowChange>> = changes.into_iter().map(Arc::new).collect();
-        let history = History::of(&changes, &truncations, whole, &self.catalog.partial);
+        let mut history = History::of(&changes, &truncations, whole, &self.catalog.partial);
+        if self.config.switches.moved_out {
+            history = history.with_first_steps(&changes);
+        }
         let mut next = 0;
         while next < changes.len() {
             let waiting_before = self.lanes.entry_count();
             let run = next..changes.len().min(next + CHANGES_PER_RUN);
-            next = self.fanout.fan_out(
-                &self.catalog,
-                &self.profiles,
-                &mut self.lanes,
-                &mut self.out,
-                Aligned { commit, changes: &changes, history: &history, run },
-            );
+            next = self.fan_out(Aligned { commit, changes: &changes, history: &history, run });
+            self.take_samples();
             self.progress.waits(self.lanes.entry_count() - waiting_before);
             self.dispatch_questions();
             if next < changes.len() {
@@ -122,10 +120,18 @@ impl<S: Sink> Feed<S> {
         self.progress.fanned_out(transaction.commit_lsn, change_count, transaction.end_lsn);
         self.config.counters.changes.add(u64::try_from(change_count - known_count).unwrap_or(u64::MAX));
         if let Some(end_lsn) = transaction.end_lsn {
+            self.shadow_passed(end_lsn, Some(transaction.xid));
             self.config.counters.transactions.add(1);
             self.config.counters.reached(Stage::FannedOut, end_lsn);
         }
         Ok(())
+    }
+
+    /// Fans out a run of changes; gives the place after the last.
+    fn fan_out(&mut self, transaction: Aligned<'_>) -> usize {
+        let knowledge = self.links.engine.read();
+        let grounds = Grounds { catalog: &self.catalog, knowledge: Some(&knowledge), moment: moment() };
+        self.fanout.fan_out(grounds, &self.profiles, &mut self.lanes, &mut self.out, transaction)
     }
 
     /// Waits until more deliveries may wait for answers. What else is reported meanwhile waits for the

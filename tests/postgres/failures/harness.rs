@@ -9,7 +9,7 @@ use rowcast::hub::feed;
 use rowcast::hub::{
     Broadcaster, ChannelRef, ConnectionId, Directory, FeedCommand, FeedEvent, ShardCommand, Sink, Subscribe,
 };
-use rowcast::policy::Claims;
+use rowcast::policy::{Claims, Switches};
 use rowcast::postgres::cluster::Cluster;
 use rowcast::postgres::connect::Database;
 use rowcast::protocol::Dialect;
@@ -232,6 +232,9 @@ impl Feed {
             catalog_poll: Duration::from_millis(50),
             mirrored_besides: Arc::default(),
             mirror_bytes_max: 64 << 20,
+            switches: Switches::default(),
+            shadow_per_million: 0,
+            amend: None,
             transaction_bytes_max: options.transaction_bytes_max,
             record_bytes_max: 1 << 20,
             broadcast_bytes_max: 1 << 20,

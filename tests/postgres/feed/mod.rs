@@ -7,6 +7,7 @@
 mod broadcasts;
 mod catalog;
 mod changes;
+mod compiled;
 mod ddl;
 mod filters;
 mod limits;
@@ -14,6 +15,7 @@ mod mirror;
 mod order;
 mod policy;
 mod shapes;
+mod switches;
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -27,7 +29,7 @@ use rowcast::hub::{
     Broadcaster, ChannelRef, ConnectionId, Directory, FeedCommand, FeedEvent, RoomBroadcast, ShardCommand,
     Sink, Subscribe,
 };
-use rowcast::policy::Claims;
+use rowcast::policy::{Claims, Switches};
 use rowcast::postgres::connect::Database;
 use rowcast::postgres::migrate::migrate;
 use rowcast::protocol::Dialect;
@@ -179,6 +181,16 @@ struct TestFeed {
     directory: Arc<Directory>,
     counters: Arc<feed::Counters>,
     broadcasts: mpsc::Receiver<Arc<RoomBroadcast>>,
+    /// Whether Postgres must never contradict what was decided in memory.
+    is_honest: bool,
+}
+
+impl Drop for TestFeed {
+    fn drop(&mut self) {
+        if self.is_honest && !std::thread::panicking() {
+            assert_eq!(self.counters.shadow.disagreements.get(), 0, "Postgres contradicts a compiled policy");
+        }
+    }
 }
 
 impl TestFeed {
@@ -213,6 +225,9 @@ impl TestFeed {
             catalog_poll: Duration::from_millis(100),
             mirrored_besides: Arc::default(),
             mirror_bytes_max: 64 << 20,
+            switches: Switches::default(),
+            shadow_per_million: 1_000_000,
+            amend: None,
             transaction_bytes_max: 64 << 20,
             record_bytes_max: 1 << 20,
             broadcast_bytes_max: 1 << 20,
@@ -240,7 +255,7 @@ impl TestFeed {
         });
         within(health.live(), "a live stream").await;
         let (joins, marks) = (AtomicU32::new(1), AtomicU64::new(1));
-        Self { database, commands, routes, joins, marks, directory, counters, broadcasts }
+        Self { database, commands, routes, joins, marks, directory, counters, broadcasts, is_honest: true }
     }
 
     /// Runs statements in one transaction, unless they say otherwise.

@@ -70,7 +70,8 @@ impl Subject {
             .await
             .unwrap();
         let roles = [&*self.names.user, &*self.names.other];
-        let source = policies::read(client, &roles, &[root], &mut Bodies::default()).await.unwrap();
+        let source =
+            policies::read(client, &roles, &[root], Arc::default(), &mut Bodies::default()).await.unwrap();
         client.batch_execute("rollback").await.unwrap();
         Reading { source, root: RelationId(root) }
     }
