@@ -267,7 +267,17 @@ impl<'a> Random<'a> {
             .filter_map(|(scan, _)| {
                 let place = self.below(2);
                 let other = self.number(0);
-                (self.below(4) > 0).then(|| eq(column(0, scan, place), other))
+                let array = self.array(0);
+                let mut among = |value, array| {
+                    let arguments = Box::new([value, array]);
+                    Expr::Elements { function: equal(), all: false, arguments }
+                };
+                Some(match self.below(8) {
+                    0..=3 => eq(column(0, scan, place), other),
+                    4 => among(column(0, scan, place), array),
+                    5 => or([among(me(), column(0, scan, 3)), eq(me(), column(0, scan, place))]),
+                    _ => return None,
+                })
             })
             .collect();
         if self.below(2) == 0 {

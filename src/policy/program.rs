@@ -334,8 +334,8 @@ impl Program {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{
-        Full, MOMENT, Tables, and, boolean, call, column, eq, exists, int, inverse, me, or, query, rule,
-        session,
+        Full, MOMENT, Tables, and, boolean, call, column, eq, equal, exists, int, inverse, me, or, query,
+        rule, session,
     };
     use super::super::uncompiled::Reason;
     use super::*;
@@ -445,6 +445,33 @@ mod tests {
         program = Program::new(vec![rule(of_five(boolean(Some(true))))], vec![]);
         assert_eq!(program.affected(RelationId(1), &row([4, 7])), Affected::Nobody);
         assert_eq!(program.affected(RelationId(1), &row([5, 7])), Affected::Everybody);
+        // One of two columns, or an element of a list.
+        let listed =
+            Expr::Elements { function: equal(), all: false, arguments: Box::new([me(), column(0, 0, 3)]) };
+        let either = [eq(column(0, 0, 0), me()), eq(me(), column(0, 0, 1)), listed];
+        program = Program::new(vec![rule(exists(&[1], Expr::Or(either.into())))], vec![]);
+        let list = Value::Array([Value::Int(9), Value::Null, Value::Int(9)].into());
+        let row = Full([Value::Int(4), Value::Int(7), Value::Null, list].into());
+        let named = Affected::Values([4, 7, 9].map(|number| (0, Value::Int(number))).into_iter().collect());
+        assert_eq!(program.affected(RelationId(1), &row), named);
+    }
+
+    #[test]
+    fn rows_are_looked_up_by_each_of_a_few_values_and_found_once() {
+        let listed = |array| Expr::Elements {
+            function: equal(),
+            all: false,
+            arguments: Box::new([column(0, 0, 0), array]),
+        };
+        let twice = Expr::Array([int(1), int(3), int(1), Expr::Const(Value::Null)].into());
+        let found = Expr::Scalar(query(&[1], listed(twice), vec![column(0, 0, 1)]));
+        let program = Program::new(vec![rule(eq(found, column(0, 0, 0)))], vec![]);
+        assert_eq!(program.keys(), [(RelationId(1), 0)]);
+        let judge =
+            |rows: &[[i64; 2]]| program.judge(&Params(Box::default()), &row([7, 0]), &tables(rows), &MOMENT);
+        assert_eq!(judge(&[[1, 7], [2, 8]]), Verdict::Passes);
+        assert_eq!(judge(&[[2, 7]]), Verdict::Fails);
+        assert_eq!(judge(&[[1, 7], [3, 8]]), Verdict::Unknown(Doubt::Raises));
     }
 
     #[test]
