@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::elements;
 use super::evaluate::{Evaluator, NoRelations, Rows};
 use super::expression::{Column, Expr, Query};
 use super::function::Moment;
@@ -10,6 +11,9 @@ use super::program::{Params, Tuple};
 use super::value::Value;
 use super::walk;
 use crate::change::RelationId;
+
+/// A row that names more callers than this counts as naming all.
+const NAMED_MAX: usize = 256;
 
 /// Whose verdicts may have changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,10 +41,18 @@ impl Affected {
 #[derive(Clone, Debug)]
 pub struct Guard {
     relation: RelationId,
-    /// A column that must equal a parameter.
-    tie: Option<(usize, usize)>,
+    /// Columns of which one must equal a parameter, if that is so.
+    ties: Option<Box<[Tie]>>,
     /// Conditions on the row alone.
     filters: Box<[Node]>,
+}
+
+/// A column that must equal a parameter, or hold it as an element.
+#[derive(Clone, Copy, Debug)]
+struct Tie {
+    place: usize,
+    param: usize,
+    holds: bool,
 }
 
 impl Guard {
@@ -59,7 +71,7 @@ impl Guard {
 
     fn of_scan(query: &Query, scan: usize) -> Self {
         let conjuncts = walk::conjuncts(&query.condition);
-        let tie = conjuncts.iter().find_map(|conjunct| tie(conjunct, scan));
+        let ties = conjuncts.iter().find_map(|conjunct| ties(conjunct, scan)).map(Vec::into_boxed_slice);
         let filters = conjuncts.iter().filter(|conjunct| reads_only(conjunct, scan)).map(|conjunct| {
             let alone = walk::map_columns((*conjunct).clone(), 0, &mut |column, _| Column {
                 level: 0,
@@ -68,22 +80,36 @@ impl Guard {
             });
             Planner::new().node(&alone, Use::VALUE)
         });
-        Self { relation: query.scans[scan].relation, tie, filters: filters.collect() }
+        Self { relation: query.scans[scan].relation, ties, filters: filters.collect() }
     }
 }
 
-/// `column = parameter`, by an equality that is the equality of values.
-fn tie(conjunct: &Expr, scan: usize) -> Option<(usize, usize)> {
-    let Expr::Call(function, arguments) = conjunct else { return None };
-    match &**arguments {
-        _ if !function.is_hash_equality => None,
-        [Expr::Column(column), Expr::Param(param)] | [Expr::Param(param), Expr::Column(column)]
-            if column.level == 0 && column.scan == scan =>
-        {
-            Some((column.place, *param))
+/// The columns of a scan of which one must equal a parameter for the condition to be true.
+fn ties(condition: &Expr, scan: usize) -> Option<Vec<Tie>> {
+    let (function, pair, holds) = match condition {
+        Expr::And(parts) => return parts.iter().find_map(|part| ties(part, scan)),
+        Expr::Or(parts) => {
+            let parts: Option<Vec<_>> = parts.iter().map(|part| ties(part, scan)).collect();
+            return parts.map(|parts| parts.concat());
+        }
+        Expr::Call(function, arguments) => (function, &**arguments, false),
+        Expr::Elements { function, all: false, arguments } => (function, &arguments[..], true),
+        _ => return None,
+    };
+    match pair {
+        _ if !function.is_hash_equality || !function.strict => None,
+        [Expr::Param(param), Expr::Column(column)] if is_of(column, scan) => {
+            Some(vec![Tie { place: column.place, param: *param, holds }])
+        }
+        [Expr::Column(column), Expr::Param(param)] if is_of(column, scan) && !holds => {
+            Some(vec![Tie { place: column.place, param: *param, holds }])
         }
         _ => None,
     }
+}
+
+fn is_of(column: &Column, scan: usize) -> bool {
+    column.level == 0 && column.scan == scan
 }
 
 /// Whether a condition depends on the row of this scan and nothing else, so that it is as true now as at any time.
@@ -116,14 +142,25 @@ pub fn affected(guards: &[Guard], relation: RelationId, row: &dyn Tuple) -> Affe
         {
             continue;
         }
-        match guard.tie.map(|(place, param)| (param, row.value(place))) {
-            Some((_, Ok(Value::Null))) => {}
-            Some((param, Ok(value))) => {
-                if !values.contains(&(param, value.clone())) {
-                    values.push((param, value));
+        let Some(ties) = &guard.ties else { return Affected::Everybody };
+        for tie in ties {
+            let Ok(value) = row.value(tie.place) else { return Affected::Everybody };
+            let named = match &value {
+                Value::Null => continue,
+                array if tie.holds => match elements::of(array) {
+                    Ok(elements) => elements,
+                    Err(_) => return Affected::Everybody,
+                },
+                value => std::slice::from_ref(value),
+            };
+            for value in named.iter().filter(|value| !value.is_null()) {
+                if !values.iter().any(|(param, known)| *param == tie.param && known == value) {
+                    values.push((tie.param, value.clone()));
                 }
             }
-            None | Some((_, Err(_))) => return Affected::Everybody,
+            if values.len() > NAMED_MAX {
+                return Affected::Everybody;
+            }
         }
     }
     if values.is_empty() { Affected::Nobody } else { Affected::Values(values) }

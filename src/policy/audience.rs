@@ -4,7 +4,7 @@
 //! groups that may see it; each of them is judged by the whole program.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use slab::Slab;
@@ -23,6 +23,9 @@ use crate::change::RelationId;
 const SEARCH_STEPS_MIN: usize = 2_000;
 const SEARCH_STEPS_PER_GROUP: usize = 8;
 
+/// So few groups are judged without a search.
+const SEARCHED_MIN: usize = 2;
+
 /// Groups by place.
 type Places = SmallVec<[u32; 4]>;
 
@@ -33,7 +36,6 @@ pub struct Audience<K> {
     groups: Slab<Group<K>>,
     /// By the hash of their parameters.
     by_params: HashMap<u64, Places>,
-    hasher: RandomState,
     standings: Standings,
 }
 
@@ -48,6 +50,7 @@ struct Group<K> {
 struct Members<K> {
     list: Vec<K>,
     /// Where each stands in the list, once they are many.
+    #[expect(clippy::box_collection, reason = "most groups have none")]
     places: Option<Box<HashMap<K, usize>>>,
 }
 
@@ -84,7 +87,6 @@ impl<K: Copy + Eq + Hash> Audience<K> {
             program,
             groups: Slab::new(),
             by_params: HashMap::new(),
-            hasher: RandomState::new(),
             standings: Standings { indexes, group_count: 0 },
         }
     }
@@ -116,7 +118,7 @@ impl<K: Copy + Eq + Hash> Audience<K> {
 
     /// Adds a member to the group of its parameters; it is in one group at most, once.
     pub fn insert(&mut self, params: &Params, member: K) {
-        let hash = self.hasher.hash_one(params);
+        let hash = self.by_params.hasher().hash_one(params);
         if let Some(place) = self.find(hash, params) {
             return self.groups[place as usize].members.insert(member);
         }
@@ -132,7 +134,7 @@ impl<K: Copy + Eq + Hash> Audience<K> {
 
     /// Removes a member.
     pub fn remove(&mut self, params: &Params, member: K) {
-        let hash = self.hasher.hash_one(params);
+        let hash = self.by_params.hasher().hash_one(params);
         let Some(place) = self.find(hash, params) else { return };
         let group = &mut self.groups[place as usize];
         group.members.remove(member);
@@ -162,7 +164,9 @@ impl<K: Copy + Eq + Hash> Audience<K> {
                 visit(&group.members.list, verdict);
             }
         };
-        match self.candidates(row, relations, moment) {
+        let candidates =
+            if self.groups.len() <= SEARCHED_MIN { None } else { self.candidates(row, relations, moment) };
+        match candidates {
             Some(places) => places.into_iter().for_each(|place| judge(&self.groups[place as usize])),
             None => self.groups.iter().for_each(|(_, group)| judge(group)),
         }
@@ -288,5 +292,167 @@ impl Standing for Standings {
 
     fn enough(&self) -> usize {
         1_024 + 4 * self.group_count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::expression::Expr;
+    use super::super::fixture::{
+        Full, MOMENT, Tables, and, array_of, boolean, call, column, contains, eq, equal, exists, int, less,
+        me, not, or, overlaps, query, rule, session,
+    };
+    use super::super::function::Doubt;
+    use super::super::program::Caller;
+    use super::*;
+
+    const CALLERS: i64 = 100;
+
+    fn row(numbers: [i64; 2], array: &[i64]) -> Full {
+        let array = elements::collect(array.iter().copied().map(Value::Int).collect()).unwrap();
+        Full([Value::Int(numbers[0]), Value::Int(numbers[1]), Value::Bool(true), array].into())
+    }
+
+    /// A hundred callers of a program with this rule.
+    fn audience(condition: Expr) -> Audience<i64> {
+        let program = Arc::new(Program::new(vec![rule(condition)], vec![]));
+        let mut audience = Audience::new(Arc::clone(&program));
+        for number in 0..CALLERS {
+            audience.insert(&params(&program, number), number);
+        }
+        audience
+    }
+
+    fn params(program: &Program, number: i64) -> Params {
+        let settings = session(&number.to_string());
+        program.params(&Caller { settings: &settings, moment: MOMENT }).unwrap()
+    }
+
+    /// Who passes, and how many were judged.
+    fn seen(audience: &Audience<i64>, row: &Full, tables: &Tables) -> (Vec<i64>, usize) {
+        let mut seen = Vec::new();
+        let judged = audience.judge(row, tables, &MOMENT, &mut |members, verdict| {
+            assert_eq!(verdict, Verdict::Passes);
+            seen.extend_from_slice(members);
+        });
+        seen.sort_unstable();
+        (seen, judged)
+    }
+
+    /// Of conversation 1: callers 7 and 8, of 2: 9.
+    fn tables() -> Tables {
+        let rows = [[1, 7], [1, 8], [2, 9]].map(|numbers| row(numbers, &[]));
+        Tables([(RelationId(1), rows.to_vec())].into())
+    }
+
+    #[test]
+    fn usual_policies_judge_those_alone_who_may_see_the_row() {
+        let mine = |query| Expr::Quantified {
+            all: false,
+            test: Box::new(eq(column(0, 0, 0), Expr::Output(0))),
+            query,
+        };
+        let elements = |value, array| Expr::Elements {
+            function: equal(),
+            all: false,
+            arguments: Box::new([value, array]),
+        };
+        let of_me = || eq(column(0, 0, 1), me());
+        let same = || eq(column(0, 0, 0), column(1, 0, 0));
+        let conversations = || query(&[1], of_me(), vec![column(0, 0, 0)]);
+        let policies = [
+            ("participant", exists(&[1], and([same(), of_me()])), &[7, 8][..]),
+            ("one of mine", mine(conversations()), &[7, 8]),
+            ("the one of mine", eq(column(0, 0, 0), Expr::Scalar(conversations())), &[7, 8]),
+            ("sender or receiver", or([of_me(), eq(me(), column(0, 0, 0))]), &[1, 20]),
+            ("sender and participant", and([of_me(), exists(&[1], and([same(), of_me()]))]), &[]),
+            ("in the list", elements(me(), column(0, 0, 3)), &[30, 31]),
+            ("list contains", call(contains(), [column(0, 0, 3), call(array_of(), [me()])]), &[30, 31]),
+            ("list overlaps", call(overlaps(), [call(array_of(), [me()]), column(0, 0, 3)]), &[30, 31]),
+            ("in a list of mine", elements(column(0, 0, 1), call(array_of(), [me()])), &[20]),
+            ("one number", and([eq(me(), int(5)), column(0, 0, 2)]), &[5]),
+            (
+                "list or participant",
+                or([elements(me(), column(0, 0, 3)), exists(&[1], and([same(), of_me()]))]),
+                &[7, 8, 30, 31],
+            ),
+            ("nobody", and([of_me(), not(column(0, 0, 2))]), &[]),
+        ];
+        for (name, condition, expected) in policies {
+            let audience = audience(condition);
+            let (seen, judged) = seen(&audience, &row([1, 20], &[30, 31]), &tables());
+            assert_eq!(seen, expected, "{name}");
+            assert!(judged <= 4, "{name}: {judged}");
+            let (seen, judged) = self::seen(&audience, &row([300, 200], &[]), &tables());
+            assert!(judged <= 2, "{name}: {judged}");
+            assert_eq!(seen, if name == "one number" { vec![5] } else { vec![] }, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_no_index_finds_is_judged_for_all() {
+        for (condition, expected) in
+            [(call(less(), [me(), column(0, 0, 0)]), vec![0]), (not(not(eq(me(), column(0, 0, 0)))), vec![1])]
+        {
+            assert_eq!(seen(&audience(condition), &row([1, 1], &[]), &tables()), (expected, 100));
+        }
+        let everybody = audience(boolean(Some(true)));
+        assert_eq!(everybody.len(), 1, "nothing tells them apart");
+        assert_eq!(seen(&everybody, &row([1, 1], &[]), &tables()).0.len(), 100);
+        assert_eq!(seen(&audience(boolean(None)), &row([1, 1], &[]), &tables()), (vec![], 1));
+    }
+
+    #[test]
+    fn a_long_search_is_given_up_for_judging_all() {
+        // Any row of a large relation leads to somebody.
+        let all =
+            audience(exists(&[1], and([call(less(), [int(0), column(0, 0, 0)]), eq(column(0, 0, 1), me())])));
+        let many = (0..5_000).map(|number| row([1, number % 3], &[]));
+        let tables = Tables([(RelationId(1), many.collect())].into());
+        assert_eq!(seen(&all, &row([1, 1], &[]), &tables), (vec![0, 1, 2], 100));
+    }
+
+    #[test]
+    fn what_is_unknown_is_reported_for_all_whom_it_may_concern() {
+        let participant =
+            exists(&[1], and([eq(column(0, 0, 0), column(1, 0, 0)), eq(column(0, 0, 1), me())]));
+        let mut unknown = 0;
+        audience(participant).judge(
+            &row([1, 1], &[]),
+            &Tables::default(),
+            &MOMENT,
+            &mut |members, verdict| {
+                assert_eq!(verdict, Verdict::Unknown(Doubt::NotMirrored));
+                unknown += members.len();
+            },
+        );
+        assert_eq!(unknown, 100);
+    }
+
+    #[test]
+    fn members_come_and_go() {
+        let mut audience = audience(eq(column(0, 0, 0), me()));
+        let program = Arc::clone(audience.program());
+        let seven = params(&program, 7);
+        for member in 1_000..1_100 {
+            audience.insert(&seven, member);
+            audience.insert(&seven, member);
+        }
+        let of_seven = row([7, 0], &[]);
+        assert_eq!(audience.len(), 100);
+        assert_eq!(seen(&audience, &of_seven, &tables()).0.len(), 101);
+        for member in (1_000..1_100).rev() {
+            audience.remove(&seven, member);
+            audience.remove(&seven, member);
+            audience.remove(&params(&program, 8), 7);
+        }
+        assert_eq!(seen(&audience, &of_seven, &tables()), (vec![7], 1));
+        audience.remove(&seven, 7);
+        assert_eq!(seen(&audience, &of_seven, &tables()), (vec![], 0));
+        (0..CALLERS).for_each(|number| audience.remove(&params(&program, number), number));
+        assert!(audience.is_empty() && audience.by_params.is_empty());
+        assert!(audience.standings.indexes.iter().all(|index| index.by_value.is_empty()));
+        audience.insert(&seven, 7);
+        assert_eq!(seen(&audience, &of_seven, &tables()), (vec![7], 1));
     }
 }

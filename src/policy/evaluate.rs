@@ -20,6 +20,9 @@ use crate::change::RelationId;
 /// How many steps one judgement may take: a step is a part of an expression, an element of an array, or a row.
 pub const STEPS_MAX: u32 = 100_000;
 
+/// An array of more elements than this is not looked up element by element.
+const KEYS_MAX: usize = 64;
+
 /// TRUE, FALSE or NULL.
 pub type Truth = Option<bool>;
 
@@ -451,14 +454,44 @@ impl<'a> Evaluator<'a> {
         visit: Visit<'_>,
     ) -> Result<ControlFlow<()>, Doubt> {
         let Some(step) = lookup.steps.get(index) else { return Ok(visit(rows, doubt)) };
-        let key = match &step.key {
-            None => None,
-            Some((place, value)) => match self.value(value, rows)? {
-                Value::Null => return Ok(ControlFlow::Continue(())),
-                value => Some((*place, value)),
-            },
-        };
-        let key = key.as_ref().map(|(place, value)| (*place, value));
+        let Some(key) = &step.key else { return self.scan(lookup, index, None, rows, doubt, visit) };
+        let value = self.value(&key.value, rows)?;
+        if value.is_null() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if !key.each {
+            return self.scan(lookup, index, Some((key.place, &value)), rows, doubt, visit);
+        }
+        let elements = elements::of(&value)?;
+        if elements.len() > KEYS_MAX {
+            return self.scan(lookup, index, None, rows, doubt, visit);
+        }
+        let mut failed = None;
+        for (place, element) in elements.iter().enumerate() {
+            // No row is found twice.
+            if element.is_null() || elements[..place].contains(element) {
+                continue;
+            }
+            match self.scan(lookup, index, Some((key.place, element)), rows, doubt, visit) {
+                Ok(ControlFlow::Break(())) => return Ok(ControlFlow::Break(())),
+                Ok(ControlFlow::Continue(())) => {}
+                Err(doubt) => failed = failed.or(Some(doubt)),
+            }
+        }
+        failed.map_or(Ok(ControlFlow::Continue(())), Err)
+    }
+
+    /// Visits the combinations of the rows so far with those of one relation under a key.
+    fn scan(
+        &self,
+        lookup: &Lookup,
+        index: usize,
+        key: Option<(usize, &Value)>,
+        rows: &Rows<'_>,
+        doubt: Option<Doubt>,
+        visit: Visit<'_>,
+    ) -> Result<ControlFlow<()>, Doubt> {
+        let step = &lookup.steps[index];
         let (mut failed, mut flow) = (None, ControlFlow::Continue(()));
         self.relations.scan(step.relation, key, &mut |row| {
             if let Err(doubt) = self.step() {

@@ -6,9 +6,6 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use rand::Rng;
-use rand::rngs::StdRng;
-
 use super::elements;
 use super::expression::{Column, Expr, Query, Scan};
 use super::function::{Doubt, Function, Moment};
@@ -177,8 +174,8 @@ impl Relations for Tables {
 }
 
 /// Makes random things from few values, so that hits are frequent.
-pub(super) struct Random<'a> {
-    pub(super) rng: &'a mut StdRng,
+pub(super) struct Random {
+    state: u64,
     /// Whether functions that raise errors are among them.
     pub(super) raises: bool,
     /// How many scans each enclosing query has, outermost first; the first is the judged row.
@@ -186,13 +183,18 @@ pub(super) struct Random<'a> {
     tests: usize,
 }
 
-impl<'a> Random<'a> {
-    pub(super) fn new(rng: &'a mut StdRng, raises: bool) -> Self {
-        Self { rng, raises, frames: vec![1], tests: 0 }
+impl Random {
+    pub(super) fn new(seed: u64, raises: bool) -> Self {
+        Self { state: seed, raises, frames: vec![1], tests: 0 }
     }
 
     pub(super) fn below(&mut self, count: usize) -> usize {
-        self.rng.random_range(0..count)
+        // SplitMix64.
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let below = (mixed ^ (mixed >> 31)) % u64::try_from(count).unwrap();
+        usize::try_from(below).unwrap()
     }
 
     fn small(&mut self) -> Value {
@@ -265,8 +267,7 @@ impl<'a> Random<'a> {
     }
 
     fn query(&mut self, depth: usize) -> Box<Query> {
-        let relations: Vec<u32> =
-            (0..self.below(3)).map(|_| 1 + u32::from(self.rng.random::<bool>())).collect();
+        let relations: Vec<u32> = (0..self.below(3)).map(|_| [1, 2][self.below(2)]).collect();
         self.frames.push(relations.len());
         let tests = std::mem::take(&mut self.tests);
         let mut conjuncts: Vec<Expr> = relations
@@ -275,7 +276,17 @@ impl<'a> Random<'a> {
             .filter_map(|(scan, _)| {
                 let place = self.below(2);
                 let other = self.number(0);
-                (self.below(4) > 0).then(|| eq(column(0, scan, place), other))
+                let array = self.array(0);
+                let among = |value, array| {
+                    let arguments = Box::new([value, array]);
+                    Expr::Elements { function: equal(), all: false, arguments }
+                };
+                Some(match self.below(8) {
+                    0..=3 => eq(column(0, scan, place), other),
+                    4 => among(column(0, scan, place), array),
+                    5 => or([among(me(), column(0, scan, 3)), eq(me(), column(0, scan, place))]),
+                    _ => return None,
+                })
             })
             .collect();
         if self.below(2) == 0 {

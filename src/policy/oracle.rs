@@ -8,8 +8,6 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 
 use super::affected::Affected;
 use super::audience::Audience;
@@ -198,8 +196,7 @@ struct Trial {
 }
 
 fn trial(seed: u64, raises: bool) -> Trial {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let mut random = Random::new(&mut rng, raises);
+    let mut random = Random::new(seed, raises);
     let permissive: Vec<Expr> = (0..1 + random.below(3)).map(|_| random.condition(3)).collect();
     let restrictive: Vec<Expr> = (0..random.below(4) / 2).map(|_| random.condition(2)).collect();
     let rules = |conditions: &[Expr]| conditions.iter().cloned().map(rule).collect();

@@ -122,10 +122,21 @@ pub struct Step {
     pub slot: usize,
     /// The relation.
     pub relation: RelationId,
-    /// A column that must equal a value which is known by then.
-    pub key: Option<(usize, Node)>,
+    /// A column that must equal what is known by then.
+    pub key: Option<StepKey>,
     /// What must be true of the rows so far.
     pub filters: Box<[Node]>,
+}
+
+/// By what rows are looked up.
+#[derive(Clone, Debug)]
+pub struct StepKey {
+    /// The column.
+    pub place: usize,
+    /// What it must equal.
+    pub value: Node,
+    /// Whether that is an array, of which it must equal an element.
+    pub each: bool,
 }
 
 /// What counts of an expression's value.
@@ -311,7 +322,7 @@ impl Planner {
                 let relation = scans[join.scan].relation;
                 let key = join.key.map(|key| {
                     add(&mut planner.keys, (relation, key.place));
-                    (key.place, planner.node(key.value, Use::VALUE))
+                    StepKey { place: key.place, value: planner.node(key.value, Use::VALUE), each: key.each }
                 });
                 steps.push(Step { slot: frame.scans[join.scan].0, relation, key, filters });
             }
@@ -374,6 +385,7 @@ struct Key<'a> {
     conjunct: usize,
     place: usize,
     value: &'a Expr,
+    each: bool,
     worth: u8,
 }
 
@@ -405,26 +417,34 @@ fn order<'a>(scans: &[super::expression::Scan], conjuncts: &[&'a Expr]) -> Vec<J
 
 /// How `conjunct` lets rows of `scan` be looked up, if it does, once the scans in `bound` have rows.
 fn key_of<'a>(conjunct: &'a Expr, index: usize, scan: usize, bound: u64) -> Option<Key<'a>> {
-    let Expr::Call(function, arguments) = conjunct else { return None };
-    let [a, b] = &**arguments else { return None };
-    if !function.is_hash_equality {
+    let (function, a, b, each) = match conjunct {
+        Expr::Call(function, arguments) => match &**arguments {
+            [a, b] => (function, a, b, false),
+            _ => return None,
+        },
+        Expr::Elements { function, all: false, arguments } => (function, &arguments[0], &arguments[1], true),
+        _ => return None,
+    };
+    let pairs = [(a, b), (b, a)].into_iter().take(if each { 1 } else { 2 });
+    if !function.is_hash_equality || !function.strict {
         return None;
     }
-    [(a, b), (b, a)].into_iter().find_map(|(column, value)| {
+    pairs.into_iter().find_map(|(column, value)| {
         let Expr::Column(column) = column else { return None };
         if column.level != 0 || column.scan != scan || scans_read(value) & !bound != 0 {
             return None;
         }
         // What follows from rows leads to fewer rows than what follows from the caller, and that to fewer than a
-        // constant, which many rows share.
+        // constant, which many rows share. Several values lead to more rows than one.
         let mut reads_rows = false;
         walk::columns(value, 0, &mut |column, depth| reads_rows |= column.level >= depth);
         let worth = match value {
-            _ if reads_rows => 3,
-            _ if walk::any(value, &|part| matches!(part, Expr::Param(_))) => 2,
-            _ => 1,
+            _ if reads_rows => 6,
+            _ if walk::any(value, &|part| matches!(part, Expr::Param(_))) => 4,
+            _ => 2,
         };
-        Some(Key { conjunct: index, place: column.place, value, worth })
+        let worth = worth - u8::from(each);
+        Some(Key { conjunct: index, place: column.place, value, each, worth })
     })
 }
 

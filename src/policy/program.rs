@@ -330,3 +330,181 @@ impl Program {
         permissive.chain(restrictive).map(explain).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{
+        Full, MOMENT, Tables, and, boolean, call, column, eq, equal, exists, int, inverse, me, or, query,
+        rule, session,
+    };
+    use super::super::uncompiled::Reason;
+    use super::*;
+
+    fn row(numbers: [i64; 2]) -> Full {
+        Full([Value::Int(numbers[0]), Value::Int(numbers[1]), Value::Null, Value::Null].into())
+    }
+
+    fn tables(rows: &[[i64; 2]]) -> Tables {
+        Tables([(RelationId(1), rows.iter().copied().map(row).collect())].into())
+    }
+
+    fn params(program: &Program, who: &str) -> Result<Params, Doubt> {
+        program.params(&Caller { settings: &session(who), moment: MOMENT })
+    }
+
+    fn asked() -> Rule {
+        Rule { policy: "asked".into(), condition: Err(Uncompiled::new(Reason::Function, "f")) }
+    }
+
+    /// Participants of the row's conversation, among whom is the caller.
+    fn participates() -> Expr {
+        let found = eq(column(0, 0, 0), column(1, 0, 0));
+        exists(&[1], and([found, eq(column(0, 0, 1), me())]))
+    }
+
+    #[test]
+    fn what_depends_on_the_caller_alone_is_evaluated_once() {
+        let twice = or([participates(), eq(column(0, 0, 1), me())]);
+        let program = Program::new(vec![rule(twice)], vec![rule(eq(me(), me()))]);
+        assert_eq!(program.params.len(), 2, "the caller's number, and what restricts");
+        assert_eq!(params(&program, "7"), Ok(Params([Value::Int(7), Value::Bool(true)].into())));
+        assert_eq!(params(&program, "seven"), Err(Doubt::Raises), "an error is not found by luck");
+        assert_eq!(*program.columns, [0, 1]);
+        assert_eq!(*program.relations, [(RelationId(1), [0, 1, 2, 3].into())]);
+        // By the row for a caller, and by both for candidates.
+        assert_eq!(program.keys(), [(RelationId(1), 0)]);
+        assert!(program.may_depend_on(RelationId(1)) && !program.may_depend_on(RelationId(2)));
+        assert!(!program.is_partial());
+    }
+
+    #[test]
+    fn one_permissive_and_all_restrictive_rules_must_hold() {
+        let truth = |truth| rule(boolean(truth));
+        let unknown = Verdict::Unknown(Doubt::Unknown);
+        let error = || rule(eq(call(inverse(), [int(0)]), int(1)));
+        let (yes, no, null) = (Some(true), Some(false), None);
+        for (permissive, restrictive, expected) in [
+            (vec![], vec![], Verdict::Fails),
+            (vec![], vec![truth(yes)], Verdict::Fails),
+            (vec![truth(yes)], vec![], Verdict::Passes),
+            (vec![truth(no)], vec![], Verdict::Fails),
+            (vec![truth(null)], vec![], Verdict::Fails),
+            (vec![truth(no), truth(yes)], vec![], Verdict::Passes),
+            (vec![truth(yes)], vec![truth(yes)], Verdict::Passes),
+            (vec![truth(yes)], vec![truth(yes), truth(null)], Verdict::Fails),
+            (vec![truth(yes)], vec![truth(no), asked()], Verdict::Fails),
+            (vec![truth(yes)], vec![truth(yes), asked()], unknown),
+            (vec![truth(no)], vec![asked()], Verdict::Fails),
+            (vec![truth(yes), asked()], vec![], unknown),
+            (vec![truth(no), asked()], vec![], unknown),
+            (vec![asked()], vec![truth(no)], Verdict::Fails),
+            (vec![truth(yes), error()], vec![], Verdict::Unknown(Doubt::Raises)),
+            (vec![error(), truth(yes)], vec![], Verdict::Unknown(Doubt::Raises)),
+            (vec![truth(yes)], vec![error()], Verdict::Unknown(Doubt::Raises)),
+            (vec![truth(no)], vec![error()], Verdict::Fails),
+        ] {
+            let program = Program::new(permissive, restrictive);
+            let verdict = program.judge(&Params(Box::default()), &row([1, 1]), &Tables::default(), &MOMENT);
+            assert_eq!(verdict, expected, "{program:?}");
+        }
+    }
+
+    #[test]
+    fn rights_follow_the_rows_of_other_relations() {
+        let program = Program::new(vec![rule(participates())], vec![]);
+        let tables = tables(&[[1, 7], [1, 8], [2, 9]]);
+        for (who, conversation, expected) in [
+            ("7", 1, Verdict::Passes),
+            ("8", 1, Verdict::Passes),
+            ("9", 1, Verdict::Fails),
+            ("9", 2, Verdict::Passes),
+            ("7", 2, Verdict::Fails),
+        ] {
+            let params = params(&program, who).unwrap();
+            assert_eq!(program.judge(&params, &row([conversation, 0]), &tables, &MOMENT), expected, "{who}");
+            let unmirrored = program.judge(&params, &row([1, 0]), &Tables::default(), &MOMENT);
+            assert_eq!(unmirrored, Verdict::Unknown(Doubt::NotMirrored));
+        }
+    }
+
+    #[test]
+    fn a_row_affects_those_whom_it_names() {
+        let mut program = Program::new(vec![rule(participates())], vec![]);
+        let named = Affected::Values([(0, Value::Int(7))].into_iter().collect());
+        assert_eq!(program.affected(RelationId(1), &row([1, 7])), named);
+        assert!(named.includes(&params(&program, "7").unwrap()));
+        assert!(!named.includes(&params(&program, "8").unwrap()));
+        assert_eq!(program.affected(RelationId(2), &row([1, 7])), Affected::Nobody);
+        let nameless = Full([Value::Int(1), Value::Null, Value::Null, Value::Null].into());
+        assert_eq!(program.affected(RelationId(1), &nameless), Affected::Nobody);
+        // Rows that the query never finds, and queries that name nobody.
+        let of_five = |tie: Expr| exists(&[1], and([eq(column(0, 0, 0), int(5)), tie]));
+        program = Program::new(vec![rule(of_five(eq(me(), column(0, 0, 1))))], vec![]);
+        assert_eq!(program.affected(RelationId(1), &row([4, 7])), Affected::Nobody);
+        assert_eq!(program.affected(RelationId(1), &row([5, 7])), named);
+        program = Program::new(vec![rule(of_five(boolean(Some(true))))], vec![]);
+        assert_eq!(program.affected(RelationId(1), &row([4, 7])), Affected::Nobody);
+        assert_eq!(program.affected(RelationId(1), &row([5, 7])), Affected::Everybody);
+        // One of two columns, or an element of a list.
+        let listed =
+            Expr::Elements { function: equal(), all: false, arguments: Box::new([me(), column(0, 0, 3)]) };
+        let either = [eq(column(0, 0, 0), me()), eq(me(), column(0, 0, 1)), listed];
+        program = Program::new(vec![rule(exists(&[1], Expr::Or(either.into())))], vec![]);
+        let list = crate::policy::elements::collect(vec![Value::Int(9), Value::Null, Value::Int(9)]).unwrap();
+        let row = Full([Value::Int(4), Value::Int(7), Value::Null, list].into());
+        let named = Affected::Values([4, 7, 9].map(|number| (0, Value::Int(number))).into_iter().collect());
+        assert_eq!(program.affected(RelationId(1), &row), named);
+    }
+
+    #[test]
+    fn rows_are_looked_up_by_each_of_a_few_values_and_found_once() {
+        let listed = |array| Expr::Elements {
+            function: equal(),
+            all: false,
+            arguments: Box::new([column(0, 0, 0), array]),
+        };
+        let twice = Expr::Array([int(1), int(3), int(1), Expr::Const(Value::Null)].into());
+        let found = Expr::Scalar(query(&[1], listed(twice), vec![column(0, 0, 1)]));
+        let program = Program::new(vec![rule(eq(found, column(0, 0, 0)))], vec![]);
+        assert_eq!(program.keys(), [(RelationId(1), 0)]);
+        let judge =
+            |rows: &[[i64; 2]]| program.judge(&Params(Box::default()), &row([7, 0]), &tables(rows), &MOMENT);
+        assert_eq!(judge(&[[1, 7], [2, 8]]), Verdict::Passes);
+        assert_eq!(judge(&[[2, 7]]), Verdict::Fails);
+        assert_eq!(judge(&[[1, 7], [3, 8]]), Verdict::Unknown(Doubt::Raises));
+    }
+
+    #[test]
+    fn each_rule_explains_itself() {
+        let mine = Expr::Scalar(query(&[1], eq(column(0, 0, 1), me()), vec![column(0, 0, 0)]));
+        let rules = vec![rule(eq(column(0, 0, 0), mine)), rule(boolean(None)), asked()];
+        let program = Program::new(rules, vec![rule(participates())]);
+        let params = params(&program, "7").unwrap();
+        let explain = |tables: &Tables| {
+            let verdicts = program.explain(&params, &row([1, 0]), tables, &MOMENT);
+            let read: Vec<_> = verdicts.iter().map(|verdict| verdict.relations.len()).collect();
+            assert_eq!(read, [1, 0, 0, 1]);
+            assert_eq!(verdicts.iter().filter(|verdict| verdict.permissive).count(), 3);
+            verdicts.into_iter().map(|verdict| verdict.outcome).collect::<Vec<_>>()
+        };
+        let asked = Outcome::Uncompiled(Uncompiled::new(Reason::Function, "f"));
+        let (yes, no, null) = (Outcome::True, Outcome::False, Outcome::Null);
+        assert_eq!(explain(&tables(&[[1, 7]])), [yes, null.clone(), asked.clone(), Outcome::True]);
+        assert_eq!(explain(&tables(&[[2, 7]])), [no.clone(), null.clone(), asked.clone(), no.clone()]);
+        let raises = Outcome::Doubt(Doubt::Raises);
+        assert_eq!(explain(&tables(&[[2, 7], [3, 7]])), [raises, null, asked, no]);
+    }
+
+    #[test]
+    fn the_same_symbol_is_not_the_same_function() {
+        let other = Expr::Call(
+            super::super::function::Function {
+                call: |_, _| Err(Doubt::Raises),
+                ..super::super::fixture::equal()
+            },
+            [me(), int(1)].into(),
+        );
+        let both = or([eq(eq(me(), int(1)), column(0, 0, 2)), eq(other, column(0, 0, 2))]);
+        assert_eq!(Program::new(vec![rule(both)], vec![]).params.len(), 2);
+    }
+}

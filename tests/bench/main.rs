@@ -1,8 +1,8 @@
 //! What Rowcast costs and how fast it is, measured on the real binary beside what the machine could do at best.
 //!
 //! `cargo bench` runs everything, `cargo bench -- --quick` a shorter version, and a name or several (`latency`,
-//! `drain`, `broadcast`, `join_storm`, `memory`) only those. Each figure is printed as a line of a table and as one line of
-//! JSON. `docs/benchmarks.md` says how to read them.
+//! `drain`, `broadcast`, `join_storm`, `memory`, `policy`) only those. Each figure is printed as a line of a table and as one
+//! line of JSON. `docs/benchmarks.md` says how to read them.
 //!
 //! Every measure puts Rowcast and a reference side by side within one run, alternately and several times, since
 //! machines differ and are never quiet: trust the ratios.
@@ -19,6 +19,7 @@ mod floor;
 mod join_storm;
 mod latency;
 mod memory;
+mod policy;
 mod process;
 mod report;
 mod server;
@@ -86,6 +87,13 @@ async fn measure(effort: &Effort, names: &[&str]) -> Vec<Figure> {
     let wanted = |name: &str| names.is_empty() || names.contains(&name);
     process::raise_file_limit();
     let mut figures = Vec::new();
+    if wanted("policy") {
+        figures.extend(policy::measure(effort));
+        // It alone needs no database.
+        if names == ["policy"] {
+            return figures;
+        }
+    }
     let mut database = database::Database::create().await;
     if wanted("latency") {
         figures.extend(latency::measure(effort, &mut database).await);
