@@ -24,7 +24,7 @@ use samples::texts_of;
 const COMPARISON_COUNT_MIN: usize = 100_000;
 
 /// How many values of each type stand in for an argument, by how many arguments there are.
-const SAMPLES_MAX: [usize; 4] = [0, 400, 40, 13];
+const SAMPLES_MAX: [usize; 4] = [0, 400, 50, 14];
 
 /// The functions that know the fewest of their arguments: those that depend on a language, a zone or a form.
 const DOUBTFUL: &[&str] = &[
@@ -97,7 +97,7 @@ async fn functions_agree_with_the_server() {
                     samples.insert(oid, load(client, &types, oid, &mut random).await);
                 }
             }
-            let tally = judge(client, &types, &subject, &samples).await;
+            let tally = judge(client, &types, &subject, &samples, &mut random).await;
             let name = format!("{} {:?} on {major}", subject.known.symbol, subject.arguments);
             findings.extend(tally.wrong.iter().take(4).map(|wrong| format!("{name}: {wrong}")));
             if tally.raised > 0 && !subject.known.raises {
@@ -223,7 +223,7 @@ async fn load(client: &Client, types: &Types, oid: Oid, random: &mut StdRng) -> 
         .collect();
     let read = decoded.iter().flatten().count();
     assert!(
-        read * 10 >= decoded.len() * 8 && read > 4,
+        read * 10 >= decoded.len() * 8 && read > 2,
         "only {read} of {} values of {name} are read",
         decoded.len()
     );
@@ -231,10 +231,10 @@ async fn load(client: &Client, types: &Types, oid: Oid, random: &mut StdRng) -> 
 }
 
 /// The expression that calls the function with `a`, `b`, `c`; and whether `pg_proc` has it strict.
-async fn expression(client: &Client, types: &Types, subject: &Subject) -> (String, bool) {
+async fn expression(client: &Client, types: &Types, subject: &Subject) -> Option<(String, bool)> {
     let known = subject.known;
     if ["coerce_via_io", "array_coerce"].contains(&known.symbol) {
-        return (format!("a::{}", types.get(subject.result).unwrap().sql_name()), true);
+        return Some((format!("a::{}", types.get(subject.result).unwrap().sql_name()), true));
     }
     let rows = client
         .query(
@@ -247,20 +247,29 @@ async fn expression(client: &Client, types: &Types, subject: &Subject) -> (Strin
         )
         .await
         .unwrap();
-    let row = rows.first().unwrap_or_else(|| panic!("{} {:?} is no function", known.symbol, known.arguments));
+    let row = rows.first()?;
     let mut arguments: Vec<_> =
         ["a", "b", "c"][..known.arguments.len()].iter().map(|it| (*it).to_owned()).collect();
     if row.get(2) {
         let last = arguments.pop().unwrap();
         arguments.push(format!("variadic {last}"));
     }
-    (format!("pg_catalog.\"{}\"({})", row.get::<_, &str>(0), arguments.join(", ")), row.get(1))
+    let call = format!("pg_catalog.\"{}\"({})", row.get::<_, &str>(0), arguments.join(", "));
+    Some((call, row.get(1)))
 }
 
 /// Compares one function over all combinations.
-async fn judge(client: &Client, types: &Types, subject: &Subject, samples: &HashMap<Oid, Samples>) -> Tally {
+async fn judge(
+    client: &Client,
+    types: &Types,
+    subject: &Subject,
+    samples: &HashMap<Oid, Samples>,
+    random: &mut StdRng,
+) -> Tally {
     let known = subject.known;
-    let (expression, strict) = expression(client, types, subject).await;
+    let Some((expression, strict)) = expression(client, types, subject).await else {
+        return Tally { wrong: vec!["no such function".to_owned()], ..Tally::default() };
+    };
     assert_eq!(strict, known.strict, "{}", known.symbol);
     let count = subject.arguments.len();
     let name = |oid: Oid| types.get(oid).unwrap().sql_name();
@@ -283,8 +292,11 @@ async fn judge(client: &Client, types: &Types, subject: &Subject, samples: &Hash
         ))
         .await
         .unwrap();
-    let places: Vec<Vec<usize>> =
-        subject.arguments.iter().map(|oid| chosen(&samples[oid], SAMPLES_MAX[count], strict)).collect();
+    let places: Vec<Vec<usize>> = subject
+        .arguments
+        .iter()
+        .map(|oid| chosen(&samples[oid], SAMPLES_MAX[count], strict, random))
+        .collect();
     let from: Vec<_> = letters
         .iter()
         .zip(subject.arguments.iter().zip(&places))
@@ -307,15 +319,12 @@ async fn judge(client: &Client, types: &Types, subject: &Subject, samples: &Hash
     compare(types, subject, samples, &places, &answers)
 }
 
-/// Some of the values, spread evenly; NULL only for functions that are called with it.
-fn chosen(samples: &Samples, max: usize, strict: bool) -> Vec<usize> {
+/// Some of the values, in their order; NULL only for functions that are called with it.
+fn chosen(samples: &Samples, max: usize, strict: bool, random: &mut StdRng) -> Vec<usize> {
     let null = samples.decoded.len() - 1;
-    let count = if strict { null } else { null + 1 };
-    let step = count.div_ceil(max).max(1);
-    let mut places: Vec<_> = (0..count).step_by(step).collect();
-    if !strict && places.last() != Some(&null) {
-        places.push(null);
-    }
+    let mut places = rand::seq::index::sample(random, null, max.min(null)).into_vec();
+    places.sort_unstable();
+    places.extend((!strict).then_some(null));
     places
 }
 
@@ -411,7 +420,7 @@ async fn constants_are_what_the_server_prints() {
             .unwrap();
         let labels: HashMap<Oid, u32> =
             rows.iter().map(|row| (row.get(0), u32::try_from(row.get::<_, i32>(1)).unwrap())).collect();
-        let mut count = 0;
+        let (mut count, mut findings) = (0, Vec::new());
         for name in samples::TYPES {
             let oid = by_name(&types, name);
             let samples = load(client, &types, oid, &mut random).await;
@@ -449,20 +458,17 @@ async fn constants_are_what_the_server_prints() {
                 let Some(found) = read_constant(tree.get(1), &types, &labels) else { continue };
                 read += 1;
                 let expected = samples.decoded[place].as_ref();
-                assert!(
-                    expected == Some(&found) || expected.is_none(),
-                    "{name} on {major}: {} {}",
-                    texts[place].get::<_, &str>(0),
-                    samples::shown(Some(&found))
-                );
+                if expected.is_some_and(|expected| *expected != found) {
+                    let text: &str = texts[place].get(0);
+                    findings.push(format!("{name} on {major}: {text} {}", samples::shown(Some(&found))));
+                }
             }
-            assert!(
-                read * 10 >= trees.len() * 8 && read > 3,
-                "{name} on {major}: {read} of {} constants",
-                trees.len()
-            );
+            if read * 10 < trees.len() * 8 || read < 2 {
+                findings.push(format!("{name} on {major}: {read} of {} constants", trees.len()));
+            }
             count += read;
         }
+        assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
         assert!(count > 500, "{count} constants on {major}");
     }
 }

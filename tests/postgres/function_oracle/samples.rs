@@ -162,6 +162,11 @@ const TEXTS: &[&str] = &[
     "aa",
     "abab",
     "ba",
+    "(",
+    "[a",
+    "*a",
+    "%\\",
+    "_\\",
     "\u{1}x",
     "\u{7f}",
     "xyz12345678901234567890123456789012345678901234567890123456789012345é678901234567890",
@@ -508,7 +513,7 @@ fn arrays(elements: &[String], random: &mut StdRng) -> Vec<String> {
             _ => format!("{{{list_of}}}"),
         });
     }
-    arrays.extend(elements.iter().map(|it| format!("{{{}}}", quoted(it))));
+    arrays.extend(elements.iter().take(14).map(|it| format!("{{{}}}", quoted(it))));
     arrays
 }
 
