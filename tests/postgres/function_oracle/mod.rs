@@ -332,7 +332,11 @@ const ALWAYS: [&str; 4] = ["utc", "ab", "a\\", "{\"b\":\"\\ud800\",\"a\":1}"];
 fn chosen(samples: &Samples, max: usize, strict: bool, random: &mut StdRng) -> Vec<usize> {
     let null = samples.decoded.len() - 1;
     let mut places = rand::seq::index::sample(random, null, max.min(null)).into_vec();
-    let told = |value: &Value| matches!(value, Value::Text(text) if ALWAYS.contains(&&**text));
+    let told = |value: &Value| match value {
+        Value::Text(text) => ALWAYS.contains(&&**text),
+        Value::Array(array) => array.dimensions().len() > 1,
+        _ => false,
+    };
     places.extend((0..null).filter(|place| samples.decoded[*place].as_ref().is_some_and(told)));
     places.sort_unstable();
     places.dedup();
