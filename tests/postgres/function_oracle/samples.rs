@@ -501,7 +501,8 @@ fn arrays(elements: &[String], random: &mut StdRng) -> Vec<String> {
         .map(|it| quoted(it))
         .chain(["NULL".to_owned(), quoted("0"), quoted("a"), quoted("-1")])
         .collect();
-    let mut arrays = vec!["{}".to_owned(), "{NULL}".to_owned()];
+    let first = &few[0];
+    let mut arrays = vec!["{}".to_owned(), "{NULL}".to_owned(), format!("{{{{{first}}},{{{first}}}}}")];
     for count in 1..30 {
         let list = |random: &mut StdRng, count: usize| {
             (0..count).map(|_| few.choose(random).unwrap().clone()).collect::<Vec<_>>().join(",")
