@@ -7,6 +7,7 @@
 mod samples;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -93,8 +94,8 @@ async fn functions_agree_with_the_server() {
         let mut findings = Vec::new();
         for subject in subjects(&types) {
             for oid in subject.arguments.iter().copied() {
-                if !samples.contains_key(&oid) {
-                    samples.insert(oid, load(client, &types, oid, &mut random).await);
+                if let Entry::Vacant(entry) = samples.entry(oid) {
+                    entry.insert(load(client, &types, oid, &mut random).await);
                 }
             }
             let tally = judge(client, &types, &subject, &samples, &mut random).await;
