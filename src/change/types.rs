@@ -91,6 +91,11 @@ impl Types {
         None
     }
 
+    /// All types, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Type> {
+        self.by_oid.values()
+    }
+
     /// How many types are known.
     pub fn len(&self) -> usize {
         self.by_oid.len()

@@ -13,6 +13,7 @@ mod dev;
 mod failures;
 mod feed;
 mod filter_oracle;
+mod function_oracle;
 mod migrate;
 mod mirror;
 mod policy_source;

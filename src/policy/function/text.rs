@@ -49,27 +49,12 @@ macro_rules! text2 {
     };
 }
 
-/// A function of a text and a number.
-macro_rules! text_int {
-    ($symbol:literal, $of:expr) => {
-        Known::new($symbol, &[TEXT, INT4], TEXT, |_, it| match it {
-            [Value::Text(text), Value::Int(number)] => {
-                let of: fn(&str, i64) -> &str = $of;
-                Ok(Value::text(of(text, *number)))
-            }
-            _ => Err(Doubt::Unknown),
-        })
-    };
-}
-
 pub(super) static KNOWN: &[&[Known]] = &[
     &[
         text2!("textlike", TEXT, BOOL, |text, pattern| like(text, pattern, true)).equates_text().raises(),
         text2!("textnlike", TEXT, BOOL, |text, pattern| like(text, pattern, false)).equates_text().raises(),
-        text2!("bpcharlike", BPCHAR, BOOL, |text, pattern| like(text, pattern, true)).equates_text().raises(),
-        text2!("bpcharnlike", BPCHAR, BOOL, |text, pattern| like(text, pattern, false))
-            .equates_text()
-            .raises(),
+        text2!("textlike", BPCHAR, BOOL, |text, pattern| like(text, pattern, true)).equates_text().raises(),
+        text2!("textnlike", BPCHAR, BOOL, |text, pattern| like(text, pattern, false)).equates_text().raises(),
         text2!("texticlike", TEXT, BOOL, |text, pattern| folded_like(text, pattern, true))
             .equates_text()
             .raises(),
@@ -108,8 +93,17 @@ pub(super) static KNOWN: &[&[Known]] = &[
         text1!("text_name", TEXT, NAME, |text| Ok(Value::text(clipped(text)))),
     ],
     &[
-        text_int!("text_left", |text, number| split_at_character(text, number).0),
-        text_int!("text_right", |text, number| split_at_character(text, number.saturating_neg()).1),
+        Known::new("text_left", &[TEXT, INT4], TEXT, |_, it| match it {
+            [Value::Text(text), Value::Int(number)] => Ok(Value::text(split_at_character(text, *number).0)),
+            _ => Err(Doubt::Unknown),
+        }),
+        Known::new("text_right", &[TEXT, INT4], TEXT, |_, it| match it {
+            [Value::Text(_), Value::Int(0)] => Ok(Value::text("")),
+            // Its contrary is no `integer`.
+            [Value::Text(_), Value::Int(number)] if *number <= i64::from(i32::MIN) => Err(Doubt::Unknown),
+            [Value::Text(text), Value::Int(number)] => Ok(Value::text(split_at_character(text, -number).1)),
+            _ => Err(Doubt::Unknown),
+        }),
         Known::new("text_substr", &[TEXT, INT4, INT4], TEXT, |_, it| match it {
             [Value::Text(_), Value::Int(_), Value::Int(..0)] => Err(Doubt::Raises),
             [Value::Text(text), Value::Int(start), Value::Int(length)] => {

@@ -96,7 +96,7 @@ impl<'a> Walk<'a> {
 }
 
 /// The key and value of each field of an object; `None` in place of one that cannot be read.
-pub(super) fn fields<'a>(text: &'a str) -> impl Iterator<Item = Option<(&'a str, &'a str)>> {
+pub(super) fn fields(text: &str) -> impl Iterator<Item = Option<(&str, &str)>> {
     let mut walk = Walk::new(text);
     let mut open = walk.take(b'{').is_some() && walk.peek() != Some(b'}');
     std::iter::from_fn(move || {
@@ -117,7 +117,7 @@ pub(super) fn fields<'a>(text: &'a str) -> impl Iterator<Item = Option<(&'a str,
 }
 
 /// Each element of an array; `None` in place of one that cannot be read.
-pub(super) fn elements<'a>(text: &'a str) -> impl Iterator<Item = Option<&'a str>> {
+pub(super) fn elements(text: &str) -> impl Iterator<Item = Option<&str>> {
     let mut walk = Walk::new(text);
     let mut open = walk.take(b'[').is_some() && walk.peek() != Some(b']');
     std::iter::from_fn(move || {

@@ -201,13 +201,9 @@ impl Numeric {
             _ => {
                 let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
                 let bytes = text.as_bytes();
-                if !digit(bytes.first()) && !(bytes.first() == Some(&b'-') && digit(bytes.get(1))) {
-                    return None;
-                }
-                if !digit(bytes.last()) {
-                    return None;
-                }
-                decimal(text)
+                let magnitude = bytes.strip_prefix(b"-").unwrap_or(bytes);
+                let plain = digit(magnitude.first()) && digit(magnitude.last());
+                plain.then(|| decimal(text))?
             }
         }
     }
