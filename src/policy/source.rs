@@ -6,13 +6,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::change::{Oid, RelationId, ReplicaIdentity};
+use crate::change::{Oid, RelationId, ReplicaIdentity, Types};
 
 /// A reading.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     /// The server's major version.
     pub major: u32,
+    /// All types, to read constants and to look beneath domains.
+    pub types: Arc<Types>,
     /// Roles: those who subscribe, and the owners of functions and views that run with their owner's rights.
     pub roles: HashMap<Oid, Role>,
     /// Relations.

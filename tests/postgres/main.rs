@@ -15,5 +15,6 @@ mod feed;
 mod filter_oracle;
 mod migrate;
 mod realtime_schema;
+mod policy;
 mod replay;
 mod value_oracle;

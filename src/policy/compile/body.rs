@@ -41,7 +41,7 @@ impl Compiler<'_> {
             Ok(Typed { expr, type_id })
         })?;
         if !returns(typed.type_id, result) {
-            return Err(Uncompiled::new(Reason::Type, format!("{result} (returned by {name})")));
+            return Err(self.unreturned(result, &name));
         }
         let expr = match nulls {
             None => typed.expr,
@@ -80,12 +80,16 @@ impl Compiler<'_> {
             && result != RECORD
             && !returns(only.type_id, result)
         {
-            return Err(Uncompiled::new(Reason::Type, format!("{result} (returned by {name})")));
+            return Err(self.unreturned(result, &name));
         }
         if outputs.len() != 1 && result != RECORD {
-            return Err(Uncompiled::new(Reason::Type, format!("{result} (returned by {name})")));
+            return Err(self.unreturned(result, &name));
         }
         Ok(outputs)
+    }
+
+    fn unreturned(&self, result: Oid, name: &str) -> Uncompiled {
+        Uncompiled::new(Reason::Type, format!("{} (returned by {name})", self.type_name(result)))
     }
 
     /// Compiles a function's body with what surrounds it.

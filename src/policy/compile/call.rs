@@ -19,7 +19,8 @@ const BOOL: Oid = 16;
 const ANY: Oid = 2276;
 
 /// Settings that make a session the caller's; all that begin with `request.jwt.claim.` besides.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
+    "request.jwt.claim",
     "request.jwt.claims",
     "request.headers",
     "request.method",

@@ -4,12 +4,20 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use crate::change::Oid;
+use crate::change::{Oid, Types};
 use crate::policy::value::Value;
 
 /// The value of a constant; `None` if its type is not known here, or its bytes are compressed.
-pub(super) fn value(type_id: Oid, bytes: &[u8], labels: &HashMap<Oid, u32>) -> Option<Value> {
-    let _ = labels;
+pub(super) fn constant(
+    type_id: Oid,
+    _types: &Types,
+    length: i16,
+    by_value: bool,
+    bytes: &[u8],
+    _labels: &HashMap<Oid, u32>,
+) -> Option<Value> {
+    let size = if by_value { usize::try_from(length).ok()? } else { bytes.len() };
+    let bytes = bytes.get(..size)?;
     Some(match type_id {
         16 => Value::Bool(*bytes.first()? != 0),
         20 => Value::Int(i64::from_le_bytes(bytes.try_into().ok()?)),

@@ -1,7 +1,7 @@
 //! Queries: inner joins, conditions and outputs.
 
 use super::scope::{Entry, Frame, Scope, Typed};
-use super::{Compiler, Result, constant, syntax};
+use super::{Compiler, Result, syntax};
 use crate::change::Oid;
 use crate::policy::expression::{Expr, Query, Scan};
 use crate::policy::tree::{Node, Tree};
@@ -121,11 +121,8 @@ impl Compiler<'_> {
             _ => Some(node),
         };
         let node = node.filter(|node| node.tag == "CONST").ok_or_else(|| refused("LIMIT"))?;
-        if node.flag("constisnull") == Some(true) {
-            return Ok(None);
-        }
-        let Tree::Datum(bytes) = node.get("constvalue") else { return Err(refused("LIMIT")) };
-        match constant::value(node.oid("consttype").unwrap_or(0), bytes, &self.source.enum_labels) {
+        match self.constant_value(node) {
+            Some(Value::Null) => Ok(None),
             Some(Value::Int(limit @ 1..)) => Ok(Some(limit)),
             _ => Err(refused("LIMIT")),
         }
