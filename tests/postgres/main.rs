@@ -14,7 +14,7 @@ mod failures;
 mod feed;
 mod filter_oracle;
 mod migrate;
-mod realtime_schema;
 mod policy;
+mod realtime_schema;
 mod replay;
 mod value_oracle;

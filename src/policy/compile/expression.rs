@@ -1,5 +1,6 @@
 //! Nodes of expressions.
 
+use super::call::is_pseudo;
 use super::scope::{Frame, Given, Typed};
 use super::{Compiler, Result, constant, syntax};
 use crate::change::Oid;
@@ -105,6 +106,8 @@ impl Compiler<'_> {
         match node.integer("paramkind") {
             Some(PARAM_EXTERN) => {
                 let given = frame.params.get(index).ok_or_else(wrong)?.clone();
+                // What a function takes of any type has the type that it is called with.
+                let type_id = if is_pseudo(type_id) { given.typed.type_id } else { type_id };
                 self.given(&given, type_id)
             }
             Some(PARAM_SUBLINK) => {
@@ -219,7 +222,7 @@ impl Compiler<'_> {
         self.cast("coerce_via_io", argument, type_id)
     }
 
-    fn cast(&self, symbol: &str, argument: Typed, type_id: Oid) -> Result<Typed> {
+    pub(super) fn cast(&self, symbol: &str, argument: Typed, type_id: Oid) -> Result<Typed> {
         // A domain is written as its base is.
         let base = self.base(argument.type_id);
         let function = (self.find)(symbol, &[base], type_id, Collation::None).ok_or_else(|| {

@@ -166,4 +166,3 @@ pub(super) const FIRST_USER_OID: Oid = 16384;
 pub(super) fn is_same_value(from: Oid, to: Oid) -> bool {
     from == to || TEXTS.contains(&(from, to)) || TEXTS.contains(&(to, from))
 }
-

@@ -14,8 +14,10 @@ mod rights;
 mod shapes;
 
 /// What `auth.uid()` and `auth.jwt()` come to.
-const UID: &str = "text->uuid(nullif texteq(json_object_field_text(text->json([request.jwt.claims]), 'sub'), ''))";
-const JWT: &str = "text->jsonb(coalesce(nullif texteq([request.jwt.claim], ''), nullif texteq([request.jwt.claims], '')))";
+const UID: &str =
+    "text->uuid(nullif texteq(json_object_field_text(text->json([request.jwt.claims]), 'sub'), ''))";
+const JWT: &str =
+    "text->jsonb(coalesce(nullif texteq([request.jwt.claim], ''), nullif texteq([request.jwt.claims], '')))";
 
 /// A schema as messengers have it, and one policy, named `p`, on `public.messages`.
 struct Subject {
@@ -37,7 +39,7 @@ impl Subject {
         source
     }
 
-    /// The program of the role `authenticated` on `public.messages`.
+    /// The program of the role `reader` on `public.messages`.
     async fn program(&self, sql: &str) -> Program {
         let source = self.source(sql).await;
         program(&source, "public.messages")
@@ -62,7 +64,7 @@ impl Subject {
 fn program(source: &Source, table: &str) -> Program {
     let named = |schema: &str, name: &str| format!("{schema}.{name}") == table;
     let (id, _) = source.relations.iter().find(|(_, found)| named(&found.schema, &found.name)).unwrap();
-    let (role, _) = source.roles.iter().find(|(_, role)| &*role.name == "authenticated").unwrap();
+    let (role, _) = source.roles.iter().find(|(_, role)| &*role.name == "reader").unwrap();
     compile_with(source, *id, *role, Command::Select, registry::find)
 }
 
@@ -77,7 +79,8 @@ async fn check(expected: &[(&str, Result<&str, (Reason, &str)>)]) {
             } else {
                 subject.using(sql).await
             };
-            let found = found.as_ref().map(String::as_str).map_err(|(reason, about)| (*reason, about.as_str()));
+            let found =
+                found.as_ref().map(String::as_str).map_err(|(reason, about)| (*reason, about.as_str()));
             if found != *expected {
                 wrong.push(format!("{sql}\n    expected {expected:?}\n    found    {found:?}"));
             }

@@ -5,20 +5,19 @@ use std::sync::Arc;
 
 use rowcast::change::{Oid, RelationId, ReplicaIdentity};
 use rowcast::policy::function::Collation;
-use rowcast::postgres::types::load_types;
 use rowcast::policy::source::{Column, Expression, Function, NoBody, Policy, Relation, Role, Source};
+use rowcast::postgres::types::load_types;
 use tokio_postgres::{Client, Row};
 
 /// Reads everything.
 pub(super) async fn read(client: &Client, major: u32) -> Source {
     let types = Arc::new(load_types(client).await.unwrap());
     let mut source = Source { major, types, ..Source::default() };
-    source.collations = HashMap::from([
-        (100, Collation::Deterministic),
-        (950, Collation::C),
-        (951, Collation::C),
-    ]);
-    for row in all(client, "select oid, rolname::text, rolsuper, rolbypassrls or rolsuper from pg_roles").await {
+    source.collations =
+        HashMap::from([(100, Collation::Deterministic), (950, Collation::C), (951, Collation::C)]);
+    for row in
+        all(client, "select oid, rolname::text, rolsuper, rolbypassrls or rolsuper from pg_roles").await
+    {
         let id: Oid = row.get(0);
         let sql = format!("select oid from pg_roles r where pg_has_role({id}, oid, 'usage')");
         let has_rights_of = all(client, &sql).await.iter().map(|row| row.get(0)).collect();
@@ -95,7 +94,8 @@ async fn policies(client: &Client, id: Oid) -> Vec<Policy> {
         "select polname::text, polcmd::text, polpermissive, polroles, polqual::text, polwithcheck::text
         from pg_policy where polrelid = {id} order by polname"
     );
-    let expression = |tree: Option<String>| tree.map(|tree| Expression { tree: tree.into(), text: "".into() });
+    let expression =
+        |tree: Option<String>| tree.map(|tree| Expression { tree: tree.into(), text: "".into() });
     let policy = |row: &Row| Policy {
         name: row.get::<_, String>(0).into(),
         command: row.get::<_, &str>(1).chars().next().unwrap(),
@@ -113,7 +113,7 @@ async fn functions(client: &Client, source: &mut Source) {
             coalesce(proconfig, '{}'), prosrc, prosqlbody::text,
             pg_get_function_arguments(p.oid), pg_get_function_result(p.oid)
         from pg_proc p join pg_language l on l.oid = prolang
-        where p.oid >= 16384 or lanname = 'internal'";
+        where p.oid >= 16384 or lanname = 'internal' or p.oid = 2003";
     for row in all(client, sql).await {
         let id: Oid = row.get(0);
         let text = |index: usize| Arc::<str>::from(row.get::<_, String>(index));

@@ -49,7 +49,10 @@ async fn queries_of_other_shapes_are_refused() {
         ("exists (select distinct on (user_id) 1 from participants)", refused("DISTINCT ON")),
         ("(sender_id, n) = (select id, 1 from profiles)", refused("a comparison of rows")),
         ("n in (select generate_series(1, 3))", Err((Reason::Function, "generate_series"))),
-        ("participant_ids = array(select user_id from participants)", refused("the order of ARRAY(SELECT …)")),
+        (
+            "participant_ids = array(select user_id from participants)",
+            refused("the order of ARRAY(SELECT …)"),
+        ),
         ("exists (select from participants order by random())", refused("ORDER BY an expression")),
         ("exists (select from participants, (select user_id from participants limit 1) x)", refused("LIMIT")),
     ])

@@ -9,7 +9,9 @@ use rowcast::policy::function::{Collation, Doubt, Function};
 use rowcast::policy::value::Value;
 
 /// What is known, and whether it raises errors.
-const KNOWN: [(&str, bool); 24] = [
+const KNOWN: [(&str, bool); 26] = [
+    ("name_text", false),
+    ("textcat", false),
     ("uuid_eq", false),
     ("texteq", false),
     ("textne", false),

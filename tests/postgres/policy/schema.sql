@@ -3,7 +3,7 @@ do $$
 declare
   role text;
 begin
-  foreach role in array array['anon', 'authenticated', 'keeper'] loop
+  foreach role in array array['anon', 'reader', 'keeper'] loop
     begin
       execute format('create role %I', role);
     exception when duplicate_object or unique_violation then
@@ -50,12 +50,12 @@ create table public.messages (
   twice int generated always as (n * 2) stored
 );
 alter table public.messages enable row level security;
-grant select on all tables in schema public to authenticated, keeper;
+grant select on all tables in schema public to reader, keeper;
 
 create view public.active as
   select conversation_id, user_id from public.participants where left_at is null;
 alter view public.active owner to keeper;
-grant select on public.active to authenticated;
+grant select on public.active to reader;
 
 create function public.is_participant(c uuid, u uuid) returns boolean
 language sql stable security definer set search_path = '' as $$
