@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::free::{has_output, shift};
+use super::free::{has_output, lowered, shift, traits};
 use super::query::{Builder, Part, only_query};
 use super::scope::{FIRST_USER_OID, Frame, Given, Rights, Typed, is_same_value};
 use super::{CALLS_MAX, Compiler, Result, syntax, too_large};
@@ -121,12 +121,28 @@ impl Compiler<'_> {
         let mut inner = Frame::new(Rights { user, relations: user });
         inner.path_is_set = frame.path_is_set || sets_path;
         inner.params = arguments.into_iter().map(|typed| Given { typed, level: self.level }).collect();
+        inner.used = vec![false; inner.params.len()];
         self.calls.push(oid);
         let outside = std::mem::replace(&mut self.guarded_outside, self.guarded.len());
         let compiled = self.deeper(|compiler| compile(compiler, &mut inner, body))?;
         self.guarded_outside = outside;
         self.calls.pop();
+        self.guard_arguments(&inner)?;
         Ok(compiled)
+    }
+
+    /// Arguments are evaluated before the call, whatever its body does with them.
+    fn guard_arguments(&mut self, frame: &Frame) -> Result<()> {
+        for (given, used) in frame.params.iter().zip(&frame.used) {
+            let traits = traits(&given.typed.expr);
+            // What depends on the caller alone is evaluated in any case, if it is anywhere in the program.
+            if traits.raises && (traits.reads || !used) {
+                let guard = lowered(&given.typed.expr, self.level);
+                let guard = guard.ok_or_else(|| Uncompiled::new(Reason::Raises, "an argument"))?;
+                self.guards.push(guard);
+            }
+        }
+        Ok(())
     }
 
     /// Refuses a text that names objects which `user` could not name, or which mean something else under another

@@ -98,7 +98,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn parameter(&mut self, frame: &Frame, node: &Node<'_>) -> Result<Typed> {
+    fn parameter(&mut self, frame: &mut Frame, node: &Node<'_>) -> Result<Typed> {
         let wrong = || syntax("a parameter");
         let number = node.integer("paramid").and_then(|number| usize::try_from(number).ok());
         let index = number.and_then(|number| number.checked_sub(1)).ok_or_else(wrong)?;
@@ -106,6 +106,7 @@ impl Compiler<'_> {
         match node.integer("paramkind") {
             Some(PARAM_EXTERN) => {
                 let given = frame.params.get(index).ok_or_else(wrong)?.clone();
+                frame.used[index] = true;
                 // What a function takes of any type has the type that it is called with.
                 let type_id = if is_pseudo(type_id) { given.typed.type_id } else { type_id };
                 self.given(&given, type_id)

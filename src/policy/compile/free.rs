@@ -14,6 +14,46 @@ pub(super) fn shift(expr: &mut Expr, by: usize) -> usize {
     })
 }
 
+/// The same expression where `by` fewer queries enclose it; `None` if it reads rows of those.
+pub(super) fn lowered(expr: &Expr, by: usize) -> Option<Expr> {
+    let mut lowered = expr.clone();
+    let mut is_free = true;
+    visit(&mut lowered, 0, &mut |expr, inside| {
+        if let Expr::Column(column) = expr
+            && column.level >= inside
+        {
+            match (column.level - inside).checked_sub(by) {
+                Some(level) => column.level = level + inside,
+                None => is_free = false,
+            }
+        }
+    });
+    is_free.then_some(lowered)
+}
+
+/// What an expression may do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Traits {
+    /// Raise an error.
+    pub raises: bool,
+    /// Read a row of its surroundings.
+    pub reads: bool,
+}
+
+pub(super) fn traits(expr: &Expr) -> Traits {
+    let mut traits = Traits::default();
+    visit(&mut expr.clone(), 0, &mut |expr, inside| match expr {
+        Expr::Column(column) => traits.reads |= column.level >= inside,
+        Expr::Call(function, _)
+        | Expr::Distinct(function, _)
+        | Expr::NullIf(function, _)
+        | Expr::Elements { function, .. } => traits.raises |= function.raises,
+        Expr::Scalar(_) => traits.raises = true,
+        _ => {}
+    });
+    traits
+}
+
 /// Whether an expression holds an output of a test that encloses it.
 pub(super) fn has_output(expr: &Expr) -> bool {
     match expr {

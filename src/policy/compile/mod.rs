@@ -144,7 +144,7 @@ fn binds(source: &Source, policy: &source::Policy, role: Oid, command: Command) 
 struct Compiler<'s> {
     source: &'s Source,
     find: Find,
-    /// Nodes so far.
+    /// Nodes so far, those that a repeated argument adds included.
     size: usize,
     /// How deep the part is that is compiled now.
     depth: usize,
@@ -154,6 +154,8 @@ struct Compiler<'s> {
     calls: Vec<Oid>,
     /// The relations whose policies enclose it, with the role that they are applied to.
     guarded: Vec<(RelationId, Oid)>,
+    /// Parts that may raise an error, which are evaluated whatever the condition comes to without them.
+    guards: Vec<Expr>,
     /// How many of them are outside of the innermost function: Postgres plans a function's queries on their own.
     guarded_outside: usize,
 }
@@ -168,6 +170,7 @@ impl<'s> Compiler<'s> {
             level: 0,
             calls: Vec::new(),
             guarded: Vec::new(),
+            guards: Vec::new(),
             guarded_outside: 0,
         }
     }
@@ -181,8 +184,14 @@ impl<'s> Compiler<'s> {
         let mut frame = Frame::new(Rights { user: role, relations: role });
         frame.scopes.push(Scope { entries: vec![Entry::Row(relation)], level: 0 });
         self.guarded.push((relation, role));
-        let mut condition = self.condition(&mut frame, &tree)?;
-        let read = settle::settle(&mut condition)?;
+        let condition = self.condition(&mut frame, &tree)?;
+        let arguments = std::mem::take(&mut self.guards);
+        let mut condition = guarded(condition, arguments.clone());
+        // Reading what may raise an error inside of queries is done outside of them as well.
+        let read = settle::settle(&mut condition, &mut self.guards)?;
+        self.guards.retain(|guard| !arguments.contains(guard));
+        let mut condition = guarded(condition, std::mem::take(&mut self.guards));
+        self.spend(free::shift(&mut condition, 0))?;
         Ok((condition, read))
     }
 
@@ -238,6 +247,24 @@ impl<'s> Compiler<'s> {
             _ => self.source.collations.get(&collation).copied().unwrap_or(Collation::Nondeterministic),
         }
     }
+}
+
+/// A condition that is no answer where one of the guards raises an error.
+fn guarded(condition: Expr, guards: Vec<Expr>) -> Expr {
+    let mut distinct: Vec<Expr> = Vec::new();
+    for guard in guards {
+        if !distinct.contains(&guard) {
+            distinct.push(guard);
+        }
+    }
+    if distinct.is_empty() {
+        return condition;
+    }
+    let evaluated = |guard: Expr| {
+        let is_null = Expr::IsNull(Box::new(guard));
+        Expr::Or([is_null.clone(), Expr::Not(Box::new(is_null))].into())
+    };
+    Expr::And(distinct.into_iter().map(evaluated).chain([condition]).collect())
 }
 
 fn syntax(about: &str) -> Uncompiled {

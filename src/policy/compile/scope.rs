@@ -57,6 +57,8 @@ pub(super) struct Frame {
     pub scopes: Vec<Scope>,
     /// The arguments of the function.
     pub params: Vec<Given>,
+    /// Which of them the body uses.
+    pub used: Vec<bool>,
     /// The arguments of the enclosing `CASE argument WHEN`.
     pub cases: Vec<Given>,
     /// The types of the outputs that the enclosing tests are about.
@@ -71,6 +73,7 @@ impl Frame {
         Self {
             scopes: Vec::new(),
             params: Vec::new(),
+            used: Vec::new(),
             cases: Vec::new(),
             tests: Vec::new(),
             rights,

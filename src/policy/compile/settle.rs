@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Result;
+use super::free::lowered;
 use crate::change::RelationId;
 use crate::policy::expression::{Expr, Query};
-use crate::policy::function::Function;
 use crate::policy::uncompiled::{Reason, Uncompiled};
 
 /// What an expression reads.
@@ -18,9 +18,10 @@ pub(super) struct Read {
 }
 
 /// Fills in which columns each scan reads. Refuses what may raise an error for rows of other relations: Postgres may
-/// look at more of them than are looked at here.
-pub(super) fn settle(expr: &mut Expr) -> Result<Read> {
-    let mut settler = Settler { read: Read::default(), queries: Vec::new() };
+/// look at more of them than are looked at here. What may raise an error in a query by the judged row alone is added to
+/// `guards`: Postgres may evaluate it though the query finds no row.
+pub(super) fn settle(expr: &mut Expr, guards: &mut Vec<Expr>) -> Result<Read> {
+    let mut settler = Settler { read: Read::default(), queries: Vec::new(), guards };
     settler.visit(expr)?;
     Ok(settler.read)
 }
@@ -32,11 +33,17 @@ struct Free {
     queries: u128,
     /// Whether it reads the output that the enclosing test is about.
     output: bool,
+    /// Whether it reads the judged row.
+    row: bool,
 }
 
 impl Free {
     fn and(self, other: Self) -> Self {
-        Self { queries: self.queries | other.queries, output: self.output || other.output }
+        Self {
+            queries: self.queries | other.queries,
+            output: self.output || other.output,
+            row: self.row || other.row,
+        }
     }
 
     fn reads_scans(self) -> bool {
@@ -44,8 +51,9 @@ impl Free {
     }
 }
 
-struct Settler {
+struct Settler<'g> {
     read: Read,
+    guards: &'g mut Vec<Expr>,
     /// The queries that enclose the part, outermost first: the columns read of each scan.
     queries: Vec<Vec<BTreeSet<usize>>>,
 }
@@ -54,7 +62,7 @@ fn bit(query: usize) -> u128 {
     1 << query.min(127)
 }
 
-impl Settler {
+impl Settler<'_> {
     fn visit(&mut self, expr: &mut Expr) -> Result<Free> {
         match expr {
             Expr::Const(_) | Expr::Param(_) | Expr::Setting(_) | Expr::Now => Ok(Free::default()),
@@ -62,14 +70,15 @@ impl Settler {
             Expr::Column(column) => {
                 let Some(query) = self.queries.len().checked_sub(column.level + 1) else {
                     self.read.columns.insert(column.place);
-                    return Ok(Free::default());
+                    return Ok(Free { row: true, ..Free::default() });
                 };
                 self.queries[query][column.scan].insert(column.place);
                 Ok(Free { queries: bit(query), ..Free::default() })
             }
             Expr::Call(function, parts) => {
                 let free = self.all(parts)?;
-                check(function, free)
+                let raises = function.raises.then_some(function.symbol);
+                self.check(raises, free, expr)
             }
             Expr::And(parts) | Expr::Or(parts) | Expr::Coalesce(parts) | Expr::Array(parts) => {
                 self.all(parts)
@@ -79,7 +88,8 @@ impl Settler {
             | Expr::NullIf(function, parts)
             | Expr::Elements { function, arguments: parts, .. } => {
                 let free = self.all(&mut **parts)?;
-                check(function, free)
+                let raises = function.raises.then_some(function.symbol);
+                self.check(raises, free, expr)
             }
             Expr::Case(arms, default) => {
                 let mut free = self.visit(default)?;
@@ -92,16 +102,27 @@ impl Settler {
             Expr::Scalar(query) => {
                 let free = self.query(query)?;
                 // A second row raises an error.
-                if free.reads_scans() {
-                    return Err(Uncompiled::new(Reason::Raises, "a subquery that gives one value"));
-                }
-                Ok(free)
+                self.check(Some("a subquery that gives one value"), free, expr)
             }
             Expr::Quantified { test, query, .. } => {
                 let test = self.visit(test)?;
                 Ok(Free { output: false, ..test }.and(self.query(query)?))
             }
         }
+    }
+
+    /// What is to be done about an expression that may raise an error.
+    fn check(&mut self, raises: Option<&str>, free: Free, expr: &Expr) -> Result<Free> {
+        let Some(raises) = raises else { return Ok(free) };
+        if free.reads_scans() {
+            return Err(Uncompiled::new(Reason::Raises, raises));
+        }
+        // What depends on the caller alone is evaluated in any case.
+        if free.row && !self.queries.is_empty() {
+            let guard = lowered(expr, self.queries.len());
+            self.guards.push(guard.ok_or_else(|| Uncompiled::new(Reason::Raises, raises))?);
+        }
+        Ok(free)
     }
 
     fn all(&mut self, parts: &mut [Expr]) -> Result<Free> {
@@ -120,11 +141,4 @@ impl Settler {
         free.queries &= !bit(self.queries.len());
         Ok(free)
     }
-}
-
-fn check(function: &Function, free: Free) -> Result<Free> {
-    if function.raises && free.reads_scans() {
-        return Err(Uncompiled::new(Reason::Raises, function.symbol));
-    }
-    Ok(free)
 }

@@ -113,7 +113,7 @@ async fn functions(client: &Client, source: &mut Source) {
             coalesce(proconfig, '{}'), prosrc, prosqlbody::text,
             pg_get_function_arguments(p.oid), pg_get_function_result(p.oid)
         from pg_proc p join pg_language l on l.oid = prolang
-        where p.oid >= 16384 or lanname = 'internal' or p.oid = 2003";
+        where p.oid >= 16384 or lanname = 'internal' or p.oid in (2003, 2004)";
     for row in all(client, sql).await {
         let id: Oid = row.get(0);
         let text = |index: usize| Arc::<str>::from(row.get::<_, String>(index));

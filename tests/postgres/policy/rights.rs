@@ -326,7 +326,12 @@ async fn what_raises_over_other_rows_is_refused_and_over_the_judged_row_not() {
         ),
         (
             "exists (select from participants where user_id = body::uuid)",
-            Ok("exists([1] where and(uuid_eq(@0.0.1, text->uuid(@1.0.7))) gives )"),
+            Ok("and(or(isnull(text->uuid(@0.0.7)), not(isnull(text->uuid(@0.0.7)))), exists([1] where and(uuid_eq(@0.0.1, text->uuid(@1.0.7))) gives ))"),
+        ),
+        ("ignores(body::uuid) and ignores(auth.uid()) and ignores(sender_id)", Ok("and(or(isnull(text->uuid(@0.0.7)), not(isnull(text->uuid(@0.0.7)))), or(isnull(UID), not(isnull(UID))), and(true, true, true))")),
+        (
+            "not is_participant(conversation_id, body::uuid)",
+            Ok("and(or(isnull(text->uuid(@0.0.7)), not(isnull(text->uuid(@0.0.7)))), not(exists([0, 1] where and(and(uuid_eq(@0.0.0, @1.0.1), uuid_eq(@0.0.1, text->uuid(@1.0.7)))) gives )))"),
         ),
         (
             "sender_id in (select note::uuid from participants)",
