@@ -128,3 +128,36 @@ fn visit_query(query: &mut Query, inside: usize, act: &mut impl FnMut(&mut Expr,
     let outputs: usize = query.outputs.iter_mut().map(|output| visit(output, inside + 1, act)).sum();
     query.scans.len() + outputs + visit(&mut query.condition, inside + 1, act)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::expression::Column;
+    use crate::policy::value::Value;
+
+    fn column(level: usize) -> Expr {
+        Expr::Column(Column { level, scan: 0, place: 0 })
+    }
+
+    fn query(condition: Expr) -> Expr {
+        Expr::Exists(Box::new(Query { scans: Box::default(), condition, outputs: Box::default() }))
+    }
+
+    #[test]
+    fn only_what_is_outside_moves() {
+        let mut expr = Expr::And([column(0), query(Expr::And([column(0), column(1)].into()))].into());
+        let before = expr.clone();
+        shift(&mut expr, 2);
+        let expected = Expr::And([column(2), query(Expr::And([column(0), column(3)].into()))].into());
+        assert_eq!(expr, expected);
+        assert_eq!(lowered(&expr, 2), Some(before));
+        assert_eq!(lowered(&expr, 3), None, "it reads a row of the third query outwards");
+    }
+
+    #[test]
+    fn only_rows_around_are_read() {
+        assert!(!traits(&query(column(0))).reads);
+        assert!(traits(&query(column(1))).reads);
+        assert!(!traits(&Expr::Const(Value::Null)).raises);
+    }
+}

@@ -28,8 +28,6 @@ mod scope;
 mod security;
 mod settle;
 mod sublink;
-#[cfg(test)]
-mod tests;
 
 use scope::{Entry, Frame, Rights, Scope};
 

@@ -68,8 +68,11 @@ fn program(source: &Source, table: &str) -> Program {
     compile_with(source, *id, *role, Command::Select, registry::find)
 }
 
+/// What a policy comes to in short, or why it is not compiled.
+type Expected<'a> = Result<&'a str, (Reason, &'a str)>;
+
 /// Asks for each policy on each major version, and compares with what is expected of all of them.
-async fn check(expected: &[(&str, Result<&str, (Reason, &str)>)]) {
+async fn check(expected: &[(&str, Expected<'_>)]) {
     for major in majors() {
         let subject = Subject::create(major).await;
         let mut wrong = Vec::new();

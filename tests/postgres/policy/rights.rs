@@ -3,7 +3,7 @@
 use rowcast::policy::compile::{Command, compile_with};
 use rowcast::policy::uncompiled::Reason;
 
-use super::{Subject, check, program, registry};
+use super::{Expected, Subject, check, program, registry};
 use crate::support::majors;
 
 const IN: &str = "create policy p on public.messages using
@@ -18,7 +18,7 @@ fn guarded(condition: &str) -> String {
 }
 
 /// Each of these, before a policy.
-async fn check_before(policy: &str, expected: &[(&str, Result<&str, (Reason, &str)>)]) {
+async fn check_before(policy: &str, expected: &[(&str, Expected<'_>)]) {
     let all: Vec<_> =
         expected.iter().map(|(sql, expected)| (format!("{sql}; {policy}"), *expected)).collect();
     let all: Vec<_> = all.iter().map(|(sql, expected)| (sql.as_str(), *expected)).collect();
