@@ -13,7 +13,7 @@ use crate::change::{Oid, RelationId, ReplicaIdentity, Types};
 pub struct Source {
     /// The server's major version.
     pub major: u32,
-    /// All types.
+    /// All types, to read constants and to look beneath domains.
     pub types: Arc<Types>,
     /// Roles: those who subscribe, and the owners of functions and views that run with their owner's rights.
     pub roles: HashMap<Oid, Role>,

@@ -16,6 +16,7 @@ mod filter_oracle;
 mod function_oracle;
 mod migrate;
 mod mirror;
+mod policy;
 mod policy_source;
 mod realtime_schema;
 mod replay;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::free::{has_output, shift};
+use super::free::{has_output, lowered, shift, traits};
 use super::query::{Builder, Part, only_query};
 use super::scope::{FIRST_USER_OID, Frame, Given, Rights, Typed, is_same_value};
 use super::{CALLS_MAX, Compiler, Result, syntax, too_large};
@@ -41,7 +41,7 @@ impl Compiler<'_> {
             Ok(Typed { expr, type_id })
         })?;
         if !returns(typed.type_id, result) {
-            return Err(Uncompiled::new(Reason::Type, format!("{result} (returned by {name})")));
+            return Err(self.unreturned(result, &name));
         }
         let expr = match nulls {
             None => typed.expr,
@@ -80,12 +80,16 @@ impl Compiler<'_> {
             && result != RECORD
             && !returns(only.type_id, result)
         {
-            return Err(Uncompiled::new(Reason::Type, format!("{result} (returned by {name})")));
+            return Err(self.unreturned(result, &name));
         }
         if outputs.len() != 1 && result != RECORD {
-            return Err(Uncompiled::new(Reason::Type, format!("{result} (returned by {name})")));
+            return Err(self.unreturned(result, &name));
         }
         Ok(outputs)
+    }
+
+    fn unreturned(&self, result: Oid, name: &str) -> Uncompiled {
+        Uncompiled::new(Reason::Type, format!("{} (returned by {name})", self.type_name(result)))
     }
 
     /// Compiles a function's body with what surrounds it.
@@ -117,12 +121,28 @@ impl Compiler<'_> {
         let mut inner = Frame::new(Rights { user, relations: user });
         inner.path_is_set = frame.path_is_set || sets_path;
         inner.params = arguments.into_iter().map(|typed| Given { typed, level: self.level }).collect();
+        inner.used = vec![false; inner.params.len()];
         self.calls.push(oid);
         let outside = std::mem::replace(&mut self.guarded_outside, self.guarded.len());
         let compiled = self.deeper(|compiler| compile(compiler, &mut inner, body))?;
         self.guarded_outside = outside;
         self.calls.pop();
+        self.guard_arguments(&inner)?;
         Ok(compiled)
+    }
+
+    /// Arguments are evaluated before the call, whatever its body does with them.
+    fn guard_arguments(&mut self, frame: &Frame) -> Result<()> {
+        for (given, used) in frame.params.iter().zip(&frame.used) {
+            let traits = traits(&given.typed.expr);
+            // What depends on the caller alone is evaluated in any case, if it is anywhere in the program.
+            if traits.raises && (traits.reads || !used) {
+                let guard = lowered(&given.typed.expr, self.level);
+                let guard = guard.ok_or_else(|| Uncompiled::new(Reason::Raises, "an argument"))?;
+                self.guards.push(guard);
+            }
+        }
+        Ok(())
     }
 
     /// Refuses a text that names objects which `user` could not name, or which mean something else under another

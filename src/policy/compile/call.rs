@@ -15,11 +15,21 @@ use crate::policy::value::Value;
 
 const BOOL: Oid = 16;
 
+const TEXT: Oid = 25;
+
+/// `text || anynonarray` and `anynonarray || text`.
+const TEXTANYCAT: Oid = 2003;
+const ANYTEXTCAT: Oid = 2004;
+
+/// Types whose cast to text is their output function: `smallint`, `integer`, `bigint`, `numeric`, `uuid`.
+const WRITTEN_AS_TEXT: [Oid; 5] = [21, 23, 20, 1700, 2950];
+
 /// The type of an argument that may be of any type, several of them included.
 const ANY: Oid = 2276;
 
 /// Settings that make a session the caller's; all that begin with `request.jwt.claim.` besides.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
+    "request.jwt.claim",
     "request.jwt.claims",
     "request.headers",
     "request.method",
@@ -76,6 +86,9 @@ impl<'s> Compiler<'s> {
             return Err(Uncompiled::new(Reason::Query, format!("the set that {name} returns")));
         }
         let symbol = Arc::clone(&function.source);
+        if oid == TEXTANYCAT || oid == ANYTEXTCAT {
+            return self.concatenation(frame, oid, node);
+        }
         match &*function.language {
             "internal" => match &*symbol {
                 "show_config_by_name_missing_ok" => self.setting(frame, node),
@@ -92,6 +105,21 @@ impl<'s> Compiler<'s> {
             _ if function.volatility == 'v' => Err(Uncompiled::new(Reason::Volatile, name)),
             _ => Err(Uncompiled::new(Reason::Function, name)),
         }
+    }
+
+    /// `text || any` and `any || text`: built-in functions in SQL, whose bodies Postgres analyses anew for each type.
+    fn concatenation(&mut self, frame: &mut Frame, oid: Oid, node: &Node<'_>) -> Result<Typed> {
+        let (_, name) = self.lookup(oid)?;
+        let mut parts = self.arguments(frame, oid, node)?;
+        let other = usize::from(oid == TEXTANYCAT);
+        let other = parts.get_mut(other).ok_or_else(|| syntax("||"))?;
+        if !WRITTEN_AS_TEXT.contains(&other.type_id) {
+            return Err(Uncompiled::new(Reason::Function, name));
+        }
+        *other = self.cast("coerce_via_io", other.clone(), TEXT)?;
+        let function = self.find("textcat", &name, &[TEXT, TEXT], TEXT, node)?;
+        let parts = parts.into_iter().map(|typed| typed.expr).collect();
+        Ok(Typed { expr: Expr::Call(function, parts), type_id: TEXT })
     }
 
     /// The arguments of a call, in their order. Defaults stand in no tree, so calls that use them are not compiled.
@@ -243,6 +271,6 @@ fn collected<'t, 'a>(tree: &'t Tree<'a>) -> Option<&'t Node<'a>> {
 
 /// Whether a declared type stands for many: `anyelement`, `anyarray`, `any`, `anynonarray`, `anyenum`,
 /// `anycompatible`, `anycompatiblearray`, `anycompatiblenonarray`.
-fn is_pseudo(type_id: Oid) -> bool {
+pub(super) fn is_pseudo(type_id: Oid) -> bool {
     matches!(type_id, 2283 | 2277 | ANY | 2776 | 3500 | 5077 | 5078 | 5079)
 }

@@ -1,13 +1,14 @@
 //! Nodes of expressions.
 
-use super::scope::{Frame, Given, Typed, is_relabelling};
+use super::call::is_pseudo;
+use super::scope::{Frame, Given, Typed};
 use super::{Compiler, Result, syntax};
 use crate::change::Oid;
 use crate::policy::expression::Expr;
 use crate::policy::function::Collation;
 use crate::policy::tree::{Node, Tree};
 use crate::policy::uncompiled::{Reason, Uncompiled};
-use crate::policy::value::Value;
+use crate::policy::value::{Value, constant};
 
 const BOOL: Oid = 16;
 const NAME: Oid = 19;
@@ -56,7 +57,8 @@ impl Compiler<'_> {
             "AGGREF" | "GROUPINGFUNC" => Err(Uncompiled::new(Reason::Query, "an aggregate")),
             "WINDOWFUNC" => Err(Uncompiled::new(Reason::Query, "a window function")),
             "COERCETODOMAIN" | "COERCETODOMAINVALUE" => {
-                Err(Uncompiled::new(Reason::Type, format!("{} (a domain)", type_of(node, "resulttype")?)))
+                let name = self.type_name(type_of(node, "resulttype")?);
+                Err(Uncompiled::new(Reason::Type, format!("{name} (a domain)")))
             }
             "ROWEXPR" | "ROWCOMPAREEXPR" | "FIELDSELECT" | "FIELDSTORE" | "CONVERTROWTYPEEXPR" => {
                 Err(Uncompiled::new(Reason::Row, "a row as a value"))
@@ -67,17 +69,36 @@ impl Compiler<'_> {
 
     fn constant(&mut self, node: &Node<'_>) -> Result<Typed> {
         let type_id = type_of(node, "consttype")?;
-        let value = match node.flag("constisnull") {
-            Some(true) => Value::Null,
-            Some(false) => {
-                self.constant_value(node).ok_or_else(|| Uncompiled::new(Reason::Type, type_id.to_string()))?
-            }
-            None => return Err(syntax("a constant")),
-        };
+        let value = self.constant_value(node).ok_or_else(|| self.unknown_type(type_id))?;
         Ok(Typed { expr: Expr::Const(value), type_id })
     }
 
-    fn parameter(&mut self, frame: &Frame, node: &Node<'_>) -> Result<Typed> {
+    /// The value of a constant, if it is of a type that is known here.
+    pub(super) fn constant_value(&self, node: &Node<'_>) -> Option<Value> {
+        if node.flag("constisnull")? {
+            return Some(Value::Null);
+        }
+        let Tree::Datum(bytes) = node.get("constvalue") else { return None };
+        let length = node.word("constlen")?.parse().ok()?;
+        let by_value = node.flag("constbyval")?;
+        let (types, labels) = (&self.source.types, &self.source.enum_labels);
+        constant(node.oid("consttype")?, types, length, by_value, bytes, labels)
+    }
+
+    pub(super) fn unknown_type(&self, type_id: Oid) -> Uncompiled {
+        Uncompiled::new(Reason::Type, self.type_name(type_id))
+    }
+
+    /// A type in words for people.
+    pub(super) fn type_name(&self, type_id: Oid) -> String {
+        match self.source.types.get(type_id) {
+            Some(found) if &*found.schema == "pg_catalog" => found.name.to_string(),
+            Some(found) => format!("{}.{}", found.schema, found.name),
+            None => format!("number {type_id}"),
+        }
+    }
+
+    fn parameter(&mut self, frame: &mut Frame, node: &Node<'_>) -> Result<Typed> {
         let wrong = || syntax("a parameter");
         let number = node.integer("paramid").and_then(|number| usize::try_from(number).ok());
         let index = number.and_then(|number| number.checked_sub(1)).ok_or_else(wrong)?;
@@ -85,6 +106,9 @@ impl Compiler<'_> {
         match node.integer("paramkind") {
             Some(PARAM_EXTERN) => {
                 let given = frame.params.get(index).ok_or_else(wrong)?.clone();
+                frame.used[index] = true;
+                // What a function takes of any type has the type that it is called with.
+                let type_id = if is_pseudo(type_id) { given.typed.type_id } else { type_id };
                 self.given(&given, type_id)
             }
             Some(PARAM_SUBLINK) => {
@@ -186,8 +210,8 @@ impl Compiler<'_> {
     fn relabel(&mut self, frame: &mut Frame, node: &Node<'_>) -> Result<Typed> {
         let argument = self.expression(frame, node.get("arg"))?;
         let type_id = type_of(node, "resulttype")?;
-        if !is_relabelling(argument.type_id, type_id) {
-            return Err(Uncompiled::new(Reason::Type, type_id.to_string()));
+        if !self.is_relabelling(argument.type_id, type_id) {
+            return Err(self.unknown_type(type_id));
         }
         Ok(Typed { expr: argument.expr, type_id })
     }
@@ -196,30 +220,35 @@ impl Compiler<'_> {
     fn coercion(&mut self, frame: &mut Frame, node: &Node<'_>) -> Result<Typed> {
         let argument = self.expression(frame, node.get("arg"))?;
         let type_id = type_of(node, "resulttype")?;
-        let function = (self.find)("coerce_via_io", &[argument.type_id], type_id, Collation::None);
-        let function = function.ok_or_else(|| {
-            Uncompiled::new(Reason::Type, format!("{} (cast from {})", type_id, argument.type_id))
+        self.cast("coerce_via_io", argument, type_id)
+    }
+
+    pub(super) fn cast(&self, symbol: &str, argument: Typed, type_id: Oid) -> Result<Typed> {
+        // A domain is written as its base is.
+        let base = self.base(argument.type_id);
+        let function = (self.find)(symbol, &[base], type_id, Collation::None).ok_or_else(|| {
+            let (from, to) = (self.type_name(argument.type_id), self.type_name(type_id));
+            Uncompiled::new(Reason::Function, format!("the cast from {from} to {to}"))
         })?;
         Ok(Typed { expr: Expr::Call(function, [argument.expr].into()), type_id })
     }
 
-    /// A cast of an array; only one that leaves its elements what they are.
+    /// A cast of an array. One that leaves its elements what they are is none; others go by the pseudo symbol
+    /// `array_coerce`, if it is one cast of each element through text.
     fn array_coercion(&mut self, frame: &mut Frame, node: &Node<'_>) -> Result<Typed> {
         let argument = self.expression(frame, node.get("arg"))?;
         let type_id = type_of(node, "resulttype")?;
-        let relabels = match node.get("elemexpr").node() {
-            Some(cast) if cast.tag == "RELABELTYPE" => {
-                let element = cast.get("arg").node().filter(|element| element.tag == "CASETESTEXPR");
-                let from = element.and_then(|element| element.oid("typeId"));
-                from.zip(cast.oid("resulttype")).is_some_and(|(from, to)| is_relabelling(from, to))
+        let cast = node.get("elemexpr").node().ok_or_else(|| syntax("a cast of an array"))?;
+        let element = cast.get("arg").node().filter(|element| element.tag == "CASETESTEXPR");
+        let from = element.and_then(|element| element.oid("typeId"));
+        match (cast.tag, from.zip(cast.oid("resulttype"))) {
+            ("CASETESTEXPR", _) => Ok(Typed { expr: argument.expr, type_id }),
+            ("RELABELTYPE", Some((from, to))) if self.is_relabelling(from, to) => {
+                Ok(Typed { expr: argument.expr, type_id })
             }
-            Some(element) => element.tag == "CASETESTEXPR",
-            None => false,
-        };
-        if !relabels {
-            return Err(Uncompiled::new(Reason::Type, format!("{type_id} (cast of an array)")));
+            ("COERCEVIAIO", Some(_)) => self.cast("array_coerce", argument, type_id),
+            _ => Err(self.unknown_type(type_id)),
         }
-        Ok(Typed { expr: argument.expr, type_id })
     }
 
     /// `CURRENT_TIMESTAMP`, `CURRENT_USER` and their like.

@@ -14,6 +14,46 @@ pub(super) fn shift(expr: &mut Expr, by: usize) -> usize {
     })
 }
 
+/// The same expression where `by` fewer queries enclose it; `None` if it reads rows of those.
+pub(super) fn lowered(expr: &Expr, by: usize) -> Option<Expr> {
+    let mut lowered = expr.clone();
+    let mut is_free = true;
+    visit(&mut lowered, 0, &mut |expr, inside| {
+        if let Expr::Column(column) = expr
+            && column.level >= inside
+        {
+            match (column.level - inside).checked_sub(by) {
+                Some(level) => column.level = level + inside,
+                None => is_free = false,
+            }
+        }
+    });
+    is_free.then_some(lowered)
+}
+
+/// What an expression may do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Traits {
+    /// Raise an error.
+    pub raises: bool,
+    /// Read a row of its surroundings.
+    pub reads: bool,
+}
+
+pub(super) fn traits(expr: &Expr) -> Traits {
+    let mut traits = Traits::default();
+    visit(&mut expr.clone(), 0, &mut |expr, inside| match expr {
+        Expr::Column(column) => traits.reads |= column.level >= inside,
+        Expr::Call(function, _)
+        | Expr::Distinct(function, _)
+        | Expr::NullIf(function, _)
+        | Expr::Elements { function, .. } => traits.raises |= function.raises,
+        Expr::Scalar(_) => traits.raises = true,
+        _ => {}
+    });
+    traits
+}
+
 /// Whether an expression holds an output of a test that encloses it.
 pub(super) fn has_output(expr: &Expr) -> bool {
     match expr {
@@ -87,4 +127,37 @@ fn visit(expr: &mut Expr, inside: usize, act: &mut impl FnMut(&mut Expr, usize))
 fn visit_query(query: &mut Query, inside: usize, act: &mut impl FnMut(&mut Expr, usize)) -> usize {
     let outputs: usize = query.outputs.iter_mut().map(|output| visit(output, inside + 1, act)).sum();
     query.scans.len() + outputs + visit(&mut query.condition, inside + 1, act)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::expression::Column;
+    use crate::policy::value::Value;
+
+    fn column(level: usize) -> Expr {
+        Expr::Column(Column { level, scan: 0, place: 0 })
+    }
+
+    fn query(condition: Expr) -> Expr {
+        Expr::Exists(Box::new(Query { scans: Box::default(), condition, outputs: Box::default() }))
+    }
+
+    #[test]
+    fn only_what_is_outside_moves() {
+        let mut expr = Expr::And([column(0), query(Expr::And([column(0), column(1)].into()))].into());
+        let before = expr.clone();
+        shift(&mut expr, 2);
+        let expected = Expr::And([column(2), query(Expr::And([column(0), column(3)].into()))].into());
+        assert_eq!(expr, expected);
+        assert_eq!(lowered(&expr, 2), Some(before));
+        assert_eq!(lowered(&expr, 3), None, "it reads a row of the third query outwards");
+    }
+
+    #[test]
+    fn only_rows_around_are_read() {
+        assert!(!traits(&query(column(0))).reads);
+        assert!(traits(&query(column(1))).reads);
+        assert!(!traits(&Expr::Const(Value::Null)).raises);
+    }
 }

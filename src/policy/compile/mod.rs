@@ -11,9 +11,8 @@ use super::expression::Expr;
 use super::function::{self, Collation, Function};
 use super::program::{Program, Rule};
 use super::source::{self, Source};
-use super::tree::{self, Node, Tree};
+use super::tree;
 use super::uncompiled::{Reason, Uncompiled};
-use super::value::{Value, constant};
 use crate::change::{Oid, RelationId};
 
 mod body;
@@ -26,8 +25,6 @@ mod scope;
 mod security;
 mod settle;
 mod sublink;
-#[cfg(test)]
-mod tests;
 
 use scope::{Entry, Frame, Rights, Scope};
 
@@ -118,7 +115,7 @@ fn binds(source: &Source, policy: &source::Policy, role: Oid, command: Command) 
 struct Compiler<'s> {
     source: &'s Source,
     find: Find,
-    /// Nodes so far.
+    /// Nodes so far, those that a repeated argument adds included.
     size: usize,
     /// How deep the part is that is compiled now.
     depth: usize,
@@ -128,6 +125,8 @@ struct Compiler<'s> {
     calls: Vec<Oid>,
     /// The relations whose policies enclose it, with the role that they are applied to.
     guarded: Vec<(RelationId, Oid)>,
+    /// Parts that may raise an error, which are evaluated whatever the condition comes to without them.
+    guards: Vec<Expr>,
     /// How many of them are outside of the innermost function: Postgres plans a function's queries on their own.
     guarded_outside: usize,
 }
@@ -142,6 +141,7 @@ impl<'s> Compiler<'s> {
             level: 0,
             calls: Vec::new(),
             guarded: Vec::new(),
+            guards: Vec::new(),
             guarded_outside: 0,
         }
     }
@@ -155,8 +155,14 @@ impl<'s> Compiler<'s> {
         let mut frame = Frame::new(Rights { user: role, relations: role });
         frame.scopes.push(Scope { entries: vec![Entry::Row(relation)], level: 0 });
         self.guarded.push((relation, role));
-        let mut condition = self.condition(&mut frame, &tree)?;
-        settle::settle(&mut condition)?;
+        let condition = self.condition(&mut frame, &tree)?;
+        let arguments = std::mem::take(&mut self.guards);
+        let mut condition = guarded(condition, arguments.clone());
+        // Reading what may raise an error inside of queries is done outside of them as well.
+        settle::settle(&mut condition, &mut self.guards)?;
+        self.guards.retain(|guard| !arguments.contains(guard));
+        let mut condition = guarded(condition, std::mem::take(&mut self.guards));
+        self.spend(free::shift(&mut condition, 0))?;
         Ok(condition)
     }
 
@@ -205,14 +211,6 @@ impl<'s> Compiler<'s> {
         compiled
     }
 
-    /// The value of a `CONST` that is not NULL, if it is known here.
-    fn constant_value(&self, node: &Node<'_>) -> Option<Value> {
-        let Tree::Datum(bytes) = node.get("constvalue") else { return None };
-        let Source { types, enum_labels, .. } = self.source;
-        let length = i16::try_from(node.integer("constlen")?).ok()?;
-        constant(node.oid("consttype")?, types, length, node.flag("constbyval")?, bytes, enum_labels)
-    }
-
     /// What an operator or a function goes by.
     fn collation(&self, collation: Oid) -> Collation {
         match collation {
@@ -220,6 +218,24 @@ impl<'s> Compiler<'s> {
             _ => self.source.collations.get(&collation).copied().unwrap_or(Collation::Nondeterministic),
         }
     }
+}
+
+/// A condition that is no answer where one of the guards raises an error.
+fn guarded(condition: Expr, guards: Vec<Expr>) -> Expr {
+    let mut distinct: Vec<Expr> = Vec::new();
+    for guard in guards {
+        if !distinct.contains(&guard) {
+            distinct.push(guard);
+        }
+    }
+    if distinct.is_empty() {
+        return condition;
+    }
+    let evaluated = |guard: Expr| {
+        let is_null = Expr::IsNull(Box::new(guard));
+        Expr::Or([is_null.clone(), Expr::Not(Box::new(is_null))].into())
+    };
+    Expr::And(distinct.into_iter().map(evaluated).chain([condition]).collect())
 }
 
 fn syntax(about: &str) -> Uncompiled {

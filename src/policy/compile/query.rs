@@ -121,10 +121,8 @@ impl Compiler<'_> {
             _ => Some(node),
         };
         let node = node.filter(|node| node.tag == "CONST").ok_or_else(|| refused("LIMIT"))?;
-        if node.flag("constisnull") == Some(true) {
-            return Ok(None);
-        }
         match self.constant_value(node) {
+            Some(Value::Null) => Ok(None),
             Some(Value::Int(limit @ 1..)) => Ok(Some(limit)),
             _ => Err(refused("LIMIT")),
         }

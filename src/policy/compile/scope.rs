@@ -57,6 +57,8 @@ pub(super) struct Frame {
     pub scopes: Vec<Scope>,
     /// The arguments of the function.
     pub params: Vec<Given>,
+    /// Which of them the body uses.
+    pub used: Vec<bool>,
     /// The arguments of the enclosing `CASE argument WHEN`.
     pub cases: Vec<Given>,
     /// The types of the outputs that the enclosing tests are about.
@@ -71,6 +73,7 @@ impl Frame {
         Self {
             scopes: Vec::new(),
             params: Vec::new(),
+            used: Vec::new(),
             cases: Vec::new(),
             tests: Vec::new(),
             rights,
@@ -113,11 +116,23 @@ impl Compiler<'_> {
         }
     }
 
+    /// The type beneath a domain.
+    pub(super) fn base(&self, type_id: Oid) -> Oid {
+        self.source.types.base(type_id).map_or(type_id, |base| base.oid)
+    }
+
+    /// Whether Postgres's relabelling of one type as another leaves the value what it is here. Types that users make
+    /// besides domains are like `citext`, which shares the values of `text`.
+    pub(super) fn is_relabelling(&self, from: Oid, to: Oid) -> bool {
+        let (from, to) = (self.base(from), self.base(to));
+        is_same_value(from, to) || from >= FIRST_USER_OID || to >= FIRST_USER_OID
+    }
+
     /// An expression that was made elsewhere, as it is meant here.
     pub(super) fn given(&mut self, given: &Given, type_id: Oid) -> Result<Typed> {
         let Typed { expr, type_id: actual } = &given.typed;
         if !is_same_value(*actual, type_id) {
-            return Err(Uncompiled::new(Reason::Type, type_id.to_string()));
+            return Err(self.unknown_type(type_id));
         }
         let mut expr = expr.clone();
         let size = shift(&mut expr, self.level - given.level);
@@ -153,10 +168,4 @@ pub(super) const FIRST_USER_OID: Oid = 16384;
 /// Whether a value of one type is the same value of the other as it stands.
 pub(super) fn is_same_value(from: Oid, to: Oid) -> bool {
     from == to || TEXTS.contains(&(from, to)) || TEXTS.contains(&(to, from))
-}
-
-/// Whether Postgres's relabelling of one type as another leaves the value what it is here. Types that users make are
-/// domains, which have the values of their base, and types like `citext`, which share them.
-pub(super) fn is_relabelling(from: Oid, to: Oid) -> bool {
-    is_same_value(from, to) || from >= FIRST_USER_OID || to >= FIRST_USER_OID
 }

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::Result;
+use super::free::lowered;
 use crate::policy::expression::{Expr, Query};
-use crate::policy::function::Function;
 use crate::policy::uncompiled::{Reason, Uncompiled};
 
 /// Fills in which columns each scan reads. Refuses what may raise an error for rows of other relations: Postgres may
-/// look at more of them than are looked at here.
-pub(super) fn settle(expr: &mut Expr) -> Result<()> {
-    Settler { queries: Vec::new() }.visit(expr)?;
+/// look at more of them than are looked at here. What may raise an error in a query by the judged row alone is added to
+/// `guards`: Postgres may evaluate it though the query finds no row.
+pub(super) fn settle(expr: &mut Expr, guards: &mut Vec<Expr>) -> Result<()> {
+    Settler { queries: Vec::new(), guards }.visit(expr)?;
     Ok(())
 }
 
@@ -21,11 +22,17 @@ struct Free {
     queries: u128,
     /// Whether it reads the output that the enclosing test is about.
     output: bool,
+    /// Whether it reads the judged row.
+    row: bool,
 }
 
 impl Free {
     fn and(self, other: Self) -> Self {
-        Self { queries: self.queries | other.queries, output: self.output || other.output }
+        Self {
+            queries: self.queries | other.queries,
+            output: self.output || other.output,
+            row: self.row || other.row,
+        }
     }
 
     fn reads_scans(self) -> bool {
@@ -33,7 +40,8 @@ impl Free {
     }
 }
 
-struct Settler {
+struct Settler<'g> {
+    guards: &'g mut Vec<Expr>,
     /// The queries that enclose the part, outermost first: the columns read of each scan.
     queries: Vec<Vec<BTreeSet<usize>>>,
 }
@@ -42,21 +50,22 @@ fn bit(query: usize) -> u128 {
     1 << query.min(127)
 }
 
-impl Settler {
+impl Settler<'_> {
     fn visit(&mut self, expr: &mut Expr) -> Result<Free> {
         match expr {
             Expr::Const(_) | Expr::Param(_) | Expr::Setting(_) | Expr::Now => Ok(Free::default()),
             Expr::Output(_) => Ok(Free { output: true, ..Free::default() }),
             Expr::Column(column) => {
                 let Some(query) = self.queries.len().checked_sub(column.level + 1) else {
-                    return Ok(Free::default());
+                    return Ok(Free { row: true, ..Free::default() });
                 };
                 self.queries[query][column.scan].insert(column.place);
                 Ok(Free { queries: bit(query), ..Free::default() })
             }
             Expr::Call(function, parts) => {
                 let free = self.all(parts)?;
-                check(function, free)
+                let raises = function.raises.then_some(function.symbol);
+                self.check(raises, free, expr)
             }
             Expr::And(parts) | Expr::Or(parts) | Expr::Coalesce(parts) | Expr::Array(parts) => {
                 self.all(parts)
@@ -66,7 +75,8 @@ impl Settler {
             | Expr::NullIf(function, parts)
             | Expr::Elements { function, arguments: parts, .. } => {
                 let free = self.all(&mut **parts)?;
-                check(function, free)
+                let raises = function.raises.then_some(function.symbol);
+                self.check(raises, free, expr)
             }
             Expr::Case(arms, default) => {
                 let mut free = self.visit(default)?;
@@ -79,16 +89,27 @@ impl Settler {
             Expr::Scalar(query) => {
                 let free = self.query(query)?;
                 // A second row raises an error.
-                if free.reads_scans() {
-                    return Err(Uncompiled::new(Reason::Raises, "a subquery that gives one value"));
-                }
-                Ok(free)
+                self.check(Some("a subquery that gives one value"), free, expr)
             }
             Expr::Quantified { test, query, .. } => {
                 let test = self.visit(test)?;
                 Ok(Free { output: false, ..test }.and(self.query(query)?))
             }
         }
+    }
+
+    /// What is to be done about an expression that may raise an error.
+    fn check(&mut self, raises: Option<&str>, free: Free, expr: &Expr) -> Result<Free> {
+        let Some(raises) = raises else { return Ok(free) };
+        if free.reads_scans() {
+            return Err(Uncompiled::new(Reason::Raises, raises));
+        }
+        // What depends on the caller alone is evaluated in any case.
+        if free.row && !self.queries.is_empty() {
+            let guard = lowered(expr, self.queries.len());
+            self.guards.push(guard.ok_or_else(|| Uncompiled::new(Reason::Raises, raises))?);
+        }
+        Ok(free)
     }
 
     fn all(&mut self, parts: &mut [Expr]) -> Result<Free> {
@@ -106,11 +127,4 @@ impl Settler {
         free.queries &= !bit(self.queries.len());
         Ok(free)
     }
-}
-
-fn check(function: &Function, free: Free) -> Result<Free> {
-    if function.raises && free.reads_scans() {
-        return Err(Uncompiled::new(Reason::Raises, function.symbol));
-    }
-    Ok(free)
 }

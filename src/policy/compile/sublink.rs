@@ -90,7 +90,7 @@ impl Compiler<'_> {
     pub(super) fn collected(&mut self, frame: &mut Frame, node: &Node<'_>) -> Result<Typed> {
         let (expr, element) = self.collected_elements(frame, node)?;
         let array = ARRAYS.iter().find(|(known, _)| *known == element).map(|(_, array)| *array);
-        let type_id = array.ok_or_else(|| Uncompiled::new(Reason::Type, format!("{element} (its array)")))?;
+        let type_id = array.ok_or_else(|| self.unknown_type(element))?;
         Ok(Typed { expr, type_id })
     }
 
@@ -113,7 +113,7 @@ impl Compiler<'_> {
         let test = node.get("testexpr").node().filter(|test| test.tag == "OPEXPR");
         let Some(test) = test else { return Ok(None) };
         let [value, output] = test.get("args").items() else { return Ok(None) };
-        let Some(element) = output_type(output) else { return Ok(None) };
+        let Some(element) = self.output_type(output) else { return Ok(None) };
         let value = self.expression(frame, value)?;
         // The array stands in a query of its own, as its columns are counted.
         frame.scopes.push(super::scope::Scope { entries: Vec::new(), level: self.level });
@@ -150,18 +150,18 @@ impl Compiler<'_> {
         let [array] = call.get("args").items() else { return None };
         (call.tag == "FUNCEXPR" && is_unnest).then_some(array)
     }
-}
 
-/// The type of a row's first output, if a tree is that or the same relabelled.
-fn output_type(tree: &Tree<'_>) -> Option<Oid> {
-    let node = tree.node()?;
-    match node.tag {
-        "PARAM" => (node.integer("paramid") == Some(1)).then(|| type_of(node, "paramtype").ok())?,
-        "RELABELTYPE" => {
-            let from = output_type(node.get("arg"))?;
-            let to = node.oid("resulttype")?;
-            super::scope::is_relabelling(from, to).then_some(to)
+    /// The type of a row's first output, if a tree is that or the same relabelled.
+    fn output_type(&self, tree: &Tree<'_>) -> Option<Oid> {
+        let node = tree.node()?;
+        match node.tag {
+            "PARAM" => (node.integer("paramid") == Some(1)).then(|| type_of(node, "paramtype").ok())?,
+            "RELABELTYPE" => {
+                let from = self.output_type(node.get("arg"))?;
+                let to = node.oid("resulttype")?;
+                self.is_relabelling(from, to).then_some(to)
+            }
+            _ => None,
         }
-        _ => None,
     }
 }

@@ -28,7 +28,7 @@ pub enum Tree<'a> {
     Word(Cow<'a, str>),
     /// A string in quotes, an element of a list of strings.
     Text(Cow<'a, str>),
-    /// The bytes of a constant.
+    /// The bytes of a constant; those of what is passed by value are the whole word of eight that holds it.
     Datum(Box<[u8]>),
     /// A list of integers or of object identifiers, or a set of integers.
     Numbers(Box<[i64]>),

@@ -147,7 +147,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `len [ byte byte … ]`, after its length was read. Values of up to eight bytes are printed with all eight.
+    /// `len [ byte byte … ]`, after its length was read. What is passed by value is printed with all eight bytes of the
+    /// machine's word.
     fn datum(&mut self, length: &Tree<'_>) -> Result<Tree<'a>, Error> {
         let Tree::Word(length) = length else { return Err(self.malformed()) };
         let length: usize = length.parse().map_err(|_| self.malformed())?;
@@ -168,7 +169,6 @@ impl<'a> Reader<'a> {
         if bytes.len() < length || (bytes.len() != length && bytes.len() != 8) {
             return Err(self.malformed());
         }
-        bytes.truncate(length);
         Ok(Tree::Datum(bytes.into()))
     }
 

@@ -42,12 +42,12 @@ fn odd_names_are_read_as_they_are() {
 }
 
 #[test]
-fn constants_have_their_bytes_without_padding() {
+fn constants_have_their_bytes_as_they_are_printed() {
     let bytes = |text: &str| match read(text).map(|tree| tree.node().unwrap().get("constvalue").clone()) {
         Ok(Tree::Datum(bytes)) => Some(bytes.to_vec()),
         _ => None,
     };
-    assert_eq!(bytes("{CONST :constvalue 1 [ 1 0 0 0 0 0 0 0 ]}"), Some(vec![1]));
+    assert_eq!(bytes("{CONST :constvalue 1 [ 1 0 0 0 0 0 0 0 ]}"), Some(vec![1, 0, 0, 0, 0, 0, 0, 0]));
     assert_eq!(bytes("{CONST :constvalue 5 [ 20 0 0 0 -1 ]}"), Some(vec![20, 0, 0, 0, 255]));
     assert_eq!(bytes("{CONST :constvalue 5 [ 20 0 0 0 255 ] :x 1}"), Some(vec![20, 0, 0, 0, 255]));
     assert_eq!(bytes("{CONST :constvalue 0 [ ]}"), Some(vec![]));

@@ -66,7 +66,7 @@ const SESSION: &str = "select pg_catalog.current_setting('server_version_num')::
 
 /// The labels' places in the order of their enums.
 const LABELS: &str =
-    "select e.oid, pg_catalog.row_number() over (partition by e.enumtypid order by e.enumsortorder) as place
+    "select e.oid, pg_catalog.row_number() over (partition by e.enumtypid order by e.enumsortorder) - 1 as place
     from pg_catalog.pg_enum e limit $1";
 
 /// Reads what the policies on `roots` are made of, and what `roles` may do with it, in the open transaction of

@@ -1,1 +1,0 @@
-//! What is compiled, and what is not.
