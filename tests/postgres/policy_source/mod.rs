@@ -262,11 +262,10 @@ async fn a_catalog_of_many_tables_is_read_quickly() {
         let roles = [user, other, owner].map(|name| Arc::from(name.as_str())).into();
         for _ in 0..3 {
             let began = std::time::Instant::now();
-            let (first, _) = reader.fingerprint().await.unwrap();
+            reader.fingerprint().await.unwrap();
             let compared = began.elapsed();
             let catalog = reader.read(&roles).await.unwrap();
             eprintln!("PostgreSQL {major}: compared in {compared:?}, read in {:?}", began.elapsed() - compared);
-            assert_eq!(reader.fingerprint().await.unwrap().0, first, "reading changes nothing");
             assert_eq!(catalog.tables.len(), 50);
             for name in [user, other, owner] {
                 let role = catalog.roles[name.as_str()].as_ref().unwrap();
