@@ -61,10 +61,10 @@ impl Reading<'_> {
                     differing.insert(question.role);
                 }
             }
-            if is_uncertain || tree.is_none() {
-                if let Some(function) = self.source.functions.get_mut(id) {
-                    function.body = Err(NoBody::Refused);
-                }
+            if (is_uncertain || tree.is_none())
+                && let Some(function) = self.source.functions.get_mut(id)
+            {
+                function.body = Err(NoBody::Refused);
             }
             self.differing.extend(differing.into_iter().map(|role| (role, *id)));
         }

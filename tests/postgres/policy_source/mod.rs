@@ -235,3 +235,110 @@ async fn what_cannot_be_mirrored_is_told() {
     })
     .await;
 }
+
+/// A reading holds up what is decided, so it must not take long: it prints how long it does.
+#[tokio::test]
+async fn a_catalog_of_many_tables_is_read_quickly() {
+    on_each_major(async |major| {
+        let subject = Subject::create(
+            major,
+            "create table people (conversation int, who uuid, primary key (conversation, who));
+             create function takes_part(c int) returns boolean language plpgsql stable security definer as
+                 'begin return exists (select 1 from public.people where conversation = c and who = auth.uid()); end';
+             create function is_staff() returns boolean language sql stable as 'select auth.uid() is not null';
+             create publication many;
+             do $$ begin for n in 1..50 loop
+                 execute format('create table t%s (id int primary key, conversation int, who uuid, body text)', n);
+                 execute format('alter table t%s enable row level security', n);
+                 execute format('create policy a on t%s using (takes_part(conversation))', n);
+                 execute format('create policy b on t%s using (who = auth.uid() or is_staff())', n);
+                 execute format('alter publication many add table t%s', n);
+             end loop; end $$",
+        )
+        .await;
+        let client = connect(&subject.database.url).await;
+        client.batch_execute("set search_path = ''").await.unwrap();
+        let mut reader = rowcast::postgres::catalog::CatalogReader::new(client, vec!["many".to_owned()]);
+        let Names { user, other, owner } = &subject.names;
+        let roles = [user, other, owner].map(|name| Arc::from(name.as_str())).into();
+        for _ in 0..3 {
+            let began = std::time::Instant::now();
+            reader.fingerprint().await.unwrap();
+            let compared = began.elapsed();
+            let catalog = reader.read(&roles).await.unwrap();
+            eprintln!("PostgreSQL {major}: compared in {compared:?}, read in {:?}", began.elapsed() - compared);
+            assert_eq!(catalog.tables.len(), 50);
+            for name in [user, other, owner] {
+                let role = catalog.roles[name.as_str()].as_ref().unwrap();
+                assert!(role.access.values().all(|access| access.program.is_some()));
+                assert_eq!(role.access.len(), 50);
+            }
+            assert!(catalog.source.functions.values().all(|function| function.body != Err(NoBody::Refused)));
+            assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_fingerprint_follows_what_a_reading_depends_on() {
+    const CHANGES: [&str; 22] = [
+        "alter table people add n int",
+        "alter table people rename column n to m",
+        "alter table people replica identity full",
+        "create table shadow (id int)",
+        "create function g() returns int language sql as 'select 1'",
+        "create or replace function g() returns int language sql as 'select 2'",
+        "alter function g() set search_path = ''",
+        "grant execute on function g() to {user}",
+        "create policy p on people using (true)",
+        "alter policy p on people to {user}",
+        "create view v as select 1 as one",
+        "create or replace view v as select 2 as one",
+        "alter view v set (security_invoker = true)",
+        "grant select (who) on people to {user}",
+        "create schema private",
+        "grant usage on schema private to {user}",
+        "create type mood as enum ('a')",
+        "alter type mood add value 'b'",
+        "grant {other} to {user}",
+        "alter role {user} set search_path = 'private'",
+        "alter role {user} bypassrls",
+        "revoke execute on function pg_catalog.length(text) from public",
+    ];
+    const NOTHING: [&str; 6] = [
+        "alter role {user} password 'x'",
+        "insert into people select 1, gen_random_uuid()",
+        "analyze people",
+        "vacuum people",
+        "create temp table passing (id int primary key); create temp view w as select 1; select * from w; discard temp",
+        "create or replace function pg_temp.f() returns int language sql as 'select 1'",
+    ];
+    on_each_major(async |major| {
+        let subject = Subject::create(
+            major,
+            "create table people (conversation int, who uuid, primary key (conversation, who)); create publication many",
+        )
+        .await;
+        let client = connect(&subject.database.url).await;
+        let mut reader = rowcast::postgres::catalog::CatalogReader::new(client, vec!["many".to_owned()]);
+        let mut last = reader.fingerprint().await.unwrap().0;
+        for statement in CHANGES {
+            subject.execute(statement).await;
+            let next = reader.fingerprint().await.unwrap().0;
+            assert_ne!(next, last, "{statement} on {major}");
+            last = next;
+        }
+        for statement in NOTHING {
+            // Roles are shared by a cluster, and other tests make some meanwhile: not at every moment.
+            let mut is_steady = false;
+            for _ in 0..20 {
+                let before = reader.fingerprint().await.unwrap().0;
+                subject.execute(statement).await;
+                is_steady |= reader.fingerprint().await.unwrap().0 == before;
+            }
+            assert!(is_steady, "{statement} on {major}");
+        }
+    })
+    .await;
+}
