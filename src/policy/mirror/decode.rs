@@ -1,7 +1,5 @@
 //! Texts of the log as values, by the types of their columns.
 
-use uuid::Uuid;
-
 use crate::change::{Oid, TypeKind, Types};
 use crate::policy::value::Value;
 
@@ -46,7 +44,7 @@ impl Decoder {
             }),
             Kind::Int => Value::Int(text.parse().ok()?),
             Kind::Text => Value::Text(text.into()),
-            Kind::Uuid => Value::Uuid(Uuid::try_parse(text).ok()?),
+            Kind::Uuid => Value::Uuid(text.parse().ok()?),
             Kind::Timestamp => Value::Timestamp(timestamp(text)?),
         })
     }
