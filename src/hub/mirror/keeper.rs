@@ -146,7 +146,8 @@ impl Known {
 }
 
 impl Wanted {
-    fn lost_count(&self, id: RelationId) -> u64 {
+    /// How often a relation was given up.
+    pub(in crate::hub) fn lost_count(&self, id: RelationId) -> u64 {
         self.lost.get(&id).map_or(0, |(count, _)| *count)
     }
 }
@@ -229,14 +230,13 @@ impl<N: AsyncFn(News)> Keeper<N> {
         };
         let (told, kept) = oneshot::channel();
         (self.news)(News::Expect(Arc::clone(&layout), told)).await;
-        if kept.await.is_err() {
-            return Err("the stream has ended".to_owned());
-        }
+        // As of then: what is wanted may have changed since it was looked at.
+        let lost_count = kept.await.map_err(|_| "the stream has ended".to_owned())?;
         let began = Instant::now();
         let mut known = Known {
             layout: Arc::clone(&layout),
             plan: plan.clone(),
-            lost_count: wanted.lost_count(id),
+            lost_count,
             is_loaded: false,
             failures,
             at: began,
