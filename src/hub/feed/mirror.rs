@@ -163,10 +163,11 @@ impl<S: Sink> Feed<S> {
         }
         match news {
             News::Expect(layout, told) => {
-                self.mirroring.filenodes.remove(&layout.table().id);
-                self.mirroring.described.remove(&layout.table().id);
+                let id = layout.table().id;
+                self.mirroring.filenodes.remove(&id);
+                self.mirroring.described.remove(&id);
                 self.links.engine.write().mirror.expect(layout);
-                let _ = told.send(());
+                let _ = told.send(self.mirroring.wanted.borrow().lost_count(id));
             }
             News::Loaded(load) => {
                 let Load { rows, snapshot, from, filenode } = *load;

@@ -322,6 +322,7 @@ impl<S: Sink> Feed<S> {
                 received = received => self.receive(received).await,
             }
         }
+        self.end_mirror();
         if let Some(source) = self.source.take() {
             source.close().await;
         }

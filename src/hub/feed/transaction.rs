@@ -49,10 +49,8 @@ impl<S: Sink> Feed<S> {
     }
 
     pub(super) async fn transaction(&mut self, transaction: Transaction) -> Result<(), Interruption> {
-        // Nobody subscribes to a broadcast, so it waits for no subscriber.
-        let is_change = |change: &Change| {
-            !is_messages(&change.relation) || self.catalog.tables.contains_key(&change.relation.id)
-        };
+        // Nobody subscribes to a broadcast, or to what is followed for policies alone: it waits for no subscriber.
+        let is_change = |change: &Change| self.catalog.tables.contains_key(&change.relation.id);
         if transaction.changes.iter().any(is_change) {
             self.admit().await?;
         }

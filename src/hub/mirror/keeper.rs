@@ -28,6 +28,9 @@ const RETRY_LAST: Duration = Duration::from_secs(60);
 /// The pause after a relation was too large: it will hardly have shrunk sooner.
 const RETRY_TOO_LARGE: Duration = Duration::from_secs(300);
 
+/// As many failures as have the longest pause follow: for what will hardly mend itself.
+const FAILURES_LASTING: u32 = 8;
+
 /// How long a relation must have lasted for its pauses to begin anew.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
@@ -143,7 +146,8 @@ impl Known {
 }
 
 impl Wanted {
-    fn lost_count(&self, id: RelationId) -> u64 {
+    /// How often a relation was given up.
+    pub(in crate::hub) fn lost_count(&self, id: RelationId) -> u64 {
         self.lost.get(&id).map_or(0, |(count, _)| *count)
     }
 }
@@ -169,7 +173,9 @@ impl<N: AsyncFn(News)> Keeper<N> {
                 Ok(plan)
                     if self.known.get(id).is_some_and(|known| known.is_current(needed, &plan, wanted)) => {}
                 Ok(plan) => {
-                    let again_at = self.known.get(id).map(|known| known.again_at(wanted));
+                    // What somebody has added or taken out in the meantime waits for nothing.
+                    let known = self.known.get(id).filter(|known| known.plan.add == plan.add);
+                    let again_at = known.map(|known| known.again_at(wanted));
                     if again_at.is_none_or(|at| at <= Instant::now()) {
                         self.load(client, wanted, needed, plan).await?;
                     }
@@ -224,14 +230,13 @@ impl<N: AsyncFn(News)> Keeper<N> {
         };
         let (told, kept) = oneshot::channel();
         (self.news)(News::Expect(Arc::clone(&layout), told)).await;
-        if kept.await.is_err() {
-            return Err("the stream has ended".to_owned());
-        }
+        // As of then: what is wanted may have changed since it was looked at.
+        let lost_count = kept.await.map_err(|_| "the stream has ended".to_owned())?;
         let began = Instant::now();
         let mut known = Known {
             layout: Arc::clone(&layout),
-            plan: Plan { add: false, ..plan.clone() },
-            lost_count: wanted.lost_count(id),
+            plan: plan.clone(),
+            lost_count,
             is_loaded: false,
             failures,
             at: began,
@@ -243,12 +248,15 @@ impl<N: AsyncFn(News)> Keeper<N> {
             if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
                 let add = add_statement(needed, PUBLICATION);
                 self.hinder(needed, format!("it is not published, and is another role's: {add}")).await;
+                known.failures = known.failures.max(FAILURES_LASTING);
+                self.known.insert(id, known);
                 return Ok(());
             }
             if error.code() != Some(&SqlState::DUPLICATE_OBJECT) {
                 return self.failed(known, &table, chain(&error), client).await;
             }
         }
+        known.plan.add = false;
         match load::in_stream(client, &layout, self.scope.bytes_max).await {
             Ok(Loaded { rows, snapshot, from, filenode }) => {
                 self.said.remove(&id);
@@ -272,7 +280,7 @@ impl<N: AsyncFn(News)> Keeper<N> {
                 let _ = client.batch_execute("rollback").await;
                 self.hinder(needed, why.to_string()).await;
                 // It may be another time.
-                known.failures = known.failures.max(8);
+                known.failures = known.failures.max(FAILURES_LASTING);
                 self.known.insert(id, known);
                 Ok(())
             }
@@ -281,7 +289,7 @@ impl<N: AsyncFn(News)> Keeper<N> {
                 match error.hindrance(&table) {
                     Some(hindrance) => {
                         self.hinder(needed, hindrance).await;
-                        known.failures = known.failures.max(8);
+                        known.failures = known.failures.max(FAILURES_LASTING);
                         self.known.insert(id, known);
                         Ok(())
                     }

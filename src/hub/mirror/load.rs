@@ -199,7 +199,7 @@ async fn read(client: &Client, layout: Arc<Layout>, bytes_max: usize) -> Result<
         let fields: Vec<Option<String>> = line.trim_end_matches('\n').split('\t').map(unescape).collect();
         rows.load(fields.iter().map(Option::as_deref))?;
         count += 1;
-        if count % ROWS_PER_LOOK == 0 && rows.bytes() > bytes_max {
+        if count.is_multiple_of(ROWS_PER_LOOK) && rows.bytes() > bytes_max {
             return Err(Unusable::TooLarge.into());
         }
     }

@@ -54,8 +54,9 @@ impl Wanted {
 /// What the feed is told. Each of it is of one stream; what is of an earlier one is of no use.
 #[derive(Debug)]
 pub(super) enum News {
-    /// A relation is about to be loaded: changes are to be kept from now on. Answered when they are.
-    Expect(Arc<Layout>, oneshot::Sender<()>),
+    /// A relation is about to be loaded: changes are to be kept from now on. Answered when they are, with how often it
+    /// had been given up by then.
+    Expect(Arc<Layout>, oneshot::Sender<u64>),
     /// A relation was loaded.
     Loaded(Box<Load>),
     /// A relation cannot be had.

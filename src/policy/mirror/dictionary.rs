@@ -3,7 +3,8 @@
 //! Rows hold codes in place of values: four bytes, whatever the value. In tables that policies read, the same few users
 //! and conversations stand in many rows.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use super::table::PlaceTable;
 use crate::policy::value::Value;
@@ -20,7 +21,8 @@ pub(super) struct Dictionary {
     entries: Vec<Entry>,
     free: Vec<Code>,
     places: PlaceTable,
-    hasher: RandomState,
+    /// Hashes as a map does: nobody can choose values that collide.
+    hashes: HashMap<(), ()>,
     /// Bytes that values hold outside of themselves.
     heap_bytes: usize,
 }
@@ -61,7 +63,7 @@ impl Dictionary {
             // A relation is given up long before it has as many rows.
             u32::try_from(self.entries.len() - 1).unwrap_or(NONE)
         };
-        let (entries, hasher) = (&self.entries, &self.hasher);
+        let (entries, hasher) = (&self.entries, self.hashes.hasher());
         self.places.insert(hash, code, |code| hash_with(hasher, &entries[code as usize].value));
         code
     }
@@ -75,7 +77,7 @@ impl Dictionary {
         }
         let value = std::mem::take(&mut entry.value);
         self.heap_bytes -= heap_bytes(&value);
-        let (entries, hasher) = (&self.entries, &self.hasher);
+        let (entries, hasher) = (&self.entries, self.hashes.hasher());
         let of = |other: Code| {
             let value = if other == code { &value } else { &entries[other as usize].value };
             hash_with(hasher, value)
@@ -103,13 +105,13 @@ impl Dictionary {
     }
 
     fn hash(&self, value: &Value) -> u64 {
-        hash_with(&self.hasher, value)
+        hash_with(self.hashes.hasher(), value)
     }
 }
 
 /// The same for equal values.
 #[allow(unreachable_patterns, reason = "a kind of value that is not listed is right all the same, and slow")]
-fn hash_with(hasher: &RandomState, value: &Value) -> u64 {
+fn hash_with(hasher: &impl BuildHasher, value: &Value) -> u64 {
     let mut hasher = hasher.build_hasher();
     std::mem::discriminant(value).hash(&mut hasher);
     match value {

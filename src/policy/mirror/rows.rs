@@ -5,7 +5,7 @@
 //! their former number; so both states are read through the same indexes.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -35,7 +35,8 @@ pub struct Rows {
     counts: Vec<u32>,
     free: Vec<u32>,
     by_identity: PlaceTable,
-    hasher: RandomState,
+    /// Hashes as a map does.
+    hashes: HashMap<(), ()>,
     /// How many times the rows were there before the last transaction that it touched.
     before: HashMap<u32, u32>,
     row_count: u64,
@@ -71,7 +72,7 @@ impl Rows {
             counts: Vec::new(),
             free: Vec::new(),
             by_identity: PlaceTable::default(),
-            hasher: RandomState::new(),
+            hashes: HashMap::new(),
             before: HashMap::new(),
             row_count: 0,
         }
@@ -249,7 +250,7 @@ impl Rows {
     }
 
     fn hash(&self, identity: impl Iterator<Item = Code>) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
+        let mut hasher = self.hashes.hasher().build_hasher();
         identity.for_each(|code| code.hash(&mut hasher));
         hasher.finish()
     }

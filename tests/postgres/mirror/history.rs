@@ -100,13 +100,15 @@ async fn each_commit_is_held_as_the_tables_hold_it_and_so_is_the_one_before() {
             let mut statements = transaction(&mut random);
             // Whatever else it does, it is in the stream.
             statements.insert(1, format!("insert into by_key values ({}, gen_random_uuid())", 100 + seed));
+            let loads = mirror.counters.mirror.loads.get();
             let has_committed = run(&mirror.database.client, &statements).await;
-            // A table that was emptied is loaded again: the state before is not known then.
+            // A table that was emptied is loaded again.
             let is_truncated = statements.iter().any(|sql| sql.contains("truncate"));
             mirror.settle().await;
             for ((table, _), before) in TABLES.iter().zip(before) {
                 mirror.check(table).await;
-                if has_committed && !is_truncated {
+                // What is loaded after a commit does not know the state before it.
+                if has_committed && !is_truncated && mirror.counters.mirror.loads.get() == loads {
                     assert_eq!(mirror.mirrored(table, State::Before).await, before, "{table}, seed {seed}");
                     compared += 1;
                 }
