@@ -224,7 +224,7 @@ async fn a_wrong_program_is_found_out_and_not_used_any_more() {
     on_each_major(async |major| {
         let mut feed =
             TestFeed::start_with(major, OWNED_AND_OPEN, |config| config.amend = Some(confuse)).await;
-        feed.is_honest = false;
+        feed.honesty.is_expected = false;
         let mut ann = feed.watch(&user(1), "t").await;
         let hidden = |id: usize| format!("insert into t values ({id}, '{}')", uuid(2));
         let mut id = 0;
