@@ -26,7 +26,7 @@ const CHAT: &str = "
     alter table messages enable row level security;
     create policy theirs on messages for select to authenticated using (exists (
         select from people p where p.conversation = messages.conversation and p.who = auth.uid()));
-    insert into conversations select generate_series(0, 9);
+    insert into conversations select generate_series(0, 11);
     insert into people values (1, '00000000-0000-0000-0000-000000000001'),
         (2, '00000000-0000-0000-0000-000000000002');
     select publish('messages');";
