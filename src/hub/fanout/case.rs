@@ -124,7 +124,7 @@ impl<'a> Case<'a> {
                     Verdict::Unknown(doubt) => return ask(program, doubt),
                 }
                 if !is_known {
-                    return Ruling::Ask(Asked::Part);
+                    return Ruling::Ask(Asked::Outcome);
                 }
                 let before = |row: &Row| program.judge(params, row, &self.before, &self.moment);
                 match old.as_ref().map_or(Verdict::Fails, before) {

@@ -205,6 +205,8 @@ impl Fanout {
             let subject = Subject { shown: change, asked: change, later, is_moved_out: false };
             self.fan_out_one(grounds, profiles, lanes, out, (commit, &subject));
             if self.config.switches.moved_out
+                && change.old_is_full
+                && change.table.row_security
                 && let Some(update) = history.whole_update(position, changes)
             {
                 let gone = Arc::new(RowChange {

@@ -31,8 +31,8 @@ pub enum Asked {
     Distrusted,
     /// What the policies make of the claims alone may be an error.
     Params,
-    /// The transaction came in parts, so what became of the row is not known.
-    Part,
+    /// What became of the row later in its transaction is not known.
+    Outcome,
     /// Postgres may raise an error.
     Raises,
     /// The log lacks a value.
@@ -52,7 +52,7 @@ impl Asked {
         Self::NotCurrent,
         Self::Distrusted,
         Self::Params,
-        Self::Part,
+        Self::Outcome,
         Self::Raises,
         Self::Absent,
         Self::NotMirrored,
@@ -67,7 +67,7 @@ impl Asked {
             Self::NotCurrent => "not_current",
             Self::Distrusted => "distrusted",
             Self::Params => "params",
-            Self::Part => "part",
+            Self::Outcome => "outcome",
             Self::Raises => "raises",
             Self::Absent => "absent",
             Self::NotMirrored => "not_mirrored",

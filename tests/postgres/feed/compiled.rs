@@ -26,7 +26,7 @@ const CHAT: &str = "
     alter table messages enable row level security;
     create policy theirs on messages for select to authenticated using (exists (
         select from people p where p.conversation = messages.conversation and p.who = auth.uid()));
-    insert into conversations select generate_series(0, 9);
+    insert into conversations select generate_series(0, 11);
     insert into people values (1, '00000000-0000-0000-0000-000000000001'),
         (2, '00000000-0000-0000-0000-000000000002');
     select publish('messages');";
@@ -224,7 +224,7 @@ async fn a_wrong_program_is_found_out_and_not_used_any_more() {
     on_each_major(async |major| {
         let mut feed =
             TestFeed::start_with(major, OWNED_AND_OPEN, |config| config.amend = Some(confuse)).await;
-        feed.is_honest = false;
+        feed.honesty.is_expected = false;
         let mut ann = feed.watch(&user(1), "t").await;
         let hidden = |id: usize| format!("insert into t values ({id}, '{}')", uuid(2));
         let mut id = 0;
