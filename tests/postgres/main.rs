@@ -17,6 +17,7 @@ mod function_oracle;
 mod migrate;
 mod mirror;
 mod policy_source;
+mod policy_oracle;
 mod realtime_schema;
 mod replay;
 mod value_oracle;

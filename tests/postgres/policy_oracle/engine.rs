@@ -1,0 +1,248 @@
+//! The engine under test, as it is used: programs of the catalog, rows of the stream, relations of the mirror.
+//!
+//! This is where the harness touches what it judges. A [`Mutation`] bends one of these parts, so that it can be proven
+//! that the harness notices.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use rowcast::change::{Event, Image, RelationId, RowChange, Table, Types};
+use rowcast::policy::audience::Audience;
+use rowcast::policy::catalog::{Access, Catalog};
+use rowcast::policy::function::{Doubt, Moment};
+use rowcast::policy::mirror::{Mirror, State};
+use rowcast::policy::program::{Caller as AskingCaller, Params, Program, Relations, Settings, Tuple, Verdict};
+use rowcast::policy::value::Value;
+use rowcast::policy::{Decision, decide};
+use tokio_postgres::Client;
+
+use super::callers::Caller;
+
+/// What the engine says about one row and one caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// The caller may see it.
+    Shows,
+    /// The caller may not.
+    Hides,
+    /// Postgres is to be asked.
+    Asks,
+}
+
+/// How the engine is bent.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Mutation {
+    /// Programs are rewritten.
+    pub(crate) program: Option<fn(&mut Program)>,
+    /// Rules are judged one by one, and a doubt about one is taken for a denial.
+    pub(crate) doubt_denies_a_rule: bool,
+    /// What is unknown is taken for this.
+    pub(crate) instead_of_asking: Option<Word>,
+    /// The first row of each scan is not there, as if it had been added and nobody had noticed.
+    pub(crate) misses_a_row: bool,
+    /// The candidates for a row lack the first of them.
+    pub(crate) drops_a_candidate: bool,
+    /// Row level security is taken for disabled.
+    pub(crate) ignores_row_security: bool,
+}
+
+/// A row, as expressions read it: decoded from the text that the stream has.
+struct Row<'a> {
+    table: &'a Table,
+    types: &'a Types,
+    image: &'a Image,
+}
+
+impl Tuple for Row<'_> {
+    fn value(&self, place: usize) -> Result<Value, Doubt> {
+        let _ = (self.table, self.types, self.image, place);
+        Err(Doubt::Unknown)
+    }
+}
+
+/// Fills a mirror with all that programs read.
+pub(crate) async fn mirror(client: &Client, catalog: &Catalog) -> Mirror {
+    let _ = (client, &catalog.needed);
+    Mirror::default()
+}
+
+impl Settings for Caller {
+    fn get(&self, name: &str) -> Option<&str> {
+        match name {
+            "request.jwt.claims" => Some(&self.claims),
+            "role" => Some(&self.role),
+            _ => None,
+        }
+    }
+}
+
+/// Relations of which each scan lacks its first row.
+struct Forgetful<'a>(&'a dyn Relations);
+
+impl Relations for Forgetful<'_> {
+    fn scan(
+        &self,
+        relation: RelationId,
+        key: Option<(usize, &Value)>,
+        visit: &mut dyn FnMut(&dyn Tuple) -> ControlFlow<()>,
+    ) -> Result<(), Doubt> {
+        let mut is_first = true;
+        self.0.scan(relation, key, &mut |tuple| {
+            if std::mem::take(&mut is_first) { ControlFlow::Continue(()) } else { visit(tuple) }
+        })
+    }
+}
+
+/// What the engine says about the rows of one table.
+pub(crate) struct Findings {
+    /// By caller, then by row.
+    pub(crate) words: Vec<Vec<Word>>,
+    /// The candidates of each row, by caller; those of whom no program judges are none.
+    pub(crate) candidates: Vec<Vec<Option<bool>>>,
+    /// How many groups were judged to find candidates, and how many there were.
+    pub(crate) judged: (usize, usize),
+}
+
+/// The engine, with a reading of the catalog and all relations.
+pub(crate) struct Engine<'a> {
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) mirror: &'a Mirror,
+    pub(crate) moment: Moment,
+    pub(crate) mutation: Mutation,
+}
+
+impl Engine<'_> {
+    /// What it says about these rows, and these callers.
+    pub(crate) fn find(&self, table: &Arc<Table>, rows: &[Image], callers: &[Caller]) -> Findings {
+        let changes: Vec<RowChange> = rows
+            .iter()
+            .map(|row| RowChange {
+                table: Arc::clone(table),
+                event: Event::Insert,
+                new: Some(row.clone()),
+                old: None,
+                old_is_full: false,
+            })
+            .collect();
+        let mut words = vec![vec![Word::Asks; rows.len()]; callers.len()];
+        let mut candidates = vec![vec![None; rows.len()]; callers.len()];
+        let mut judged = (0, 0);
+        let mut by_role: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (number, caller) in callers.iter().enumerate() {
+            by_role.entry(&caller.role).or_default().push(number);
+        }
+        for (role, members) in by_role {
+            let Some(access) = self.catalog.access(role, table.id) else {
+                members.iter().for_each(|member| words[*member].fill(Word::Hides));
+                continue;
+            };
+            let program = self.program(access);
+            let judge = Judge { engine: self, table, program: program.as_deref() };
+            let mut audience = program.clone().map(Audience::new);
+            for member in members {
+                let params = judge.params(&callers[member]);
+                for (place, change) in changes.iter().enumerate() {
+                    words[member][place] = judge.word(access, change, params.as_ref());
+                }
+                if let (Some(audience), Some(params)) = (&mut audience, &params) {
+                    audience.insert(params, member);
+                    candidates[member].fill(Some(false));
+                }
+            }
+            let Some(audience) = audience else { continue };
+            for (place, row) in rows.iter().enumerate() {
+                let relations = self.relations();
+                let mut is_first = self.mutation.drops_a_candidate;
+                let row = Row { table, types: &self.catalog.types, image: row };
+                let count = audience.judge(&row, &*relations, &self.moment, &mut |members, verdict| {
+                    assert_ne!(verdict, Verdict::Fails, "no candidate fails");
+                    if std::mem::take(&mut is_first) {
+                        return;
+                    }
+                    members.iter().for_each(|member| candidates[*member][place] = Some(true));
+                });
+                judged.0 += count;
+            }
+        }
+        judged.1 += candidates.iter().flatten().filter(|candidate| candidate.is_some()).count();
+        Findings { words, candidates, judged }
+    }
+
+    fn program(&self, access: &Access) -> Option<Arc<Program>> {
+        let program = access.program.as_ref()?;
+        Some(match self.mutation.program {
+            Some(rewrite) => {
+                let mut program = Program::clone(program);
+                rewrite(&mut program);
+                Arc::new(program)
+            }
+            None => Arc::clone(program),
+        })
+    }
+
+    fn relations(&self) -> Box<dyn Relations + '_> {
+        struct Forgetting<'a>(Box<dyn Relations + 'a>);
+        impl Relations for Forgetting<'_> {
+            fn scan(
+                &self,
+                relation: RelationId,
+                key: Option<(usize, &Value)>,
+                visit: &mut dyn FnMut(&dyn Tuple) -> ControlFlow<()>,
+            ) -> Result<(), Doubt> {
+                Forgetful(&*self.0).scan(relation, key, visit)
+            }
+        }
+        let view = Box::new(self.mirror.view(State::After));
+        if self.mutation.misses_a_row { Box::new(Forgetting(view)) } else { view }
+    }
+}
+
+/// The engine for one role on one table.
+struct Judge<'a> {
+    engine: &'a Engine<'a>,
+    table: &'a Table,
+    program: Option<&'a Program>,
+}
+
+impl Judge<'_> {
+    fn params(&self, caller: &Caller) -> Option<Params> {
+        let asking = AskingCaller { settings: caller, moment: self.engine.moment };
+        self.program?.params(&asking).ok()
+    }
+
+    fn word(&self, access: &Access, change: &RowChange, params: Option<&Params>) -> Word {
+        match decide(access, change) {
+            Decision::Permit(_) => Word::Shows,
+            Decision::Deny | Decision::Refuse(_) => Word::Hides,
+            Decision::Ask(_) if self.engine.mutation.ignores_row_security => Word::Shows,
+            Decision::Ask(_) => {
+                let verdict = self.verdict(change.new.as_ref().expect("an inserted row"), params);
+                match (verdict, self.engine.mutation.instead_of_asking) {
+                    (Verdict::Passes, _) => Word::Shows,
+                    (Verdict::Fails, _) => Word::Hides,
+                    (Verdict::Unknown(_), Some(word)) => word,
+                    (Verdict::Unknown(_), None) => Word::Asks,
+                }
+            }
+        }
+    }
+
+    fn verdict(&self, image: &Image, params: Option<&Params>) -> Verdict {
+        let (Some(program), Some(params)) = (self.program, params) else {
+            return Verdict::Unknown(Doubt::Unknown);
+        };
+        let relations = self.engine.relations();
+        let row = Row { table: self.table, types: &self.engine.catalog.types, image };
+        let judge = |program: &Program| program.judge(params, &row, &*relations, &self.engine.moment);
+        if !self.engine.mutation.doubt_denies_a_rule {
+            return judge(program);
+        }
+        let mut some = false;
+        for rule in &program.permissive {
+            let alone = Program { permissive: Box::from([rule.clone()]), ..program.clone() };
+            some |= judge(&alone) == Verdict::Passes;
+        }
+        if some { Verdict::Passes } else { Verdict::Fails }
+    }
+}
