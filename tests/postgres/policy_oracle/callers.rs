@@ -43,9 +43,15 @@ pub(crate) fn usual() -> Vec<Caller> {
         user(1),
         user(2),
         user(3),
-        signed("authenticated", json!({"sub": uuid(1), "email": "Ann@x.test", "org_id": uuid(7), "aal": "aal2"})),
-        signed("authenticated", json!({"sub": uuid(2), "email": "bob@x.test", "org_id": uuid(8), "aal": "aal1",
-            "app_metadata": {"role": "admin", "tenants": ["a", "b"]}})),
+        signed(
+            "authenticated",
+            json!({"sub": uuid(1), "email": "Ann@x.test", "org_id": uuid(7), "aal": "aal2"}),
+        ),
+        signed(
+            "authenticated",
+            json!({"sub": uuid(2), "email": "bob@x.test", "org_id": uuid(8), "aal": "aal1",
+            "app_metadata": {"role": "admin", "tenants": ["a", "b"]}}),
+        ),
         signed("authenticated", json!({"sub": uuid(4), "app_metadata": {"role": null, "tenants": "a"}})),
         signed("authenticated", json!({"app_metadata": null, "org_id": null})),
         signed("anon", json!({})),

@@ -136,6 +136,23 @@ impl Court {
         Self { database, reader }
     }
 
+    /// Makes it as it was at first. Roles stay.
+    pub(crate) async fn clear(&self) {
+        self.execute(
+            "do $$ declare name text; begin
+                 for name in select nspname from pg_namespace
+                     where nspname not in ('auth', 'realtime', 'rowcast', 'oracle', 'information_schema')
+                       and nspname !~ '^pg_' loop
+                     execute format('drop schema %I cascade', name);
+                 end loop;
+             end $$;
+             alter publication supabase_realtime set (publish_via_partition_root = false);
+             create schema public;",
+        )
+        .await;
+        self.execute(SCHEMA).await;
+    }
+
     /// Runs statements.
     pub(crate) async fn execute(&self, sql: &str) {
         self.database.execute(sql).await;
@@ -208,7 +225,9 @@ impl Court {
                 .is_some_and(|access| access.selectable.contains(place.expect("a column")));
             if shown != row.get::<_, bool>(3) {
                 tally.wrong += 1;
-                tally.tell(|| format!("{role} is {shown} to see column {} of {table:?}", row.get::<_, i16>(2)));
+                tally.tell(|| {
+                    format!("{role} is {shown} to see column {} of {table:?}", row.get::<_, i16>(2))
+                });
             }
         }
     }
@@ -272,7 +291,9 @@ fn compare(rows: &Rows, callers: &[Caller], truth: &[Vec<Truth>], findings: &Fin
             tally.raised += u64::from(truth == Truth::Raised);
             match (word, truth) {
                 (Word::Asks, _) => tally.asked += 1,
-                (Word::Shows, Truth::Found) | (Word::Hides, Truth::Hidden | Truth::Raised) => tally.decided += 1,
+                (Word::Shows, Truth::Found) | (Word::Hides, Truth::Hidden | Truth::Raised) => {
+                    tally.decided += 1
+                }
                 (Word::Shows | Word::Hides, _) => {
                     tally.wrong += 1;
                     tally.tell(|| {

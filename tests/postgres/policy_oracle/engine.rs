@@ -12,7 +12,9 @@ use rowcast::policy::audience::Audience;
 use rowcast::policy::catalog::{Access, Catalog};
 use rowcast::policy::function::{Doubt, Moment};
 use rowcast::policy::mirror::{Mirror, State};
-use rowcast::policy::program::{Caller as AskingCaller, Params, Program, Relations, Settings, Tuple, Verdict};
+use rowcast::policy::program::{
+    Caller as AskingCaller, Params, Program, Relations, Settings, Tuple, Verdict,
+};
 use rowcast::policy::value::Value;
 use rowcast::policy::{Decision, decide};
 use tokio_postgres::Client;

@@ -11,9 +11,8 @@ mod callers;
 mod cases;
 mod court;
 mod engine;
+mod generator;
 mod truth;
-
-pub(crate) use court::Court;
 
 /// Whether policies are compiled and judged in memory here. Where they are not yet, everything is asked, which is right
 /// and proves nothing: the bounds on asking, and the mutants, count from the day this is true.

@@ -1,6 +1,6 @@
 //! Functions that policies call.
 
-use super::{By, Seen, case};
+use super::{By, Seen, Session, case};
 
 #[tokio::test]
 async fn case_19_names_in_a_helper_mean_what_its_search_path_makes_of_them() {
@@ -114,30 +114,29 @@ async fn case_22_an_argument_with_the_name_of_a_column_is_the_column_in_sql_and_
 
 #[tokio::test]
 async fn case_56_settings_and_names_of_the_session() {
-    case(
-        Seen::Some,
+    let mut session = Session::open().await;
+    session.case(Seen::Some,
         By::Anyone,
         "create table t (id int primary key, n text); insert into t values (1, 'anon'), (2, 'authenticated'), (3, 'postgres');
          create policy cu on t using (current_user::text = n); create policy su on t to anon using (session_user::text = n);
          create policy ro on t to authenticated using (current_role::text = n)",
     )
     .await;
-    case(
-        Seen::Nothing,
-        By::Anyone,
-        "create table t (id int primary key, n text); insert into t values (1, 'x'), (2, '');
+    session
+        .case(
+            Seen::Nothing,
+            By::Anyone,
+            "create table t (id int primary key, n text); insert into t values (1, 'x'), (2, '');
          create policy p on t using (current_setting('app.nothing_sets_this', true) = n)",
-    )
-    .await;
-    case(
-        Seen::Nothing,
+        )
+        .await;
+    session.case(Seen::Nothing,
         By::Asking,
         "create table t (id int primary key, n text); insert into t values (1, 'x');
-         create policy p on t using (current_setting('app.nothing_sets_this') = n); create policy q on t using (true)",
+         create policy p on t using (current_setting('app.nothing_sets_this') = n); create policy q on t using (n = 'x')",
     )
     .await;
-    case(
-        Seen::Some,
+    session.case(Seen::Some,
         By::Anyone,
         "create table t (id int primary key, own uuid); insert into t values (1, '{1}'), (2, '{2}'), (3, null);
          create function me() returns uuid language sql stable

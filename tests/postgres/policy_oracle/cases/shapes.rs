@@ -1,10 +1,11 @@
 //! Shapes of tables and relations: what a row is, and where a policy may look.
 
 use super::super::callers::usual;
-use super::{By, GUARDED, Seen, case, case_for};
+use super::{By, GUARDED, Seen, Session, case, case_for};
 
 #[tokio::test]
 async fn case_39_what_only_a_stored_row_has_is_asked_of_postgres() {
+    let mut session = Session::open().await;
     for policy in [
         "t.tableoid = 't'::regclass and own = auth.uid()",
         "t.ctid is not null and own = auth.uid()",
@@ -18,19 +19,22 @@ async fn case_39_what_only_a_stored_row_has_is_asked_of_postgres() {
              create function whole(t) returns boolean language sql stable as $$ select $1.own = auth.uid() $$;
              create policy p on t using ({policy})"
         );
-        case(Seen::Some, By::Anyone, &schema).await;
+        session.case(Seen::Some, By::Anyone, &schema).await;
     }
 }
 
 #[tokio::test]
 async fn case_40_generated_columns_are_not_in_the_stream() {
-    for policy in ["twice = 4", "own = auth.uid() and twice > 0", "n = 1 and own = auth.uid()", "twice is null"] {
+    let mut session = Session::open().await;
+    for policy in
+        ["twice = 4", "own = auth.uid() and twice > 0", "n = 1 and own = auth.uid()", "twice is null"]
+    {
         let schema = format!(
             "create table t (id int primary key, own uuid, n int, twice int generated always as (n * 2) stored);
              insert into t (id, own, n) values (1, '{{1}}', 1), (2, '{{2}}', 2), (3, null, null), (4, '{{1}}', 0);
              create policy p on t using ({policy})"
         );
-        case(Seen::Some, By::Anyone, &schema).await;
+        session.case(Seen::Some, By::Anyone, &schema).await;
         let virtual_schema = format!(
             "do $$ begin
                  execute 'create table t (id int primary key, own uuid, n int, twice int generated always as (n * 2) '
@@ -39,7 +43,7 @@ async fn case_40_generated_columns_are_not_in_the_stream() {
              insert into t (id, own, n) values (1, '{{1}}', 1), (2, '{{2}}', 2), (3, null, null), (4, '{{1}}', 0);
              create policy p on t using ({policy})"
         );
-        case(Seen::Some, By::Anyone, &virtual_schema).await;
+        session.case(Seen::Some, By::Anyone, &virtual_schema).await;
     }
 }
 
@@ -55,10 +59,11 @@ async fn case_41_columns_that_went_came_and_changed() {
          create table t (gone text, id int primary key, away int, room int, own uuid); alter table t drop column gone;
          insert into t values (1, 0, 1, null), (2, 0, 2, '{1}');
          alter table t drop column away, add column state text default 'open';
-         insert into t values (3, 3, null), (4, null, '{2}', null), (5, 3, '{1}', 'shut');
+         insert into t (id, room, own, state) values (3, 3, null, 'open'), (4, null, '{2}', null), (5, 3, '{1}', 'shut');
+         alter table t alter column room type bigint;
          create policy p on t using (state = 'open' and exists (select from people p
              where p.room = t.room and p.who = auth.uid() and p.left_at is null and p.active) or own = auth.uid());
-         alter table t rename column state to status; alter table t alter column room type bigint;
+         alter table t rename column state to status;
          alter table people rename to members; alter table members rename column who to user_id",
     )
     .await;
@@ -77,6 +82,7 @@ async fn case_43_keys_of_several_columns_and_none() {
 
 #[tokio::test]
 async fn case_51_partitions_are_judged_by_what_is_published() {
+    let mut session = Session::open().await;
     let tables = "create table people (room int, who uuid) partition by range (room);
         create table people_1 partition of people for values from (1) to (2);
         create table people_2 partition of people for values from (2) to (9);
@@ -88,8 +94,10 @@ async fn case_51_partitions_are_judged_by_what_is_published() {
         create policy p on t using (exists (select from people p where p.room = t.room and p.who = auth.uid()));
         create policy leaf on t_1 using (id = 2); alter table t_1 enable row level security;";
     for by_root in [true, false] {
-        let schema = format!("{tables} alter publication supabase_realtime set (publish_via_partition_root = {by_root}); {GUARDED}");
-        case_for(usual(), Seen::Some, By::Anyone, &schema).await;
+        let schema = format!(
+            "{tables} alter publication supabase_realtime set (publish_via_partition_root = {by_root}); {GUARDED}"
+        );
+        session.case_for(&usual(), Seen::Some, By::Anyone, &schema).await;
     }
 }
 
@@ -110,6 +118,7 @@ async fn case_52_a_table_with_children_includes_their_rows() {
 
 #[tokio::test]
 async fn case_53_views_read_with_their_owners_rights_or_their_callers() {
+    let mut session = Session::open().await;
     for view in [
         "create view seats as select room, who from people where not hidden",
         "create view seats with (security_invoker = true) as select room, who from people where not hidden",
@@ -127,12 +136,13 @@ async fn case_53_views_read_with_their_owners_rights_or_their_callers() {
              create table t (id int primary key, room int); insert into t values (1, 1), (2, 2), (3, 3), (4, null);
              create policy p on t using (exists (select from seats s where s.room = t.room and s.who = auth.uid()))"
         );
-        case(Seen::Some, By::Anyone, &schema).await;
+        session.case(Seen::Some, By::Anyone, &schema).await;
     }
 }
 
 #[tokio::test]
 async fn case_54_relations_that_are_not_in_the_log_are_asked_of_postgres() {
+    let mut session = Session::open().await;
     for (kind, key) in [("unlogged", "primary key (room, who)"), ("", "check (true)")] {
         let schema = format!(
             "create {kind} table people (room int not null, who uuid not null, {key});
@@ -140,7 +150,7 @@ async fn case_54_relations_that_are_not_in_the_log_are_asked_of_postgres() {
              create table t (id int primary key, room int); insert into t values (1, 1), (2, 2), (3, null);
              create policy p on t using (exists (select from people p where p.room = t.room and p.who = auth.uid()))"
         );
-        case(Seen::Some, By::Anyone, &schema).await;
+        session.case(Seen::Some, By::Anyone, &schema).await;
     }
 }
 
