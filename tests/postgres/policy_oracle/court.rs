@@ -161,6 +161,8 @@ impl Court {
     /// Reads the catalog as the server does.
     pub(crate) async fn read(&mut self, callers: &[Caller]) -> Catalog {
         let roles: BTreeSet<Arc<str>> = callers.iter().map(|caller| Arc::clone(&caller.role)).collect();
+        // What is remembered of functions holds as long as this says so.
+        self.reader.fingerprint().await.expect("the catalog");
         self.reader.read(&roles).await.expect("the catalog")
     }
 
@@ -179,6 +181,14 @@ impl Court {
     ) -> Vec<Tally> {
         let client = &self.database.client;
         let mirror = engine::mirror(client, catalog).await;
+        let source = match mutations.iter().any(|mutation| mutation.source.is_some()) {
+            true => {
+                let roles: BTreeSet<&str> = callers.iter().map(|caller| &*caller.role).collect();
+                let tables: Vec<u32> = catalog.tables.keys().map(|id| id.0).collect();
+                engine::source(client, &roles.into_iter().collect::<Vec<_>>(), &tables).await
+            }
+            false => None,
+        };
         client.batch_execute("begin isolation level repeatable read").await.expect("a transaction");
         let now = client
             .query_one("select (extract(epoch from now()) * 1000000)::int8 - 946684800000000", &[])
@@ -194,7 +204,8 @@ impl Court {
             let truth = truth::truth(client, &name, &rows.conditions, callers).await;
             check_truth(client, &name, &rows.conditions, callers, &truth).await;
             for (mutation, tally) in mutations.iter().zip(&mut tallies) {
-                let engine = Engine { catalog, mirror: &mirror, moment, mutation: *mutation };
+                let engine =
+                    Engine { catalog, mirror: &mirror, moment, mutation: *mutation, source: source.as_ref() };
                 let findings = engine.find(table, &rows.images, callers);
                 compare(&rows, callers, &truth, &findings, tally);
             }

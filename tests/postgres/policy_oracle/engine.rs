@@ -10,16 +10,19 @@ use std::sync::Arc;
 use rowcast::change::{Event, Image, RelationId, RowChange, Table, Types};
 use rowcast::policy::audience::Audience;
 use rowcast::policy::catalog::{Access, Catalog};
+use rowcast::policy::compile::{Command, compile};
 use rowcast::policy::function::{Doubt, Moment};
 use rowcast::policy::mirror::{Mirror, State};
 use rowcast::policy::program::{
     Caller as AskingCaller, Params, Program, Relations, Settings, Tuple, Verdict,
 };
+use rowcast::policy::source::Source;
 use rowcast::policy::value::Value;
 use rowcast::policy::{Decision, decide};
 use tokio_postgres::Client;
 
 use super::callers::Caller;
+use super::mutants::rewrite::{self, Rules};
 
 /// What the engine says about one row and one caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +38,10 @@ pub(crate) enum Word {
 /// How the engine is bent.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Mutation {
-    /// Programs are rewritten.
-    pub(crate) program: Option<fn(&mut Program)>,
+    /// What programs are compiled from is rewritten.
+    pub(crate) source: Option<fn(&mut Source)>,
+    /// The rules of programs are rewritten.
+    pub(crate) rules: Option<fn(&mut Rules)>,
     /// Rules are judged one by one, and a doubt about one is taken for a denial.
     pub(crate) doubt_denies_a_rule: bool,
     /// What is unknown is taken for this.
@@ -61,6 +66,23 @@ impl Tuple for Row<'_> {
         let _ = (self.table, self.types, self.image, place);
         Err(Doubt::Unknown)
     }
+}
+
+/// A program of these rules.
+fn assemble((permissive, restrictive): Rules) -> Program {
+    Program {
+        params: Box::default(),
+        permissive: permissive.into(),
+        restrictive: restrictive.into(),
+        columns: Box::default(),
+        relations: Box::default(),
+    }
+}
+
+/// What the programs of these roles are compiled from, and the roles' identifiers; `None` where it is not read.
+pub(crate) async fn source(client: &Client, roles: &[&str], tables: &[u32]) -> Option<Source> {
+    let _ = (client, roles, tables);
+    None
 }
 
 /// Fills a mirror with all that programs read.
@@ -112,6 +134,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) mirror: &'a Mirror,
     pub(crate) moment: Moment,
     pub(crate) mutation: Mutation,
+    /// What programs are compiled from, if the mutation rewrites it.
+    pub(crate) source: Option<&'a Source>,
 }
 
 impl Engine<'_> {
@@ -139,7 +163,7 @@ impl Engine<'_> {
                 members.iter().for_each(|member| words[*member].fill(Word::Hides));
                 continue;
             };
-            let program = self.program(access);
+            let program = self.program(role, table, access);
             let judge = Judge { engine: self, table, program: program.as_deref() };
             let mut audience = program.clone().map(Audience::new);
             for member in members {
@@ -171,13 +195,19 @@ impl Engine<'_> {
         Findings { words, candidates, judged }
     }
 
-    fn program(&self, access: &Access) -> Option<Arc<Program>> {
+    fn program(&self, role: &str, table: &Table, access: &Access) -> Option<Arc<Program>> {
         let program = access.program.as_ref()?;
-        Some(match self.mutation.program {
+        if let (Some(rewrite), Some(source)) = (self.mutation.source, self.source) {
+            let id = source.roles.iter().find(|(_, known)| &*known.name == role).map(|(id, _)| *id)?;
+            let mut source = source.clone();
+            rewrite(&mut source);
+            return Some(Arc::new(compile(&source, table.id, id, Command::Select)));
+        }
+        Some(match self.mutation.rules {
             Some(rewrite) => {
-                let mut program = Program::clone(program);
-                rewrite(&mut program);
-                Arc::new(program)
+                let mut rules = rewrite::rules(program);
+                rewrite(&mut rules);
+                Arc::new(assemble(rules))
             }
             None => Arc::clone(program),
         })
@@ -242,7 +272,9 @@ impl Judge<'_> {
         }
         let mut some = false;
         for rule in &program.permissive {
-            let alone = Program { permissive: Box::from([rule.clone()]), ..program.clone() };
+            let (_, restrictive) = rewrite::rules(program);
+            let alone =
+                Program { params: program.params.clone(), ..assemble((vec![rule.clone()], restrictive)) };
             some |= judge(&alone) == Verdict::Passes;
         }
         if some { Verdict::Passes } else { Verdict::Fails }

@@ -12,6 +12,7 @@ mod cases;
 mod court;
 mod engine;
 mod generator;
+mod mutants;
 mod truth;
 
 /// Whether policies are compiled and judged in memory here. Where they are not yet, everything is asked, which is right

@@ -99,3 +99,74 @@ pub(crate) async fn plain_truth(client: &Client, relation: &str, condition: &str
     client.batch_execute("rollback to plainly; release plainly").await.expect("the savepoint");
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy_oracle::callers::{odd, user};
+    use crate::policy_oracle::court::Court;
+    use crate::support::majors;
+
+    /// Answers that a planner or an executor could keep from one caller to the next.
+    const POLICIES: &[&str] = &[
+        "own = (select auth.uid())",
+        "own = auth.uid()",
+        "(select auth.uid() is not null) and own is not null",
+        "exists (select from people where who = (select auth.uid()))",
+        "own in (select who from people where who = auth.uid())",
+        "(select mine()) = own",
+        "takes_part()",
+        "own = statement()",
+        "remembers(id) and own = statement()",
+    ];
+
+    const SCHEMA: &str = "
+        create table t (id int primary key, own uuid);
+        insert into t select n, lpad(n::text, 32, '0')::uuid from generate_series(1, 3) n;
+        create table people (who uuid); insert into people select own from t; grant select on people to public;
+        create function mine() returns uuid language sql stable as $$ select auth.uid() $$;
+        create function takes_part() returns bool language sql stable security definer set search_path = public
+            as $$ select exists (select from people where who = (select auth.uid())) $$;
+        create function statement() returns uuid language plpgsql stable as $$ begin return (select auth.uid()); end $$;
+        create function remembers(n int) returns bool language plpgsql stable security definer
+            as $$ begin return exists (select from people where who = auth.uid() and n > 0); end $$;
+        alter table t enable row level security;";
+
+    #[tokio::test]
+    async fn one_callers_answer_is_never_anothers() {
+        for major in majors() {
+            let court = Court::open(major).await;
+            court.execute(SCHEMA).await;
+            let mut callers: Vec<Caller> = (1..=3).map(user).collect();
+            callers.extend(odd("authenticated", 2));
+            callers.push(Caller::new("anon", "{}"));
+            callers.push(Caller::new("nobody_at_all", "{}"));
+            let conditions: Vec<String> = (1..=3).map(|id| format!("id = {id}")).collect();
+            for policy in POLICIES {
+                court
+                    .execute(&format!("drop policy if exists p on t; create policy p on t using ({policy})"))
+                    .await;
+                let client = &court.database.client;
+                client.batch_execute("begin isolation level repeatable read").await.unwrap();
+                let mut plain = Vec::new();
+                for caller in &callers {
+                    for condition in &conditions {
+                        plain.push(plain_truth(client, "t", condition, caller).await);
+                    }
+                }
+                let found = plain.iter().filter(|truth| **truth == Truth::Found).count();
+                assert!(found > 0 && found < plain.len(), "{found} of {policy}");
+                let forward = truth(client, "t", &conditions, &callers).await;
+                assert_eq!(forward.concat(), plain, "{policy} on {major}");
+                // The other way round, and each after itself.
+                let backward: Vec<Caller> =
+                    callers.iter().rev().flat_map(|it| [it.clone(), it.clone()]).collect();
+                let answers = truth(client, "t", &conditions, &backward).await;
+                let expected: Vec<Vec<Truth>> =
+                    forward.iter().rev().flat_map(|it| [it.clone(), it.clone()]).collect();
+                assert_eq!(answers, expected, "{policy} on {major}");
+                client.batch_execute("rollback").await.unwrap();
+            }
+        }
+    }
+}

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use crate::support::majors;
 
 use super::DECIDES;
+use super::callers::Caller;
 use super::court::{Court, Tally};
 
 pub(super) use dice::Dice;
@@ -37,26 +38,41 @@ impl Generator {
         Self { seed, used: BTreeSet::new() }
     }
 
-    /// Tries the set with this number in `court`. Each first set of a world makes that world.
-    pub(super) async fn try_set(&mut self, court: &mut Court, number: usize) -> Tally {
-        let world_seed = self.seed.wrapping_add((number / SETS_A_WORLD) as u64);
+    /// Makes the set with this number in `court`, and those who ask. Each first set of a world makes that world.
+    pub(super) async fn prepare(&mut self, court: &Court, number: usize) -> Vec<Caller> {
         if number.is_multiple_of(SETS_A_WORLD) {
             court.clear().await;
-            court.execute(&world::world(&mut Dice::of(world_seed))).await;
+            court.execute(&self.world(number)).await;
         }
+        let (mut dice, policies) = self.policies(number);
+        court.execute(&policies).await;
+        world::callers(&mut dice)
+    }
+
+    fn world(&self, number: usize) -> String {
+        world::world(&mut Dice::of(self.seed.wrapping_add((number / SETS_A_WORLD) as u64)))
+    }
+
+    fn policies(&mut self, number: usize) -> (Dice, String) {
         let mut dice = Dice::of(self.seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
         let (policies, used) = policies::policies(&mut dice, number);
         self.used.extend(used);
-        court.execute(&policies).await;
-        let callers = world::callers(&mut dice);
+        (dice, policies)
+    }
+
+    /// Tries the set with this number; says all there is to say where something is wrong.
+    pub(super) async fn try_set(&mut self, court: &mut Court, number: usize) -> Tally {
+        let callers = self.prepare(court, number).await;
         let tally = court.hear(&callers).await;
         if tally.wrong + tally.missed > 0 {
+            let policies = self.policies(number).1;
             eprintln!(
-                "PostgreSQL {}, seed {}, set {number}: {tally}\n{:#?}\n{policies}\n{}",
+                "PostgreSQL {}, seed {}, set {number}: {tally}\n{:#?}\n{}\n{}",
                 court.database.major,
                 self.seed,
                 tally.told,
-                world::world(&mut Dice::of(world_seed))
+                policies,
+                self.world(number)
             );
         }
         tally
