@@ -12,6 +12,7 @@ mod cases;
 mod court;
 mod engine;
 mod generator;
+mod live;
 mod mutants;
 mod truth;
 

@@ -152,6 +152,12 @@ fn condition(dice: &mut Dice, depth: usize, used: &mut Vec<usize>) -> String {
     }
 }
 
+/// A condition on a table `t` that is like `doc`.
+pub(crate) fn condition_of(dice: &mut Dice) -> String {
+    let depth = dice.below(3);
+    condition(dice, depth, &mut Vec::new()).replace("doc.", "t.").replace("doc is", "t is")
+}
+
 /// A set of policies on `doc`, and which atoms are in them.
 pub(crate) fn policies(dice: &mut Dice, number: usize) -> (String, Vec<usize>) {
     let mut used = Vec::new();
