@@ -4,10 +4,11 @@ use crate::feed::on_each_major;
 
 use super::super::callers::Caller;
 use super::super::generator::{Dice, policies::condition_of, world};
+use super::super::truth::Truth;
 use super::Stage;
 
 /// How many worlds are tried on each major version, and how many commits in each.
-const WORLDS: u64 = 3;
+const WORLDS: u64 = 2;
 const COMMITS: usize = 24;
 
 /// Commits of a world: what policies read changes, or they themselves do, in one of the ways that applications have.
@@ -59,7 +60,7 @@ fn everybody(dice: &mut Dice) -> Vec<Caller> {
 #[tokio::test]
 async fn after_each_commit_of_a_history_everybody_gets_what_postgres_says() {
     on_each_major(async |major| {
-        let (mut decided, mut seen) = (0, 0);
+        let (mut decided, mut seen, mut raised) = (0, 0, 0);
         for number in 0..WORLDS {
             let mut dice = Dice::of(4_000 + number);
             // The judged table has another name here, and a column that may be touched.
@@ -74,16 +75,24 @@ async fn after_each_commit_of_a_history_everybody_gets_what_postgres_says() {
             for _ in 0..COMMITS {
                 let commit = format!("begin; {}; update t set body = body; commit", commit(&mut dice));
                 let step = stage.run(&[&commit]).await;
-                let expected = stage.expected(&step.all).await;
-                for ((caller, _), (got, expected)) in stage.watchers.iter().zip(step.ids().iter().zip(&expected)) {
-                    assert_eq!(got, expected, "PostgreSQL {major}, world {number}: {caller:?} after {commit}\n{schema}");
-                    decided += world::ROWS;
+                let truth = stage.truth("public.t", &step.all).await;
+                for ((caller, _), (got, truth)) in stage.watchers.iter().zip(step.ids().iter().zip(&truth)) {
+                    // Where a policy raises an error and another holds, a row that is asked about as it was logged may
+                    // show, as Postgres plans it: it is permitted. Otherwise an error hides.
+                    let is_certain = |id: &&u64| !truth.contains(&(**id, Truth::Raised));
+                    let certain: Vec<u64> = got.iter().filter(is_certain).copied().collect();
+                    let found = truth.iter().filter(|(_, truth)| *truth == Truth::Found);
+                    let expected: Vec<u64> = found.map(|(id, _)| *id).collect();
+                    assert_eq!(certain, expected, "PostgreSQL {major}, world {number}: {caller:?} after {commit}\n{schema}");
+                    decided += truth.len();
+                    raised += got.len() - certain.len();
                     seen += got.len();
                 }
             }
         }
-        println!("PostgreSQL {major}: {decided} decisions, {seen} seen");
+        println!("PostgreSQL {major}: {decided} decisions, {seen} seen, {raised} beside an error");
         assert!(seen * 10 > decided && seen < decided, "{seen} of {decided}");
+        assert!(raised * 50 <= decided, "{raised} of {decided}");
     })
     .await;
 }

@@ -141,6 +141,15 @@ impl Stage {
 
     /// The same of rows that are published as those of another table.
     async fn expected_of(&self, table: &str, all: &[Heard]) -> Vec<Vec<u64>> {
+        let truth = self.truth(table, all).await;
+        let found = |rows: Vec<(u64, Truth)>| {
+            rows.into_iter().filter(|(_, truth)| *truth == Truth::Found).map(|(id, _)| id).collect()
+        };
+        truth.into_iter().map(found).collect()
+    }
+
+    /// What Postgres says now to each of the others of each row that was written, as often as it was.
+    async fn truth(&self, table: &str, all: &[Heard]) -> Vec<Vec<(u64, Truth)>> {
         let written: Vec<u64> = all.iter().filter(|heard| heard.is_of_row()).map(|heard| heard.id).collect();
         let ids: Vec<u64> = written.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let conditions: Vec<String> = ids.iter().map(|id| format!("id = {id}")).collect();
@@ -149,11 +158,10 @@ impl Stage {
         client.batch_execute("begin isolation level repeatable read").await.unwrap();
         let truth = truth(client, table, &conditions, &callers).await;
         client.batch_execute("rollback").await.unwrap();
-        let seen = |truth: &Vec<Truth>| {
-            let is_seen = |id: &&u64| truth[ids.binary_search(id).unwrap()] == Truth::Found;
-            written.iter().filter(is_seen).copied().collect()
+        let of = |truth: &Vec<Truth>| {
+            written.iter().map(|id| (*id, truth[ids.binary_search(id).unwrap()])).collect()
         };
-        truth.iter().map(seen).collect()
+        truth.iter().map(of).collect()
     }
 
     /// Touches all rows until everybody gets what Postgres says: for what the stream does not tell of.
