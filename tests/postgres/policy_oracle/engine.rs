@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use rowcast::change::{Event, Image, RelationId, RowChange, Table, Types};
+use rowcast::change::{Event, Image, RelationId, RowChange, Table};
 use rowcast::policy::audience::Audience;
 use rowcast::policy::catalog::{Access, Catalog};
 use rowcast::policy::compile::{Command, compile};
@@ -16,6 +16,7 @@ use rowcast::policy::mirror::{Mirror, State};
 use rowcast::policy::program::{
     Caller as AskingCaller, Params, Program, Relations, Settings, Tuple, Verdict,
 };
+use rowcast::policy::row::RowValues;
 use rowcast::policy::source::Source;
 use rowcast::policy::value::Value;
 use rowcast::policy::{Decision, decide};
@@ -52,31 +53,6 @@ pub(crate) struct Mutation {
     pub(crate) drops_a_candidate: bool,
     /// Row level security is taken for disabled.
     pub(crate) ignores_row_security: bool,
-}
-
-/// A row, as expressions read it: decoded from the text that the stream has.
-struct Row<'a> {
-    table: &'a Table,
-    types: &'a Types,
-    image: &'a Image,
-}
-
-impl Tuple for Row<'_> {
-    fn value(&self, place: usize) -> Result<Value, Doubt> {
-        let _ = (self.table, self.types, self.image, place);
-        Err(Doubt::Unknown)
-    }
-}
-
-/// A program of these rules.
-fn assemble((permissive, restrictive): Rules) -> Program {
-    Program {
-        params: Box::default(),
-        permissive: permissive.into(),
-        restrictive: restrictive.into(),
-        columns: Box::default(),
-        relations: Box::default(),
-    }
 }
 
 /// What the programs of these roles are compiled from, and the roles' identifiers; `None` where it is not read.
@@ -169,7 +145,7 @@ impl Engine<'_> {
             for member in members {
                 let params = judge.params(&callers[member]);
                 for (place, change) in changes.iter().enumerate() {
-                    words[member][place] = judge.word(access, change, params.as_ref());
+                    words[member][place] = judge.word(access, change, &callers[member], params.as_ref());
                 }
                 if let (Some(audience), Some(params)) = (&mut audience, &params) {
                     audience.insert(params, member);
@@ -180,7 +156,7 @@ impl Engine<'_> {
             for (place, row) in rows.iter().enumerate() {
                 let relations = self.relations();
                 let mut is_first = self.mutation.drops_a_candidate;
-                let row = Row { table, types: &self.catalog.types, image: row };
+                let row = RowValues::decode(row, table, &self.catalog.types, &audience.program().columns);
                 let count = audience.judge(&row, &*relations, &self.moment, &mut |members, verdict| {
                     assert_ne!(verdict, Verdict::Fails, "no candidate fails");
                     if std::mem::take(&mut is_first) {
@@ -207,7 +183,7 @@ impl Engine<'_> {
             Some(rewrite) => {
                 let mut rules = rewrite::rules(program);
                 rewrite(&mut rules);
-                Arc::new(assemble(rules))
+                Arc::new(Program::new(rules.0, rules.1))
             }
             None => Arc::clone(program),
         })
@@ -243,13 +219,13 @@ impl Judge<'_> {
         self.program?.params(&asking).ok()
     }
 
-    fn word(&self, access: &Access, change: &RowChange, params: Option<&Params>) -> Word {
+    fn word(&self, access: &Access, change: &RowChange, caller: &Caller, params: Option<&Params>) -> Word {
         match decide(access, change) {
             Decision::Permit(_) => Word::Shows,
             Decision::Deny | Decision::Refuse(_) => Word::Hides,
             Decision::Ask(_) if self.engine.mutation.ignores_row_security => Word::Shows,
             Decision::Ask(_) => {
-                let verdict = self.verdict(change.new.as_ref().expect("an inserted row"), params);
+                let verdict = self.verdict(change.new.as_ref().expect("an inserted row"), caller, params);
                 match (verdict, self.engine.mutation.instead_of_asking) {
                     (Verdict::Passes, _) => Word::Shows,
                     (Verdict::Fails, _) => Word::Hides,
@@ -260,22 +236,25 @@ impl Judge<'_> {
         }
     }
 
-    fn verdict(&self, image: &Image, params: Option<&Params>) -> Verdict {
+    fn verdict(&self, image: &Image, caller: &Caller, params: Option<&Params>) -> Verdict {
         let (Some(program), Some(params)) = (self.program, params) else {
             return Verdict::Unknown(Doubt::Unknown);
         };
         let relations = self.engine.relations();
-        let row = Row { table: self.table, types: &self.engine.catalog.types, image };
-        let judge = |program: &Program| program.judge(params, &row, &*relations, &self.engine.moment);
+        let row = RowValues::decode(image, self.table, &self.engine.catalog.types, &program.columns);
+        let judge = |program: &Program, params: &Params| {
+            program.judge(params, &row, &*relations, &self.engine.moment)
+        };
         if !self.engine.mutation.doubt_denies_a_rule {
-            return judge(program);
+            return judge(program, params);
         }
         let mut some = false;
-        for rule in &program.permissive {
-            let (_, restrictive) = rewrite::rules(program);
-            let alone =
-                Program { params: program.params.clone(), ..assemble((vec![rule.clone()], restrictive)) };
-            some |= judge(&alone) == Verdict::Passes;
+        let (permissive, restrictive) = rewrite::rules(program);
+        for rule in permissive {
+            let alone = Program::new(vec![rule], restrictive.clone());
+            let asking = AskingCaller { settings: caller, moment: self.engine.moment };
+            let verdict = alone.params(&asking).map(|params| judge(&alone, &params));
+            some |= verdict == Ok(Verdict::Passes);
         }
         if some { Verdict::Passes } else { Verdict::Fails }
     }

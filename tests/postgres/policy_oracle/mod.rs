@@ -13,6 +13,7 @@ mod court;
 mod engine;
 mod generator;
 mod live;
+mod long;
 mod mutants;
 mod truth;
 
