@@ -78,6 +78,11 @@ impl Session {
         let schema = (1..=9)
             .fold(schema.to_owned(), |sql, number| sql.replace(&format!("{{{number}}}"), &uuid(number)));
         for court in &mut self.0 {
+            // Views read with their owner's rights alone before.
+            let schema = match court.database.major {
+                14 => schema.replace("security_invoker", "security_barrier"),
+                _ => schema.clone(),
+            };
             court.clear().await;
             court.execute(&schema).await;
             let tally = court.hear(callers).await;

@@ -194,7 +194,7 @@ async fn case_34_labels_of_an_enum_are_equal_and_ordered_as_they_were_made() {
     let mut session = Session::open().await;
     let enums =
         "create type mood as enum ('sad', 'ok', 'happy'); alter type mood add value 'fine' before 'happy';
-        alter type mood rename value 'ok' to 'well'";
+        alter type mood rename value 'ok' to 'well'; commit";
     for policy in [
         "m = 'happy'",
         "m in ('sad', 'well')",
