@@ -185,7 +185,10 @@ impl Court {
             true => {
                 let roles: BTreeSet<&str> = callers.iter().map(|caller| &*caller.role).collect();
                 let tables: Vec<u32> = catalog.tables.keys().map(|id| id.0).collect();
-                engine::source(client, &roles.into_iter().collect::<Vec<_>>(), &tables).await
+                Some(
+                    engine::source(client, &catalog.types, &roles.into_iter().collect::<Vec<_>>(), &tables)
+                        .await,
+                )
             }
             false => None,
         };

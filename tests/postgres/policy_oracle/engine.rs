@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use rowcast::change::{Event, Image, RelationId, RowChange, Table};
+use rowcast::change::{Event, Image, RelationId, RowChange, Table, Types};
 use rowcast::policy::audience::Audience;
 use rowcast::policy::catalog::{Access, Catalog};
 use rowcast::policy::compile::{Command, compile};
@@ -19,7 +19,8 @@ use rowcast::policy::program::{
 use rowcast::policy::row::RowValues;
 use rowcast::policy::source::Source;
 use rowcast::policy::value::Value;
-use rowcast::policy::{Decision, decide};
+use rowcast::policy::{Decision, Switches, decide};
+use rowcast::postgres::policies::{self, Bodies};
 use tokio_postgres::Client;
 
 use super::callers::Caller;
@@ -55,16 +56,23 @@ pub(crate) struct Mutation {
     pub(crate) ignores_row_security: bool,
 }
 
-/// What the programs of these roles are compiled from, and the roles' identifiers; `None` where it is not read.
-pub(crate) async fn source(client: &Client, roles: &[&str], tables: &[u32]) -> Option<Source> {
-    let _ = (client, roles, tables);
-    None
+/// How many bytes all relations may have.
+const MIRROR_BYTES_MAX: usize = 64 << 20;
+
+/// What the programs of these roles are compiled from.
+pub(crate) async fn source(client: &Client, types: &Arc<Types>, roles: &[&str], tables: &[u32]) -> Source {
+    let begin = "begin isolation level repeatable read; set local search_path = ''";
+    client.batch_execute(begin).await.expect("a transaction");
+    let source = policies::read(client, roles, tables, Arc::clone(types), &mut Bodies::default())
+        .await
+        .expect("a reading");
+    client.batch_execute("rollback").await.expect("the transaction's end");
+    source
 }
 
 /// Fills a mirror with all that programs read.
 pub(crate) async fn mirror(client: &Client, catalog: &Catalog) -> Mirror {
-    let _ = (client, &catalog.needed);
-    Mirror::default()
+    rowcast::hub::mirror::fill(client, catalog, MIRROR_BYTES_MAX).await.expect("a mirror")
 }
 
 impl Settings for Caller {
@@ -220,7 +228,7 @@ impl Judge<'_> {
     }
 
     fn word(&self, access: &Access, change: &RowChange, caller: &Caller, params: Option<&Params>) -> Word {
-        match decide(access, change) {
+        match decide(Switches::default(), access, change) {
             Decision::Permit(_) => Word::Shows,
             Decision::Deny | Decision::Refuse(_) => Word::Hides,
             Decision::Ask(_) if self.engine.mutation.ignores_row_security => Word::Shows,

@@ -19,4 +19,4 @@ mod truth;
 
 /// Whether policies are compiled and judged in memory here. Where they are not yet, everything is asked, which is right
 /// and proves nothing: the bounds on asking, and the mutants, count from the day this is true.
-const DECIDES: bool = false;
+const DECIDES: bool = true;
