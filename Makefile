@@ -1,9 +1,10 @@
 # What a newcomer and a build machine run. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build install-postgres clients check test bench fuzz require-cargo require-node require-python
+.PHONY: help run build install-postgres clients check test oracle bench fuzz require-cargo require-node require-python
 
 MAJORS ?= 15 18
+ORACLE_MAJORS ?= 14 15 16 17 18
 FUZZ_SECONDS ?= 60
 
 help: ## List these targets
@@ -26,6 +27,10 @@ check: require-cargo ## Format, lints and documentation, with warnings as errors
 
 test: require-cargo require-node require-python install-postgres $(MAJORS:%=test-postgres-%) clients ## All tests; needs Node 20 and python3
 	ROWCAST_TEST_MAJORS=$$(echo $(MAJORS) | tr ' ' ,) cargo test --all-features --locked --no-fail-fast
+
+oracle: require-cargo $(ORACLE_MAJORS:%=test-postgres-%) ## Compare 5,000,000 decisions of generated policies with Postgres 14 to 18
+	ROWCAST_TEST_MAJORS=$$(echo $(ORACLE_MAJORS) | tr ' ' ,) cargo test --release --features postgres-tests --locked \
+		--test postgres -- --ignored --nocapture policy_oracle::long
 
 bench: require-cargo ## Measure
 	cargo bench --locked

@@ -17,6 +17,7 @@ mod function_oracle;
 mod migrate;
 mod mirror;
 mod policy;
+mod policy_oracle;
 mod policy_source;
 mod realtime_schema;
 mod replay;

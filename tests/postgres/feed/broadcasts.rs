@@ -435,12 +435,12 @@ async fn a_durable_slot_keeps_broadcasts_through_an_interruption() {
         }
         let expected = ["while away 0", "while away 1", "while away 2"];
         assert_eq!(feed.heard_until_now().await, expected, "each once");
-        let TestFeed { commands, database, .. } = feed;
-        drop(commands);
+        // Without anybody who could command it, the feed ends.
+        feed.commands = tokio::sync::mpsc::channel(1).0;
         let drop_slot = format!("select pg_drop_replication_slot('{name}')");
         within(
             async {
-                while database.client.batch_execute(&drop_slot).await.is_err() {
+                while feed.database.client.batch_execute(&drop_slot).await.is_err() {
                     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                 }
             },

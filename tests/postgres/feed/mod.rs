@@ -64,7 +64,7 @@ const SCHEMA: &str = "
     select publish('marks');";
 
 /// Runs a test on every major version at once, and says which one failed.
-async fn on_each_major(test: impl AsyncFn(u32)) {
+pub(crate) async fn on_each_major(test: impl AsyncFn(u32)) {
     struct Named(u32);
     impl Drop for Named {
         fn drop(&mut self) {
@@ -92,14 +92,14 @@ enum Event {
 
 /// One delivered change.
 #[derive(Clone, Debug)]
-struct Change {
+pub(crate) struct Change {
     /// The whole frame, shared by all who get it.
     frame: Bytes,
     topic: String,
     /// The event on the wire: `postgres_changes`, or its kind on channels that joined without `config`.
     event: String,
     ids: Value,
-    data: Value,
+    pub(crate) data: Value,
 }
 
 impl Change {
@@ -131,7 +131,7 @@ impl Change {
 }
 
 /// What happened, in short; see [`Change::brief`].
-fn brief(changes: &[Change]) -> Value {
+pub(crate) fn brief(changes: &[Change]) -> Value {
     changes.iter().map(Change::brief).collect()
 }
 
@@ -172,14 +172,14 @@ impl Sink for TestSink {
 }
 
 /// A database with a feed on it, which ends with this value.
-struct TestFeed {
-    database: TestDatabase,
+pub(crate) struct TestFeed {
+    pub(crate) database: TestDatabase,
     commands: mpsc::Sender<FeedCommand>,
     routes: Routes,
     joins: AtomicU32,
     marks: AtomicU64,
     directory: Arc<Directory>,
-    counters: Arc<feed::Counters>,
+    pub(crate) counters: Arc<feed::Counters>,
     broadcasts: mpsc::Receiver<Arc<RoomBroadcast>>,
     honesty: Honesty,
 }
@@ -200,12 +200,12 @@ impl Drop for Honesty {
 
 impl TestFeed {
     /// Makes a database, runs `schema` in it and starts the feed.
-    async fn start(major: u32, schema: &str) -> Self {
+    pub(crate) async fn start(major: u32, schema: &str) -> Self {
         Self::start_with(major, schema, |_| {}).await
     }
 
     /// The same, with other settings.
-    async fn start_with(major: u32, schema: &str, set: impl FnOnce(&mut feed::Config)) -> Self {
+    pub(crate) async fn start_with(major: u32, schema: &str, set: impl FnOnce(&mut feed::Config)) -> Self {
         // RUST_LOG=rowcast=info shows what goes on.
         if std::env::var_os("RUST_LOG").is_some() {
             rowcast::telemetry::log::install("info", false);
@@ -265,19 +265,19 @@ impl TestFeed {
     }
 
     /// Runs statements in one transaction, unless they say otherwise.
-    async fn execute(&self, sql: &str) {
+    pub(crate) async fn execute(&self, sql: &str) {
         self.database.execute(sql).await;
     }
 
     /// Runs transactions, one after another.
-    async fn run(&self, transactions: &[&str]) {
+    pub(crate) async fn run(&self, transactions: &[&str]) {
         for transaction in transactions {
             self.execute(transaction).await;
         }
     }
 
     /// Another session of a superuser.
-    async fn session(&self) -> tokio_postgres::Client {
+    pub(crate) async fn session(&self) -> tokio_postgres::Client {
         connect(&self.database.url).await
     }
 
@@ -317,41 +317,41 @@ impl TestFeed {
     }
 
     /// Joins, and waits until the subscription works.
-    async fn subscribe(&self, claims: &Arc<Claims>, bindings: Value) -> Subscriber {
+    pub(crate) async fn subscribe(&self, claims: &Arc<Claims>, bindings: Value) -> Subscriber {
         let mut subscriber = self.join("room", claims, bindings).await;
         subscriber.subscribed().await;
         subscriber
     }
 
     /// Subscribes to everything that happens to one table.
-    async fn watch(&self, claims: &Arc<Claims>, table: &str) -> Subscriber {
+    pub(crate) async fn watch(&self, claims: &Arc<Claims>, table: &str) -> Subscriber {
         self.subscribe(claims, json!([{"event": "*", "schema": "public", "table": table}])).await
     }
 
-    async fn command(&self, command: FeedCommand) {
+    pub(crate) async fn command(&self, command: FeedCommand) {
         self.commands.send(command).await.expect("a running feed");
     }
 
     /// Writes a row that everybody may see: what was committed before has arrived before it.
-    async fn mark(&self) -> u64 {
+    pub(crate) async fn mark(&self) -> u64 {
         let mark = self.marks.fetch_add(1, Ordering::Relaxed);
         self.execute(&format!("insert into marks values ({mark})")).await;
         mark
     }
 
     /// Runs transactions, one after another, and gives what the subscriber gets of them, in short.
-    async fn after(&self, subscriber: &mut Subscriber, transactions: &[&str]) -> Value {
+    pub(crate) async fn after(&self, subscriber: &mut Subscriber, transactions: &[&str]) -> Value {
         self.run(transactions).await;
         brief(&subscriber.until(self.mark().await).await)
     }
 }
 
 /// One channel.
-struct Subscriber {
-    channel: ChannelRef,
+pub(crate) struct Subscriber {
+    pub(crate) channel: ChannelRef,
     events: mpsc::Receiver<Event>,
     /// The system messages that came in between changes.
-    told: Vec<(bool, String)>,
+    pub(crate) told: Vec<(bool, String)>,
     /// The changes that came in between system messages.
     skipped: Vec<Change>,
 }
@@ -396,7 +396,7 @@ impl Subscriber {
     }
 
     /// All changes before a mark.
-    async fn until(&mut self, mark: u64) -> Vec<Change> {
+    pub(crate) async fn until(&mut self, mark: u64) -> Vec<Change> {
         let mut changes = Vec::new();
         loop {
             let change = self.change().await;
@@ -409,7 +409,7 @@ impl Subscriber {
     }
 }
 
-async fn within<T>(future: impl Future<Output = T>, what: &str) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>, what: &str) -> T {
     match tokio::time::timeout(WITHIN, future).await {
         Ok(value) => value,
         Err(_) => panic!("{what} did not come within {} s", WITHIN.as_secs()),
@@ -417,28 +417,28 @@ async fn within<T>(future: impl Future<Output = T>, what: &str) -> T {
 }
 
 /// Claims with these members besides the role.
-fn claims(role: &str, members: Value) -> Arc<Claims> {
+pub(crate) fn claims(role: &str, members: Value) -> Arc<Claims> {
     let Value::Object(mut body) = members else { panic!("claims are an object") };
     body.insert("role".to_owned(), role.into());
     Arc::new(Claims { role: role.into(), json: Value::Object(body).to_string().into(), expires_at: 0 })
 }
 
-fn anon() -> Arc<Claims> {
+pub(crate) fn anon() -> Arc<Claims> {
     claims("anon", json!({}))
 }
 
-fn service() -> Arc<Claims> {
+pub(crate) fn service() -> Arc<Claims> {
     claims("service_role", json!({}))
 }
 
 /// The identifier of a user.
-fn uuid(number: usize) -> String {
+pub(crate) fn uuid(number: usize) -> String {
     let mut text = String::from("00000000-0000-0000-0000-");
     let _ = write!(text, "{number:012}");
     text
 }
 
 /// A signed-in user.
-fn user(number: usize) -> Arc<Claims> {
+pub(crate) fn user(number: usize) -> Arc<Claims> {
     claims("authenticated", json!({"sub": uuid(number)}))
 }

@@ -102,6 +102,9 @@ impl TestMirror {
             broadcast_bytes_max: 1 << 20,
             waiting_max: 50_000,
             counters: Arc::default(),
+            switches: rowcast::policy::Switches::default(),
+            shadow_per_million: 0,
+            amend: None,
         };
         set(&mut config);
         let besides = Arc::clone(&config.mirrored_besides);
