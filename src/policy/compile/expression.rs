@@ -56,7 +56,7 @@ impl Compiler<'_> {
             "SUBLINK" => self.sublink(frame, node),
             "AGGREF" | "GROUPINGFUNC" => Err(Uncompiled::new(Reason::Query, "an aggregate")),
             "WINDOWFUNC" => Err(Uncompiled::new(Reason::Query, "a window function")),
-            "COERCETODOMAIN" | "COERCETODOMAINVALUE" => {
+            other if other.starts_with("COERCE") && other.contains("DOMAIN") => {
                 let name = self.type_name(type_of(node, "resulttype")?);
                 Err(Uncompiled::new(Reason::Type, format!("{name} (a domain)")))
             }
