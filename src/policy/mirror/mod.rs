@@ -75,7 +75,7 @@ struct Mirrored {
 enum Relied {
     Loading(Loading),
     Ready {
-        rows: Rows,
+        rows: Box<Rows>,
         from: Lsn,
         /// Which transactions before `from` the rows hold already.
         sees: Sees,
@@ -263,7 +263,9 @@ impl Mirror {
         }
         rows.settle();
         match result {
-            Ok(()) => mirrored.state = Relied::Ready { rows, from, sees: Sees(Box::new(sees)) },
+            Ok(()) => {
+                mirrored.state = Relied::Ready { rows: Box::new(rows), from, sees: Sees(Box::new(sees)) }
+            }
             Err(why) => self.give_up(id, why),
         }
         self.hold_bound();
@@ -276,7 +278,7 @@ impl Mirror {
     /// Takes in a relation that nothing was kept for, as of one moment: there is no stream.
     pub fn insert(&mut self, rows: Rows) {
         let id = rows.layout().table().id;
-        let state = Relied::Ready { rows, from: Lsn::ZERO, sees: Sees(Box::new(|_| false)) };
+        let state = Relied::Ready { rows: Box::new(rows), from: Lsn::ZERO, sees: Sees(Box::new(|_| false)) };
         self.relations.insert(id, Mirrored { state, described: None });
         self.hold_bound();
     }
