@@ -152,15 +152,17 @@ impl Compiler<'_> {
         let is_superuser = self.source.roles.get(&user).is_some_and(|role| role.superuser);
         let relations = found.relations.iter().filter_map(|oid| self.source.relations.get(oid));
         let functions = found.functions.iter().filter_map(|oid| self.source.functions.get(oid));
+        let types = found.types.iter().filter_map(|oid| self.source.types.get(*oid));
         let schemas = relations
-            .map(|relation| &relation.schema)
-            .chain(functions.map(|function| &function.schema))
-            .filter(|schema| &***schema != "pg_catalog");
+            .map(|relation| &*relation.schema)
+            .chain(functions.map(|function| &*function.schema))
+            .chain(types.map(|r#type| &*r#type.schema))
+            .filter(|schema| *schema != "pg_catalog");
         for schema in schemas {
             if foreign_path {
                 return Err(Uncompiled::new(Reason::Body, Arc::clone(name)));
             }
-            if !is_superuser && !self.source.usable_schemas.contains(&(user, Arc::clone(schema))) {
+            if !is_superuser && !self.source.usable_schemas.contains(&(user, Arc::from(schema))) {
                 return Err(Uncompiled::new(Reason::Privilege, format!("USAGE on schema {schema}")));
             }
         }

@@ -4,7 +4,7 @@
 //! and conversations stand in many rows.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
 use super::table::PlaceTable;
 use crate::policy::value::Value;
@@ -112,23 +112,33 @@ impl Dictionary {
 /// The same for equal values.
 #[allow(unreachable_patterns, reason = "a kind of value that is not listed is right all the same, and slow")]
 fn hash_with(hasher: &impl BuildHasher, value: &Value) -> u64 {
-    let mut hasher = hasher.build_hasher();
-    std::mem::discriminant(value).hash(&mut hasher);
-    match value {
-        Value::Bool(value) => value.hash(&mut hasher),
-        Value::Int(value) | Value::Timestamp(value) => value.hash(&mut hasher),
-        Value::Text(value) => value.hash(&mut hasher),
-        Value::Uuid(value) => value.hash(&mut hasher),
-        _ => {}
-    }
-    hasher.finish()
+    hasher.hash_one(value)
 }
 
 /// About how many bytes a value holds outside of itself.
 fn heap_bytes(value: &Value) -> usize {
     match value {
         // Two counters stand before the text.
-        Value::Text(text) => text.len() + 2 * size_of::<usize>(),
-        _ => 0,
+        Value::Text(text) | Value::Json(text) => text.len() + 2 * size_of::<usize>(),
+        Value::Bytes(bytes) => bytes.len() + 2 * size_of::<usize>(),
+        Value::Numeric(number) => number.heap_bytes() + 2 * size_of::<usize>(),
+        Value::Array(array) => {
+            size_of_val(&**array)
+                + array
+                    .elements()
+                    .iter()
+                    .map(|element| size_of_val(element) + heap_bytes(element))
+                    .sum::<usize>()
+        }
+        Value::Null
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::Uuid(_)
+        | Value::Timestamp(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::Interval(_)
+        | Value::Enum(_) => 0,
     }
 }

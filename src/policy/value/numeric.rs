@@ -27,6 +27,17 @@ pub enum Numeric {
     NotANumber,
 }
 
+impl Numeric {
+    /// How many bytes it holds, with those outside of itself.
+    pub fn heap_bytes(&self) -> usize {
+        let digits = match self {
+            Self::Finite(digits) => size_of_val(&*digits.groups),
+            _ => 0,
+        };
+        size_of::<Self>() + digits
+    }
+}
+
 /// A finite number, so written that equal numbers have equal digits.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Digits {

@@ -11,6 +11,15 @@ use crate::change::{Oid, RelationId};
 /// How many pairs of a role and a relation, and of a role and a function, are looked at. The rest counts as forbidden.
 const PAIRS_MAX: usize = 100_000;
 
+/// Which schemas each role in $1 may use, those of Postgres itself and of sessions left out; not more pairs than
+/// [`PAIRS_MAX`].
+const USABLE_SCHEMAS: &str = "select r.oid as role, n.nspname::text as schema
+    from pg_catalog.unnest($1::oid[]) as r(oid)
+   cross join pg_catalog.pg_namespace n
+   where n.nspname not like 'pg\\_%' and n.nspname <> 'information_schema'
+     and pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE')
+   limit 100000";
+
 impl Reading<'_> {
     /// Reads which columns the roles may read, and which functions they may call.
     pub(super) async fn read_rights(&mut self) -> Result<(), Error> {
@@ -24,10 +33,16 @@ impl Reading<'_> {
         roles.truncate(PAIRS_MAX / most);
         let (of_relations, of_functions): ([&(dyn ToSql + Sync); 2], [&(dyn ToSql + Sync); 2]) =
             ([&roles, &relations], [&roles, &functions]);
-        let (selectable, callable) = tokio::try_join!(
+        let schemas: &[&(dyn ToSql + Sync)] = &[&roles];
+        let (selectable, callable, usable) = tokio::try_join!(
             self.client.query(include_str!("../../../sql/queries/policy_selectable.sql"), &of_relations),
             self.client.query(include_str!("../../../sql/queries/policy_callable.sql"), &of_functions),
+            self.client.query(USABLE_SCHEMAS, schemas),
         )?;
+        for row in &usable {
+            let schema: String = row.try_get("schema")?;
+            self.source.usable_schemas.insert((row.try_get("role")?, schema.into()));
+        }
         for row in &selectable {
             let columns: Vec<i16> = row.try_get("columns")?;
             let pair = (row.try_get("role")?, RelationId(row.try_get("relation")?));
