@@ -164,7 +164,8 @@ async fn many_users_are_found_from_the_row_alone() {
         // Nobody's filter lets this one through, whatever its rights.
         let on = json!([{"event": "*", "schema": "public", "table": "messages", "filter": "id=gt.1000"}]);
         let mut filtered = feed.subscribe(&user(1), on).await;
-        feed.until_decided(&mut filtered, "insert into messages values (0, null); delete from messages").await;
+        // Those whom an index rules out are not counted, so that somebody has to see it.
+        feed.until_decided(&mut filtered, "insert into messages values (0, 1); delete from messages").await;
         let asked = || feed.reasons().iter().map(|(_, count)| count).sum::<u64>();
         let (decided, asked_before) = (feed.decided(), asked());
         feed.execute("insert into messages select n, n % 12 from generate_series(1, 50) n").await;
