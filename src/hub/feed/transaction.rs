@@ -100,16 +100,7 @@ impl<S: Sink> Feed<S> {
         while next < changes.len() {
             let waiting_before = self.lanes.entry_count();
             let run = next..changes.len().min(next + CHANGES_PER_RUN);
-            let knowledge = self.engine.read();
-            let grounds = Grounds { catalog: &self.catalog, knowledge: Some(&knowledge), moment: moment() };
-            next = self.fanout.fan_out(
-                grounds,
-                &self.profiles,
-                &mut self.lanes,
-                &mut self.out,
-                Aligned { commit, changes: &changes, history: &history, run },
-            );
-            drop(knowledge);
+            next = self.fan_out_run(Aligned { commit, changes: &changes, history: &history, run });
             self.take_samples();
             self.progress.waits(self.lanes.entry_count() - waiting_before);
             self.dispatch_questions();
@@ -132,6 +123,13 @@ impl<S: Sink> Feed<S> {
             self.config.counters.reached(Stage::FannedOut, end_lsn);
         }
         Ok(())
+    }
+
+    /// Fans out a run of changes by what is known now; gives the place after the last one.
+    fn fan_out_run(&mut self, run: Aligned<'_>) -> usize {
+        let knowledge = self.engine.read();
+        let grounds = Grounds { catalog: &self.catalog, knowledge: Some(&knowledge), moment: moment() };
+        self.fanout.fan_out(grounds, &self.profiles, &mut self.lanes, &mut self.out, run)
     }
 
     /// Waits until more deliveries may wait for answers. What else is reported meanwhile waits for the
