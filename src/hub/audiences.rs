@@ -40,10 +40,13 @@ pub struct RoleAudience {
     /// Those beside, with the reason why.
     others: BTreeMap<ProfileId, Asked>,
     /// What the program makes of claims, and how many members have them.
-    known: HashMap<Arc<Claims>, (usize, Result<Rc<Params>, Asked>)>,
+    known: HashMap<Arc<Claims>, Known>,
     /// About how many groups of callers a row has judged.
     expected: Cell<usize>,
 }
+
+/// How many subscribers have the same claims, and what the program makes of these.
+type Known = (usize, Result<Rc<Params>, Asked>);
 
 /// A caller's settings, as Postgres is asked with them.
 #[derive(Debug)]

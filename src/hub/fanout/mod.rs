@@ -265,9 +265,9 @@ impl Fanout {
             frames: Frames::default(),
         };
         if by_audience {
-            spread.from_audiences(&rights);
+            spread.spread_by_audiences(&rights);
         } else {
-            spread.from_targets(&rights, &self.matched);
+            spread.spread_by_targets(&rights, &self.matched);
         }
         let frames = spread.frames;
         frames.flush(out);

@@ -109,7 +109,7 @@ pub(super) fn audience_cost(rights: &[Rights<'_>]) -> Option<usize> {
 
 impl Spread<'_> {
     /// Begins with the targets that match or may match, which stand together by profile.
-    pub(super) fn from_targets(&mut self, rights: &[Rights<'_>], matched: &[(TargetKey, bool)]) {
+    pub(super) fn spread_by_targets(&mut self, rights: &[Rights<'_>], matched: &[(TargetKey, bool)]) {
         let mut concerned: SmallVec<[bool; 2]> = SmallVec::from_elem(false, rights.len());
         for group in matched.chunk_by(|left, right| left.0.profile == right.0.profile) {
             let Some((key, _)) = group.first() else { continue };
@@ -132,14 +132,14 @@ impl Spread<'_> {
     }
 
     /// Begins with those whose policies let them see the row.
-    pub(super) fn from_audiences(&mut self, rights: &[Rights<'_>]) {
+    pub(super) fn spread_by_audiences(&mut self, rights: &[Rights<'_>]) {
         for rights in rights {
             self.out.tally.decided(&rights.decision);
             if matches!(rights.decision, Decision::Deny) {
                 continue;
             }
             if let Ok((program, case)) = &rights.case {
-                self.from_audience(rights, program, case);
+                self.spread_by_audience(rights, program, case);
             }
             for id in rights.subscribers.others() {
                 let Some(profile) = self.profiles.get(id) else { continue };
@@ -150,7 +150,7 @@ impl Spread<'_> {
         }
     }
 
-    fn from_audience(&mut self, rights: &Rights<'_>, program: &Arc<Program>, case: &Case<'_>) {
+    fn spread_by_audience(&mut self, rights: &Rights<'_>, program: &Arc<Program>, case: &Case<'_>) {
         let Some(audience) = rights.subscribers.audience() else { return };
         // Whom the audience leaves out is drawn before it is known who that is.
         let mut probe =

@@ -162,6 +162,9 @@ impl<S: Sink> Feed<S> {
             };
             match what {
                 Asked::Decision(sample) if sample.is_permitted == is_visible => counters.shadow.agreed.add(1),
+                Asked::Decision(sample) if !self.profiles.audiences().trusts(sample.change.table.id) => {
+                    counters.shadow.moot.add(1);
+                }
                 Asked::Decision(sample) if self.shadow.suspects.len() < SUSPECTS_MAX => {
                     self.shadow.last_id += 1;
                     let suspect = Suspect { id: self.shadow.last_id, sample, stage: Stage::Settling(lsn) };
@@ -254,6 +257,9 @@ impl<S: Sink> Feed<S> {
             "Postgres contradicts a compiled policy: it is asked about this table from now on"
         );
         self.profiles.audiences_mut().distrust(relation, role, &sample.access);
+        // One is enough to end the use of its programs.
+        self.shadow.suspects.retain(|suspect| suspect.sample.change.table.id != relation);
+        self.shadow.queue.retain(|sample| sample.change.table.id != relation);
         self.count_distrusted();
     }
 
