@@ -1,5 +1,6 @@
 //! What roles may do with what policies name.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio_postgres::Error;
@@ -12,7 +13,7 @@ use crate::change::{Oid, RelationId};
 const PAIRS_MAX: usize = 100_000;
 
 impl Reading<'_> {
-    /// Reads which columns the roles may read, and which functions they may call.
+    /// Reads which columns the roles may read, which functions they may call, and which schemas they may use.
     pub(super) async fn read_rights(&mut self) -> Result<(), Error> {
         let mut roles = self.callers.clone();
         let mut relations: Vec<Oid> = self.source.relations.keys().map(|id| id.0).collect();
@@ -28,6 +29,7 @@ impl Reading<'_> {
             self.client.query(include_str!("../../../sql/queries/policy_selectable.sql"), &of_relations),
             self.client.query(include_str!("../../../sql/queries/policy_callable.sql"), &of_functions),
         )?;
+        self.read_schemas().await?;
         for row in &selectable {
             let columns: Vec<i16> = row.try_get("columns")?;
             let pair = (row.try_get("role")?, RelationId(row.try_get("relation")?));
@@ -43,6 +45,26 @@ impl Reading<'_> {
             if !self.differing.contains(&(runs_as, function)) {
                 self.source.executable.insert((role, function));
             }
+        }
+        Ok(())
+    }
+
+    /// Reads which of the schemas that hold what was read the roles may use, those of functions' owners among them.
+    async fn read_schemas(&mut self) -> Result<(), Error> {
+        let source = &self.source;
+        let schemas = source.relations.values().map(|relation| &relation.schema);
+        let schemas = schemas.chain(source.functions.values().map(|function| &function.schema));
+        let schemas: Vec<&str> = schemas.map(AsRef::as_ref).collect::<BTreeSet<_>>().into_iter().collect();
+        let mut roles: Vec<Oid> = source.roles.keys().copied().collect();
+        roles.sort_unstable();
+        roles.truncate(PAIRS_MAX / schemas.len().max(1));
+        let rows = self
+            .client
+            .query(include_str!("../../../sql/queries/policy_schemas.sql"), &[&roles, &schemas])
+            .await?;
+        for row in &rows {
+            let schema: String = row.try_get("schema")?;
+            self.source.usable_schemas.insert((row.try_get("role")?, schema.into()));
         }
         Ok(())
     }
