@@ -49,7 +49,7 @@ pub enum Command {
 /// Compiles the policies on `relation` that bind `role`, to whom row level security applies there. What cannot be
 /// compiled is named in the rule of its policy.
 pub fn compile(source: &Source, relation: RelationId, role: Oid, command: Command) -> Program {
-    compile_with(source, relation, role, command, function::find)
+    rules(source, relation, role, command, function::find).program()
 }
 
 /// How a built-in function is found, as [`function::find`] finds it.
@@ -57,33 +57,42 @@ pub type Find = fn(&str, &[Oid], Oid, Collation) -> Option<Function>;
 
 type Result<T> = std::result::Result<T, Uncompiled>;
 
-/// The same with other built-in functions.
-pub fn compile_with(
-    source: &Source,
-    relation: RelationId,
-    role: Oid,
-    command: Command,
-    find: Find,
-) -> Program {
-    let mut permissive = Vec::new();
-    let mut restrictive = Vec::new();
+/// The rules of a program, as they were compiled.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// Permissive policies.
+    pub permissive: Vec<Rule>,
+    /// Restrictive policies.
+    pub restrictive: Vec<Rule>,
+}
+
+impl Rules {
+    /// The program of them.
+    pub fn program(self) -> Program {
+        Program::new(self.permissive, self.restrictive)
+    }
+}
+
+/// As [`compile`], with other built-in functions, up to the rules.
+pub fn rules(source: &Source, relation: RelationId, role: Oid, command: Command, find: Find) -> Rules {
+    let mut rules = Rules::default();
     let (Some(found), true) = (source.relations.get(&relation), source.roles.contains_key(&role)) else {
-        return unread(relation, role);
+        rules.permissive.push(unread(relation, role));
+        return rules;
     };
     for policy in found.policies.iter().filter(|policy| binds(source, policy, role, command)) {
         let Some(expression) = command.expression(policy) else { continue };
         let condition = Compiler::new(source, find).policy(&expression.tree, relation, role);
-        let rules = if policy.permissive { &mut permissive } else { &mut restrictive };
-        rules.push(Rule { policy: policy.name.clone(), condition });
+        let kind = if policy.permissive { &mut rules.permissive } else { &mut rules.restrictive };
+        kind.push(Rule { policy: policy.name.clone(), condition });
     }
-    Program::new(permissive, restrictive)
+    rules
 }
 
-/// The program where the catalog was not read for a relation or a role: one rule that is asked of Postgres.
-fn unread(relation: RelationId, role: Oid) -> Program {
+/// What stands for the rules where the catalog was not read for a relation or a role: one that is asked of Postgres.
+fn unread(relation: RelationId, role: Oid) -> Rule {
     let reason = Uncompiled::new(Reason::Relation, format!("relation {} for role {role}", relation.0));
-    let rule = Rule { policy: "".into(), condition: Err(reason) };
-    Program::new(vec![rule], Vec::new())
+    Rule { policy: "".into(), condition: Err(reason) }
 }
 
 impl Command {

@@ -9,10 +9,6 @@ use serde_json::json;
 
 use super::{Subscriber, TestFeed, brief, claims, on_each_major, user, uuid};
 
-/// Whether policies are compiled: set once the compiler and the evaluator are in. Until then everything is asked, and
-/// what is delivered must be the same but where a test says otherwise.
-const COMPILED: bool = true;
-
 /// How many rows a test writes at most until something has come to pass.
 const TRIES_MAX: usize = 2_000;
 
@@ -48,7 +44,7 @@ impl TestFeed {
             let before = self.decided();
             self.execute(sql).await;
             subscriber.until(self.mark().await).await;
-            if !COMPILED || self.decided() > before {
+            if self.decided() > before {
                 return;
             }
         }
@@ -78,10 +74,8 @@ async fn a_policy_that_reads_its_own_row_alone_is_never_asked_about() {
         let row = |id: usize| json!([["INSERT", {"id": id, "owner": uuid(id)}]]);
         assert_eq!(brief(&ann.until(mark).await), row(1));
         assert_eq!(brief(&bob.until(mark).await), row(2));
-        if COMPILED {
-            assert_eq!((feed.counters.program_permitted.get(), feed.counters.program_denied.get()), (2, 4));
-            assert!(feed.reasons().iter().all(|(_, count)| *count == 0), "{:?}", feed.reasons());
-        }
+        assert_eq!((feed.counters.program_permitted.get(), feed.counters.program_denied.get()), (2, 4));
+        assert!(feed.reasons().iter().all(|(_, count)| *count == 0), "{:?}", feed.reasons());
     })
     .await;
 }
@@ -103,9 +97,7 @@ async fn claims_that_raise_an_error_are_asked_about() {
         assert_eq!(ann.until(mark).await.len(), 1);
         bad.refused("ERROR 22P02").await;
         assert!(ann.told.is_empty());
-        if COMPILED {
-            assert_eq!(feed.counters.asked_for(Asked::Params), 1);
-        }
+        assert_eq!(feed.counters.asked_for(Asked::Params), 1);
     })
     .await;
 }
@@ -132,7 +124,6 @@ async fn rights_are_those_of_the_commit() {
         .await;
         let mark = feed.mark().await;
         let (ann, bob) = (brief(&ann.until(mark).await), brief(&bob.until(mark).await));
-        if COMPILED {
             let insert = |id: usize| json!(["INSERT", {"id": id, "conversation": 1}]);
             let delete = |id: usize| json!(["DELETE", {"id": id}]);
             assert_eq!(
@@ -143,7 +134,6 @@ async fn rights_are_those_of_the_commit() {
             );
             assert_eq!(bob, json!([insert(1), insert(2)]));
             assert!(feed.decided() > before);
-        }
     })
     .await;
 }
@@ -182,12 +172,10 @@ async fn many_users_are_found_from_the_row_alone() {
             assert_eq!(ids, expected, "user {number}");
         }
         assert_eq!(brief(&filtered.until(mark).await), json!([]));
-        if COMPILED {
             assert_eq!(asked(), asked_before, "{:?}", feed.reasons());
             // Those who may see a row are looked at, and nobody else.
             let looked_at = feed.decided() - decided;
             assert!((400..=1_000).contains(&looked_at), "{looked_at}");
-        }
     })
     .await;
 }
@@ -219,9 +207,6 @@ const OWNED_AND_OPEN: &str = "
 
 #[tokio::test]
 async fn a_wrong_program_is_found_out_and_not_used_any_more() {
-    if !COMPILED {
-        return;
-    }
     on_each_major(async |major| {
         let mut feed =
             TestFeed::start_with(major, OWNED_AND_OPEN, |config| config.amend = Some(confuse)).await;
@@ -271,10 +256,8 @@ async fn rights_that_come_and_go_are_no_disagreement() {
         };
         futures_util::future::join(churn, talk).await;
         ann.until(feed.mark().await).await;
-        if COMPILED {
-            let shadow = &feed.counters.shadow;
-            assert!(shadow.agreed.get() > 100, "{shadow:?}");
-        }
+        let shadow = &feed.counters.shadow;
+        assert!(shadow.agreed.get() > 100, "{shadow:?}");
         assert_eq!(feed.counters.shadow.disagreements.get(), 0);
     })
     .await;

@@ -1,7 +1,6 @@
 //! Policies that people write, as servers of each version keep them, and what compiling makes of them.
 
-use rowcast::policy::compile::{Command, compile_with};
-use rowcast::policy::program::Program;
+use rowcast::policy::compile::{self, Command, Rules};
 use rowcast::policy::source::Source;
 use rowcast::policy::uncompiled::Reason;
 
@@ -39,10 +38,10 @@ impl Subject {
         source
     }
 
-    /// The program of the role `reader` on `public.messages`.
-    async fn program(&self, sql: &str) -> Program {
+    /// The rules of the role `reader` on `public.messages`.
+    async fn rules(&self, sql: &str) -> Rules {
         let source = self.source(sql).await;
-        program(&source, "public.messages")
+        rules(&source, "public.messages")
     }
 
     /// What the policy `using` comes to, in short.
@@ -52,8 +51,8 @@ impl Subject {
 
     /// What the only policy comes to.
     async fn policy(&self, sql: &str) -> Result<String, (Reason, String)> {
-        let program = self.program(sql).await;
-        let [rule] = &program.permissive[..] else { panic!("{program:?}") };
+        let rules = self.rules(sql).await;
+        let [rule] = &rules.permissive[..] else { panic!("{rules:?}") };
         match &rule.condition {
             Ok(condition) => Ok(registry::brief(condition).replace(UID, "UID").replace(JWT, "JWT")),
             Err(reason) => Err((reason.reason, reason.about.to_string())),
@@ -61,11 +60,11 @@ impl Subject {
     }
 }
 
-fn program(source: &Source, table: &str) -> Program {
+fn rules(source: &Source, table: &str) -> Rules {
     let named = |schema: &str, name: &str| format!("{schema}.{name}") == table;
     let (id, _) = source.relations.iter().find(|(_, found)| named(&found.schema, &found.name)).unwrap();
     let (role, _) = source.roles.iter().find(|(_, role)| &*role.name == "reader").unwrap();
-    compile_with(source, *id, *role, Command::Select, registry::find)
+    compile::rules(source, *id, *role, Command::Select, registry::find)
 }
 
 /// What a policy comes to in short, or why it is not compiled.

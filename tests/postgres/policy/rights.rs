@@ -1,9 +1,9 @@
 //! Whose rights apply, and what the relations that policies read demand.
 
-use rowcast::policy::compile::{Command, compile_with};
+use rowcast::policy::compile::{self, Command};
 use rowcast::policy::uncompiled::Reason;
 
-use super::{Expected, Subject, check, program, registry};
+use super::{Expected, Subject, check, registry, rules};
 use crate::support::majors;
 
 const IN: &str = "create policy p on public.messages using
@@ -384,27 +384,27 @@ async fn policies_are_those_that_bind_the_role_for_the_command() {
     for major in majors() {
         let subject = Subject::create(major).await;
         let source = subject.source(sql).await;
-        let select = program(&source, "public.messages");
-        let names = |rules: &[rowcast::policy::program::Rule]| -> Vec<String> {
+        let select = rules(&source, "public.messages");
+        let names = |named: &[rowcast::policy::program::Rule]| -> Vec<String> {
             let shown = |rule: &rowcast::policy::program::Rule| {
                 format!("{}: {}", rule.policy, registry::brief(rule.condition.as_ref().unwrap()))
             };
-            rules.iter().map(shown).collect()
+            named.iter().map(shown).collect()
         };
         assert_eq!(names(&select.permissive), ["a: true", "f: int4eq(@0.0.13, 3)"], "on {major}");
         assert_eq!(names(&select.restrictive), ["d: int4eq(@0.0.13, 1)"], "on {major}");
-        assert_eq!(*select.columns, [13]);
+        assert_eq!(*select.program().columns, [13]);
         let id = *source.relations.iter().find(|(_, found)| &*found.name == "messages").unwrap().0;
         let role = *source.roles.iter().find(|(_, role)| &*role.name == "reader").unwrap().0;
-        let insert = compile_with(&source, id, role, Command::Insert, registry::find);
+        let insert = compile::rules(&source, id, role, Command::Insert, registry::find);
         let expected = ["a: true", "e: int4eq(@0.0.13, 2)", "f: int4eq(@0.0.13, 4)", "g: int4eq(@0.0.13, 5)"];
         assert_eq!(names(&insert.permissive), expected, "on {major}");
         assert!(insert.restrictive.is_empty());
 
-        let unknown = compile_with(&source, id, 1, Command::Select, registry::find);
-        assert!(unknown.is_partial(), "a role that was not read is asked about");
+        let unknown = compile::rules(&source, id, 1, Command::Select, registry::find);
+        assert!(unknown.program().is_partial(), "a role that was not read is asked about");
         let newer = rowcast::policy::source::Source { major: 19, ..source };
-        let newer = program(&newer, "public.messages");
+        let newer = rules(&newer, "public.messages");
         assert!(
             newer
                 .permissive
@@ -419,7 +419,7 @@ async fn the_relations_that_are_read_are_listed_with_their_columns() {
     for major in majors() {
         let subject = Subject::create(major).await;
         let source = subject.source(IN).await;
-        let program = program(&source, "public.messages");
+        let program = rules(&source, "public.messages").program();
         assert_eq!(*program.columns, [1]);
         let [(relation, columns)] = &program.relations[..] else { panic!("{program:?}") };
         assert_eq!(&*source.relations[relation].name, "participants");

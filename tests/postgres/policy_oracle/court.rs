@@ -1,6 +1,6 @@
 //! A database where the engine's word is compared with the truth.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -66,6 +66,8 @@ pub(crate) struct Tally {
     pub(crate) missed: u64,
     /// How many pairs of a caller and a row were judged through the index, and how many there were.
     pub(crate) judged: (u64, u64),
+    /// Why Postgres is asked, and for how many pairs of a role and a policy.
+    pub(crate) reasons: BTreeMap<String, u64>,
     /// Mismatches in words, the first of them.
     pub(crate) told: Vec<String>,
 }
@@ -86,6 +88,9 @@ impl Tally {
         self.missed += other.missed;
         self.judged.0 += other.judged.0;
         self.judged.1 += other.judged.1;
+        for (reason, count) in other.reasons {
+            *self.reasons.entry(reason).or_default() += count;
+        }
         self.told.extend(other.told);
         self.told.truncate(TOLD_MAX);
     }
@@ -215,6 +220,7 @@ impl Court {
         }
         if let [tally] = &mut *tallies {
             self.compare_masks(catalog, callers, tally).await;
+            tally.reasons = reasons(catalog);
         }
         client.batch_execute("rollback").await.expect("the transaction's end");
         tallies
@@ -245,6 +251,25 @@ impl Court {
             }
         }
     }
+}
+
+/// Why policies were not compiled.
+fn reasons(catalog: &Catalog) -> BTreeMap<String, u64> {
+    let mut reasons = BTreeMap::new();
+    let programs = catalog.roles.values().flatten().flat_map(|role| role.access.values());
+    for program in programs.filter_map(|access| access.program.as_ref()) {
+        for rule in program.permissive.iter().chain(&program.restrictive) {
+            if let Err(uncompiled) = &rule.condition {
+                *reasons.entry(uncompiled.to_string()).or_default() += 1;
+            }
+        }
+    }
+    for needed in catalog.needed.values() {
+        if let Some(hindrance) = &needed.hindrance {
+            *reasons.entry(format!("{}: {hindrance}", needed.table.name)).or_default() += 1;
+        }
+    }
+    reasons
 }
 
 /// The rows of a table, values written by their types' output functions. Generated ones are not in the stream.

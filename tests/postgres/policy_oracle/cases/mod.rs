@@ -105,7 +105,9 @@ fn check(tally: &Tally, callers: &[Caller], (seen, by): (Seen, By), situation: &
     }
     if DECIDES {
         match by {
-            By::Memory => assert!(tally.asked * 2 <= all, "left to Postgres: {tally}\n{situation}"),
+            By::Memory => {
+                assert!(tally.asked * 2 <= all, "left to Postgres: {tally}\n{:?}\n{situation}", tally.reasons)
+            }
             By::Asking => assert!(tally.asked > 0, "decided in memory: {tally}\n{situation}"),
             By::Anyone => {}
         }

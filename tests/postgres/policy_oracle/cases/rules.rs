@@ -211,7 +211,7 @@ async fn case_14_a_row_that_the_caller_may_not_see_proves_nothing() {
     case(
         Seen::Some,
         By::Memory,
-        "create table people (room int, who uuid, left_at timestamptz);
+        "create table people (room int, who uuid, left_at timestamptz, n serial primary key);
          insert into people values (1, '{1}', null), (1, '{2}', null), (2, '{1}', now()), (3, '{2}', null), (3, null, null);
          alter table people enable row level security;
          create policy p on people using (who = auth.uid() and left_at is null);
@@ -227,7 +227,7 @@ async fn case_15_policies_of_policies_of_policies_apply() {
     case(
         Seen::Some,
         By::Memory,
-        "create table grandparents (id int, own uuid); create table parents (id int, up int, hidden bool);
+        "create table grandparents (id int primary key, own uuid); create table parents (id int primary key, up int, hidden bool);
          create table t (id int primary key, up int);
          insert into grandparents values (1, '{1}'), (2, '{2}'), (3, null);
          insert into parents values (1, 1, false), (2, 1, true), (3, 2, null), (4, 2, false), (5, 3, false);
@@ -261,7 +261,8 @@ async fn case_17_a_helper_with_its_owners_rights_ends_recursion() {
     case(
         Seen::Some,
         By::Memory,
-        "create table people (room int, who uuid); insert into people values (1, '{1}'), (1, '{2}'), (2, '{2}'), (3, null);
+        "create table people (room int, who uuid, n serial primary key);
+         insert into people values (1, '{1}'), (1, '{2}'), (2, '{2}'), (3, null);
          alter table people enable row level security;
          create function takes_part(place int) returns boolean language sql stable security definer set search_path = public
              as $$ select exists (select from people where room = place and who = auth.uid()) $$;
@@ -282,7 +283,7 @@ async fn case_18_a_helper_sees_what_its_owner_sees() {
         &format!(
             "create role case_18_keeper; create role case_18_other;
              grant usage on schema public, auth to case_18_keeper, case_18_other;
-             create table people (room int, who uuid, hidden bool);
+             create table people (room int, who uuid, hidden bool, n serial primary key);
              insert into people values (1, '{{1}}', false), (2, '{{1}}', true), (2, '{{2}}', false), (3, '{{2}}', null);
              alter table people owner to case_18_keeper; alter table people enable row level security;
              grant select on people to case_18_other;

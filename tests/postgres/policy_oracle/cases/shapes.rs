@@ -52,10 +52,10 @@ async fn case_41_columns_that_went_came_and_changed() {
     case(
         Seen::Some,
         By::Memory,
-        "create table people (gone int, room int, more int, who uuid);
+        "create table people (gone int, room int, more int, who uuid, n serial primary key);
          alter table people drop column gone; insert into people values (1, 1, '{1}'), (2, 2, '{2}');
          alter table people drop column more, add column left_at timestamptz, add column active bool default true;
-         insert into people values (3, '{1}', now(), true), (3, '{2}', null, false);
+         insert into people (room, who, left_at, active) values (3, '{1}', now(), true), (3, '{2}', null, false);
          create table t (gone text, id int primary key, away int, room int, own uuid); alter table t drop column gone;
          insert into t values (1, 0, 1, null), (2, 0, 2, '{1}');
          alter table t drop column away, add column state text default 'open';
@@ -158,7 +158,7 @@ async fn case_54_relations_that_are_not_in_the_log_are_asked_of_postgres() {
 async fn case_55_names_that_need_quotes() {
     let schema = r#"
         create schema "My \ Schema:"; grant usage on schema "My \ Schema:" to public;
-        create table "My \ Schema:"."Pe""ople {x}" (":room" int, "Who (is)" uuid, "select" bool);
+        create table "My \ Schema:"."Pe""ople {x}" (":room" int primary key, "Who (is)" uuid, "select" bool);
         grant select on "My \ Schema:"."Pe""ople {x}" to public;
         insert into "My \ Schema:"."Pe""ople {x}" values (1, '{1}', true), (2, '{2}', false), (3, '{1}', null);
         create function "My \ Schema:"."is $1 in?"(":place }" int) returns boolean language sql stable

@@ -90,6 +90,7 @@ async fn generated_policies_are_decided_as_postgres_decides_them() {
             total.add(generator.try_set(&mut court, number).await);
         }
         println!("PostgreSQL {major}: {total}, {} s", started.elapsed().as_secs());
+        println!("{:#?}", total.reasons);
         assert_eq!((total.wrong, total.missed), (0, 0), "on PostgreSQL {major}");
         assert!(total.compared() >= COMPARED_MIN, "{total}");
         let found = total.found * 100 / total.compared();
