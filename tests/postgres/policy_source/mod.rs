@@ -191,7 +191,7 @@ async fn all_that_policies_name_is_read() {
         let labels = "select oid, enumlabel from pg_enum order by enumlabel";
         let labels = subject.database.client.query(labels, &[]).await.unwrap();
         let places: Vec<u32> = labels.iter().map(|row| reading.source.enum_labels[&row.get::<_, Oid>(0)]).collect();
-        assert_eq!(places, [2, 1]);
+        assert_eq!(places, [1, 0]);
         use rowcast::policy::function::Collation;
         assert_eq!(reading.source.collations.get(&950), Some(&Collation::C));
         assert!(reading.source.collations.contains_key(&100));
