@@ -89,7 +89,7 @@ impl History {
         Self::from(fates)
     }
 
-    /// The same, with what [`Self::whole_update`] needs to know.
+    /// The same, with what `whole_update` needs to know.
     #[must_use]
     pub fn with_first_steps(mut self, changes: &[Arc<RowChange>]) -> Self {
         let mut written: HashSet<(RelationId, Vec<&str>)> = HashSet::new();

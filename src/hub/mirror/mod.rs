@@ -1,6 +1,6 @@
 //! Keeps the mirror of the relations that policies read: publishes them, loads them, and says what hinders.
 //!
-//! In: what the catalog's programs need ([`Wanted`]). Out: [`News`] for the feed, which owns the stream and applies it.
+//! In: what the catalog's programs need (`Wanted`). Out: `News` for the feed, which owns the stream and applies it.
 //!
 //! For each relation in turn: the feed begins to keep its changes; the table is added to our own publication, unless
 //! another publication of the stream has all of it; then it is read by a snapshot that sees every transaction which began

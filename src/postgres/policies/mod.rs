@@ -1,10 +1,10 @@
 //! Reads what policies are made of: the trees that Postgres keeps of them, and everything that these name.
 //!
 //! It begins at the policies of some relations and reads what is named, until nothing new is. Bodies of functions that
-//! are kept as text are analysed by Postgres itself, see [`probe`]; a body counts only as far as all who may run it
+//! are kept as text are analysed by Postgres itself, see `probe.rs`; a body counts only as far as all who may run it
 //! would mean the same by it.
 //!
-//! Bounds: [`RELATIONS_MAX`], [`FUNCTIONS_MAX`], [`ROUNDS_MAX`], [`TREE_BYTES_MAX`] and [`TREES_BYTES_MAX`], the roles
+//! Bounds: `RELATIONS_MAX`, `FUNCTIONS_MAX`, `ROUNDS_MAX`, `TREE_BYTES_MAX` and `TREES_BYTES_MAX`, the roles
 //! and pairs named below. What lies beyond is missing, and policies that need it are asked of Postgres; a tree that is
 //! too large is empty, which no tree is.
 
