@@ -204,7 +204,9 @@ mod tests {
 
     #[test]
     fn the_page_lists_the_same_metrics() {
-        let rows: Vec<_> = PAGE.lines().filter(|line| line.starts_with("| `")).collect();
+        // Other tables of the page have other columns.
+        let is_metric = |line: &&str| line.starts_with("| `") && line.matches(" | ").count() == 3;
+        let rows: Vec<_> = PAGE.lines().filter(is_metric).collect();
         let expected: Vec<_> = METRICS.iter().map(|metric| row(metric)).collect();
         let lacking: Vec<_> = expected.iter().filter(|row| !rows.contains(&row.as_str())).cloned().collect();
         assert!(lacking.is_empty(), "docs/metrics.md lacks:\n{}", lacking.join("\n"));
