@@ -15,7 +15,7 @@ use rowcast::policy::Claims;
 
 use crate::feed::{Change, Subscriber, TestFeed};
 
-use super::callers::{Caller, signed, user, uuid};
+use super::callers::{Caller, fill, signed, user, uuid};
 use super::truth::{self, Truth, truth};
 
 /// People in rooms, and messages of rooms, that their people see.
@@ -28,11 +28,6 @@ const ROOMS: &str = "
         exists (select from people p where p.room = t.room and p.who = auth.uid()));
     insert into people values (1, '{1}'), (2, '{2}'), (3, '{1}'), (3, '{2}');
     select publish('t');";
-
-/// Puts identifiers of users in place of `{1}` to `{9}`.
-fn fill(sql: &str) -> String {
-    (1..=9).fold(sql.to_owned(), |sql, number| sql.replace(&format!("{{{number}}}"), &uuid(number)))
-}
 
 /// Views read with their owner's rights alone before PostgreSQL 15.
 fn of_major(major: u32, sql: &str) -> String {
