@@ -25,6 +25,11 @@ pub(crate) fn uuid(number: usize) -> String {
     format!("00000000-0000-0000-0000-00000000000{number:x}")
 }
 
+/// Puts identifiers of users in place of `{1}` to `{9}`.
+pub(crate) fn fill(sql: &str) -> String {
+    (1..=9).fold(sql.to_owned(), |sql, number| sql.replace(&format!("{{{number}}}"), &uuid(number)))
+}
+
 /// With these members besides the role, as the verified body of a token.
 pub(crate) fn signed(role: &str, members: Value) -> Caller {
     let Value::Object(mut body) = members else { panic!("claims are an object") };

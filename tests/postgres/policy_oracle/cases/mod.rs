@@ -11,7 +11,7 @@ mod values;
 use crate::support::majors;
 
 use super::DECIDES;
-use super::callers::{Caller, usual, uuid};
+use super::callers::{Caller, fill, usual};
 use super::court::{Court, Tally};
 
 /// What the callers see, all together.
@@ -75,8 +75,7 @@ impl Session {
 
     /// See [`case_for`].
     async fn case_for(&mut self, callers: &[Caller], seen: Seen, by: By, schema: &str) {
-        let schema = (1..=9)
-            .fold(schema.to_owned(), |sql, number| sql.replace(&format!("{{{number}}}"), &uuid(number)));
+        let schema = fill(schema);
         for court in &mut self.0 {
             // Views read with their owner's rights alone before.
             let schema = match court.database.major {

@@ -24,7 +24,7 @@ const SETS: usize = 156;
 const COMPARED_MIN: u64 = 100_000;
 
 /// The largest share of decisions that may be left to Postgres, in percent: what is asked for on purpose included.
-const ASKED_MAX_PERCENT: u64 = 45;
+const ASKED_MAX_PERCENT: u64 = 25;
 
 /// Sets of policies and what they are tried in, one after another.
 pub(super) struct Generator {

@@ -2,6 +2,7 @@
 
 use crate::feed::on_each_major;
 
+use super::super::DECIDES;
 use super::super::callers::Caller;
 use super::super::generator::{Dice, policies::condition_of, world};
 use super::super::truth::Truth;
@@ -60,7 +61,7 @@ fn everybody(dice: &mut Dice) -> Vec<Caller> {
 #[tokio::test]
 async fn after_each_commit_of_a_history_everybody_gets_what_postgres_says() {
     on_each_major(async |major| {
-        let (mut decided, mut seen, mut raised) = (0, 0, 0);
+        let (mut decided, mut seen, mut raised, mut in_memory) = (0, 0, 0, 0);
         for number in 0..WORLDS {
             let mut dice = Dice::of(4_000 + number);
             // The judged table has another name here, and a column that may be touched.
@@ -72,6 +73,7 @@ async fn after_each_commit_of_a_history_everybody_gets_what_postgres_says() {
             );
             let callers = everybody(&mut dice);
             let mut stage = Stage::open(major, &schema, &callers).await;
+            let before = stage.decided();
             for _ in 0..COMMITS {
                 let commit = format!("begin; {}; update t set body = body; commit", commit(&mut dice));
                 let step = stage.run(&[&commit]).await;
@@ -89,9 +91,11 @@ async fn after_each_commit_of_a_history_everybody_gets_what_postgres_says() {
                     seen += got.len();
                 }
             }
+            in_memory += stage.decided() - before;
         }
-        println!("PostgreSQL {major}: {decided} decisions, {seen} seen, {raised} beside an error");
+        println!("PostgreSQL {major}: {decided} decisions, {seen} seen, {raised} beside an error, {in_memory} in memory");
         assert!(seen * 10 > decided && seen < decided, "{seen} of {decided}");
+        assert!(in_memory > 0 || !DECIDES, "all of it is asked");
         assert!(raised * 50 <= decided, "{raised} of {decided}");
     })
     .await;

@@ -11,11 +11,14 @@ mod rows;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use rowcast::hub::fanout::Asked;
+use rowcast::hub::feed;
 use rowcast::policy::Claims;
 
 use crate::feed::{Change, Subscriber, TestFeed};
 
-use super::callers::{Caller, signed, user, uuid};
+use super::DECIDES;
+use super::callers::{Caller, fill, signed, user, uuid};
 use super::truth::{self, Truth, truth};
 
 /// People in rooms, and messages of rooms, that their people see.
@@ -28,11 +31,6 @@ const ROOMS: &str = "
         exists (select from people p where p.room = t.room and p.who = auth.uid()));
     insert into people values (1, '{1}'), (2, '{2}'), (3, '{1}'), (3, '{2}');
     select publish('t');";
-
-/// Puts identifiers of users in place of `{1}` to `{9}`.
-fn fill(sql: &str) -> String {
-    (1..=9).fold(sql.to_owned(), |sql, number| sql.replace(&format!("{{{number}}}"), &uuid(number)))
-}
 
 /// Views read with their owner's rights alone before PostgreSQL 15.
 fn of_major(major: u32, sql: &str) -> String {
@@ -92,12 +90,37 @@ impl Stage {
     /// Users 1 and 2, and somebody without a name, in rooms; with further statements.
     async fn rooms(major: u32, schema: &str) -> Self {
         let callers = [user(1), user(2), signed("anon", serde_json::json!({}))];
-        Self::open(major, &format!("{ROOMS} {schema}"), &callers).await
+        let mut stage = Self::open(major, &format!("{ROOMS} {schema}"), &callers).await;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while DECIDES && stage.decided() == 0 {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "nothing is decided in memory: {:?} {:?}",
+                stage.reasons(),
+                stage.feed.counters.mirror
+            );
+            stage.run(&["insert into t values (0, 1, '')", "delete from t"]).await;
+        }
+        stage
+    }
+
+    /// Why Postgres was asked, and how often.
+    fn reasons(&self) -> Vec<(&'static str, u64)> {
+        let counted = Asked::ALL.iter().map(|reason| (reason.label(), self.feed.counters.asked_for(*reason)));
+        counted.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// How many decisions were made in memory.
+    fn decided(&self) -> u64 {
+        let counters = &self.feed.counters;
+        counters.program_permitted.get() + counters.program_denied.get()
     }
 
     async fn open(major: u32, schema: &str, callers: &[Caller]) -> Self {
-        let feed =
-            TestFeed::start(major, &of_major(major, &fill(&format!("{schema}; {}", truth::SCHEMA)))).await;
+        let schema = of_major(major, &fill(&format!("{schema}; {}", truth::SCHEMA)));
+        // What policies read comes with the stream, too.
+        let mirror = |config: &mut feed::Config| config.stream.publications.push("rowcast".to_owned());
+        let feed = TestFeed::start_with(major, &schema, mirror).await;
         let server = watch(&feed, &signed("service_role", serde_json::json!({}))).await;
         let mut stage = Self { feed, server, watchers: Vec::new() };
         for caller in callers {
