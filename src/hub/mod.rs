@@ -32,6 +32,7 @@ pub mod audiences;
 mod catalogs;
 pub mod compute;
 pub mod engine;
+pub mod explain;
 pub mod fanout;
 pub mod feed;
 pub mod lane;
