@@ -31,6 +31,7 @@ mod asker;
 pub mod audiences;
 mod catalogs;
 pub mod compute;
+pub mod doctor;
 pub mod engine;
 pub mod explain;
 pub mod fanout;
