@@ -21,8 +21,25 @@ pub(super) const ALL: u8 = 0;
 pub(super) const DATABASE: u8 = 1;
 /// Where the server listens alone.
 pub(super) const LISTEN: u8 = 3;
+/// What commands need that look at what a server would do; the environment and the file have the rest.
+pub(super) const TOOLS: u8 = 4;
 /// The key of tokens alone.
 pub(super) const SECRET: u8 = 2;
+
+/// See [`TOOLS`].
+const TOOL_SETTINGS: [&str; 11] = [
+    "database_url",
+    "jwt_secret",
+    "jwt_jwks",
+    "jwt_jwks_file",
+    "jwt_jwks_url",
+    "slot",
+    "slot_name",
+    "publication",
+    "catalog_poll_ms",
+    "policy_mirror_bytes_max",
+    "ask_timeout_ms",
+];
 
 impl<const WHICH: u8> SettingFlags<WHICH> {
     /// These flags over environment, file and defaults.
@@ -35,6 +52,7 @@ impl<const WHICH: u8> SettingFlags<WHICH> {
             DATABASE => setting.kind == Kind::DatabaseUrl,
             LISTEN => setting.kind == Kind::Address,
             SECRET => setting.name == "jwt_secret",
+            TOOLS => TOOL_SETTINGS.contains(&setting.name),
             _ => true,
         })
     }

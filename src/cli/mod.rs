@@ -13,6 +13,8 @@ use crate::telemetry::log::chain;
 
 mod config;
 mod dev;
+mod doctor;
+mod explain;
 mod flags;
 mod healthcheck;
 mod migrate;
@@ -38,7 +40,10 @@ Examples:
   rowcast serve --listen 0.0.0.0:4000
                                    serve it (DATABASE_URL, ROWCAST_JWT_SECRET set)
   rowcast token --sub 6f0c… --ttl 1h
-                                   make a token to test with";
+                                   make a token to test with
+  rowcast explain --token \"$TOKEN\" --table public.messages --key id=42
+                                   why somebody gets a row, or does not
+  rowcast doctor                   what is wrong with a database, and the SQL that mends it";
 
 #[derive(Subcommand)]
 enum Command {
@@ -47,6 +52,8 @@ enum Command {
     Token(token::Arguments),
     Dev(dev::Arguments),
     Config(config::Arguments),
+    Explain(explain::Arguments),
+    Doctor(doctor::Arguments),
     Healthcheck(healthcheck::Arguments),
 }
 
@@ -70,6 +77,8 @@ pub fn main() -> ExitCode {
             Command::Token(arguments) => token::run(&arguments),
             Command::Dev(arguments) => dev::run(&arguments),
             Command::Config(arguments) => config::run(&arguments),
+            Command::Explain(arguments) => explain::run(&arguments),
+            Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         }
     });

@@ -113,7 +113,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     seconds.map(Duration::from_secs).filter(|ttl| *ttl <= TTL_MAX).ok_or_else(expected)
 }
 
-fn object(text: &str) -> Result<Map<String, Value>, String> {
+pub(super) fn object(text: &str) -> Result<Map<String, Value>, String> {
     match serde_json::from_str(text) {
         Ok(Value::Object(claims)) => Ok(claims),
         Ok(_) => Err("expected a JSON object, such as {\"org_id\": 7}".to_owned()),

@@ -96,6 +96,13 @@ impl Resolved {
         check.finish(settings)
     }
 
+    /// All settings, for commands that look at what a server would do: without a key of tokens they go on.
+    pub fn settings_without_keys(self) -> Result<Settings, Problems> {
+        let mut check = Check::new(self);
+        let settings = check.settings_with(Check::unkeyed);
+        check.finish(settings)
+    }
+
     /// The database alone, for commands that serve nobody.
     pub fn database(self) -> Result<Database, Problems> {
         let mut check = Check::new(self);
@@ -192,10 +199,14 @@ impl Check {
         }
     }
 
-    /// `None` only where a problem says why.
     fn settings(&mut self) -> Option<Settings> {
+        self.settings_with(Self::auth)
+    }
+
+    /// `None` only where a problem says why.
+    fn settings_with(&mut self, auth: fn(&mut Self) -> Option<Auth>) -> Option<Settings> {
         // Both are asked for before either may end this: all problems at once.
-        let (database, auth) = (self.database(), self.auth());
+        let (database, auth) = (self.database(), auth(self));
         Some(Settings {
             listen: self.text("listen").parse().ok()?,
             tenant_id: self.text("tenant_id").to_owned(),
@@ -289,13 +300,18 @@ impl Check {
     }
 
     fn auth(&mut self) -> Option<Auth> {
-        let key_set = KeySet::parse(self.text("jwt_jwks").as_bytes(), Audience::Private).unwrap_or_default();
-        let has_keys = !key_set.is_empty()
+        let auth = self.unkeyed()?;
+        let has_keys = !auth.key_set.is_empty()
             || ["jwt_jwks_file", "jwt_jwks_url"].iter().any(|name| !self.text(name).is_empty());
+        Some(Auth { jwt_secret: if has_keys { auth.jwt_secret } else { Some(self.secret()?) }, ..auth })
+    }
+
+    /// The same, whether there are keys or not.
+    fn unkeyed(&mut self) -> Option<Auth> {
         Some(Auth {
-            jwt_secret: if has_keys { self.optional("jwt_secret") } else { Some(self.secret()?) },
+            jwt_secret: self.optional("jwt_secret"),
             jwt_secret_next: self.optional("jwt_secret_next"),
-            key_set,
+            key_set: KeySet::parse(self.text("jwt_jwks").as_bytes(), Audience::Private).unwrap_or_default(),
             key_set_file: Some(self.text("jwt_jwks_file")).filter(|path| !path.is_empty()).map(PathBuf::from),
             key_set_url: jwks::Address::parse(self.text("jwt_jwks_url")).ok(),
             key_set_refresh: self.time("jwt_jwks_refresh_ms")?,

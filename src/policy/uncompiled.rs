@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::wal::sql::identifier;
+
 /// Why an expression was not compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uncompiled {
@@ -47,11 +49,120 @@ pub enum Reason {
     TooLarge,
 }
 
+/// What would help a policy to be decided in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// In words.
+    pub text: &'static str,
+    /// SQL to start from, where it follows from the reason alone.
+    pub sql: Option<String>,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::Version,
+        Self::Syntax,
+        Self::Function,
+        Self::Body,
+        Self::Volatile,
+        Self::Setting,
+        Self::Type,
+        Self::Collation,
+        Self::Row,
+        Self::Relation,
+        Self::Query,
+        Self::Raises,
+        Self::Privilege,
+        Self::Recursion,
+        Self::TooLarge,
+    ];
+
+    /// What would help, in words; `None` where nothing but another version of this program does.
+    pub fn advice(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Version | Self::Syntax => return None,
+            Self::Function => {
+                "compare with =, <>, <, in, any, is null, like, and the casts and functions in docs/policies.md, or \
+                 put the result into a column of the table"
+            }
+            Self::Body => {
+                "write it as one query in LANGUAGE sql, or as `begin return …; end` in PL/pgSQL, so that its body can \
+                 take its place; the server's role needs TEMP on the database to have it analysed"
+            }
+            Self::Volatile => "mark it STABLE, or IMMUTABLE, if it only reads: the default is VOLATILE",
+            Self::Setting => "read the caller from (select auth.uid()), (select auth.jwt()) or auth.role()",
+            Self::Type => {
+                "compare columns of uuid, text, integers, numeric, boolean, dates, json or enums, and arrays of them"
+            }
+            Self::Collation => {
+                "compare for equality, or give the column COLLATE \"C\" if its order is of no interest to people"
+            }
+            Self::Row => "name the columns that it needs, and keep what is generated in an ordinary column",
+            Self::Relation => {
+                "give the table a primary key or a replica identity, and read ordinary tables: no partitions, no \
+                 unlogged or foreign tables, no catalogs"
+            }
+            Self::Query => {
+                "write EXISTS (select 1 from … where …), or column in (select …), without LIMIT, WITH, aggregates or \
+                 window functions"
+            }
+            Self::Raises => {
+                "cast once outside of the query, as in where user_id = (select auth.uid()), and compare values of one \
+                 type inside of it"
+            }
+            Self::Privilege => {
+                "grant it: until then every question raises an error, and nobody with the role sees a row"
+            }
+            Self::Recursion => {
+                "break the circle by a SECURITY DEFINER function whose owner the policies do not bind"
+            }
+            Self::TooLarge => "split the policy, or keep what it works out in a table",
+        })
+    }
+}
+
 impl Uncompiled {
+    /// What would help whoever wrote the policy, which binds `role`; `None` where nothing but another version of this
+    /// program does.
+    pub fn advice(&self, role: &str) -> Option<Advice> {
+        let text = self.reason.advice()?;
+        let about = &*self.about;
+        let sql = match self.reason {
+            Reason::Volatile => qualified(about).map(|name| format!("alter function {name} stable")),
+            Reason::Privilege => grant(about, role),
+            Reason::Relation => about
+                .split_once(": it has neither a primary key")
+                .and_then(|(table, _)| qualified(table))
+                .map(|table| format!("alter table {table} replica identity full")),
+            _ => None,
+        };
+        Some(Advice { text, sql })
+    }
+
     /// A reason.
     pub fn new(reason: Reason, about: impl Into<Arc<str>>) -> Self {
         Self { reason, about: about.into() }
     }
+}
+
+/// A name with its schema, quoted; `None` for what is none, such as a function of Postgres itself.
+fn qualified(about: &str) -> Option<String> {
+    let (schema, name) = about.split_once('.')?;
+    let is_plain = |text: &str| !text.is_empty() && !text.contains(['.', ' ', ':', '(']);
+    (is_plain(schema) && is_plain(name)).then(|| format!("{}.{}", identifier(schema), identifier(name)))
+}
+
+/// `EXECUTE on app.f`, `SELECT on app.t` and `USAGE on schema app` as a grant.
+fn grant(about: &str, role: &str) -> Option<String> {
+    let (privilege, object) = about.split_once(" on ")?;
+    let object = match (privilege, object.strip_prefix("schema ")) {
+        ("USAGE", Some(schema)) => format!("schema {}", identifier(schema)),
+        ("EXECUTE", _) => format!("function {}", qualified(object)?),
+        ("SELECT", _) => qualified(object)?,
+        _ => return None,
+    };
+    Some(format!("grant {} on {object} to {}", privilege.to_lowercase(), identifier(role)))
 }
 
 impl fmt::Display for Uncompiled {
@@ -74,5 +185,46 @@ impl fmt::Display for Uncompiled {
             Reason::Recursion => write!(f, "the policies of {about} lead back to themselves"),
             Reason::TooLarge => write!(f, "{about} is larger than what is compiled"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_reasons_are_listed_and_have_words() {
+        for (place, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place, "{reason:?}");
+            assert!(Uncompiled::new(reason, "it").to_string().contains("it"), "{reason:?}");
+        }
+        // The last one that is declared: a new one goes behind it, and above.
+        assert_eq!(Reason::ALL.last(), Some(&Reason::TooLarge));
+    }
+
+    #[test]
+    fn advice_has_sql_where_the_reason_says_enough() {
+        for (reason, about, expected) in [
+            (Reason::Volatile, "app.is_member", Some("alter function \"app\".\"is_member\" stable")),
+            (Reason::Volatile, "random", None),
+            (
+                Reason::Privilege,
+                "EXECUTE on app.f",
+                Some("grant execute on function \"app\".\"f\" to \"anon\""),
+            ),
+            (Reason::Privilege, "SELECT on app.t", Some("grant select on \"app\".\"t\" to \"anon\"")),
+            (Reason::Privilege, "USAGE on schema app", Some("grant usage on schema \"app\" to \"anon\"")),
+            (Reason::Privilege, "role 7 is not known", None),
+            (Reason::Query, "LIMIT", None),
+            (
+                Reason::Relation,
+                "app.log: it has neither a primary key nor another replica identity",
+                Some("alter table \"app\".\"log\" replica identity full"),
+            ),
+        ] {
+            let advice = Uncompiled::new(reason, about).advice("anon").expect("advice");
+            assert_eq!(advice.sql.as_deref(), expected, "{about}");
+        }
+        assert_eq!(Uncompiled::new(Reason::Version, "42").advice("anon"), None);
     }
 }

@@ -169,7 +169,7 @@ pub(super) enum Report {
 }
 
 /// Now, as policies read the clock.
-fn moment() -> Moment {
+pub(super) fn moment() -> Moment {
     /// From 1970 to 2000.
     const EPOCH_MICROS: i64 = 946_684_800_000_000;
     let micros = i64::try_from(unix_time().as_micros()).unwrap_or(i64::MAX);

@@ -19,9 +19,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio_postgres::Client;
 
 use crate::change::{RelationId, Types};
-use crate::policy::catalog::Needed;
+use crate::policy::catalog::{Catalog, Needed};
 use crate::policy::mirror::{Layout, Rows, Unusable};
 use crate::postgres::snapshot::Snapshot;
 use crate::wal::Lsn;
@@ -74,4 +75,44 @@ pub(super) struct Load {
     pub(super) from: Lsn,
     /// The file that the table was in.
     pub(super) filenode: u32,
+}
+
+/// How a relation that policies read can be followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Following {
+    /// A publication of the stream has it.
+    Published,
+    /// It is to be added to [`PUBLICATION`]: by this statement.
+    ToBeAdded(String),
+    /// It cannot be followed, for this reason.
+    Hindered(String),
+}
+
+/// How each relation that policies read can be followed, without doing anything about it. `publications` are those of
+/// the stream but for [`PUBLICATION`].
+///
+/// # Errors
+/// When the session fails.
+pub async fn followings(
+    client: &Client,
+    catalog: &Catalog,
+    publications: &[String],
+) -> Result<HashMap<RelationId, Following>, tokio_postgres::Error> {
+    let ids: Vec<u32> = catalog.needed.keys().map(|id| id.0).collect();
+    let surveys = survey::survey(client, &ids, publications, PUBLICATION).await?;
+    let surveys: HashMap<RelationId, _> = surveys.into_iter().map(|survey| (survey.id, survey)).collect();
+    let following = |(id, needed): (&RelationId, &Arc<Needed>)| {
+        let plan = match (&needed.hindrance, surveys.get(id)) {
+            (Some(hindrance), _) => Err(hindrance.to_string()),
+            (None, None) => Err("it does not exist any more".to_owned()),
+            (None, Some(survey)) => survey.plan(needed, PUBLICATION),
+        };
+        let following = match plan {
+            Err(why) => Following::Hindered(why),
+            Ok(plan) if plan.add => Following::ToBeAdded(survey::add_statement(needed, PUBLICATION)),
+            Ok(_) => Following::Published,
+        };
+        (*id, following)
+    };
+    Ok(catalog.needed.iter().map(following).collect())
 }
