@@ -11,6 +11,9 @@
 //! `rest` talk to the world; `change`, `policy`, `subscription`, `channel` and `protocol` are pure: no I/O,
 //! no clock, no randomness. `server` builds every stage and joins them with bounded queues.
 //!
+//! Policies are compiled into programs and judged in memory where that is certain ([`policy::program`]), by a mirror of
+//! the tables that they read ([`policy::mirror`]); Postgres is asked the rest.
+//!
 //! Start with [`policy`] for who may see a row, or with [`hub`] for how it gets there.
 
 pub mod telemetry;

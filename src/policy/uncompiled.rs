@@ -88,9 +88,11 @@ impl Reason {
             }
             Self::Body => {
                 "write it as one query in LANGUAGE sql, or as `begin return …; end` in PL/pgSQL, so that its body can \
-                 take its place; the server's role needs TEMP on the database to have it analysed"
+                 take its place; whom it runs as needs TEMP on the database, and USAGE on the schemas that it names"
             }
-            Self::Volatile => "mark it STABLE, or IMMUTABLE, if it only reads: the default is VOLATILE",
+            Self::Volatile => {
+                "use now() in place of clock_timestamp() and leave out what is random; write helpers in LANGUAGE sql, marked STABLE"
+            }
             Self::Setting => "read the caller from (select auth.uid()), (select auth.jwt()) or auth.role()",
             Self::Type => {
                 "compare columns of uuid, text, integers, numeric, boolean, dates, json or enums, and arrays of them"
@@ -129,10 +131,9 @@ impl Uncompiled {
         let text = self.reason.advice()?;
         let about = &*self.about;
         let sql = match self.reason {
-            Reason::Volatile => qualified(about).map(|name| format!("alter function {name} stable")),
             Reason::Privilege => grant(about, role),
             Reason::Relation => about
-                .split_once(": it has neither a primary key")
+                .split_once(", which has no primary key")
                 .and_then(|(table, _)| qualified(table))
                 .map(|table| format!("alter table {table} replica identity full")),
             _ => None,
@@ -202,10 +203,33 @@ mod tests {
         assert_eq!(Reason::ALL.last(), Some(&Reason::TooLarge));
     }
 
+    /// `docs/policies.md` lists each reason with its words, in the order of their declaration.
+    #[test]
+    fn the_page_on_policies_has_every_reason_and_its_words() {
+        let page = include_str!("../../docs/policies.md");
+        let lines = page.lines().filter_map(|line| line.strip_prefix("| `"));
+        let listed: Vec<(&str, &str)> = lines
+            .filter_map(|line| {
+                let mut cells = line.split(" | ");
+                Some((cells.next()?.trim_end_matches('`'), cells.next()?))
+            })
+            .collect();
+        let expected: Vec<(String, String)> = Reason::ALL
+            .into_iter()
+            .map(|reason| (format!("{reason:?}"), Uncompiled::new(reason, "…").to_string()))
+            .collect();
+        let of = |name: &str| listed.iter().find(|(listed, _)| *listed == name).map(|(_, words)| *words);
+        for (name, words) in &expected {
+            assert_eq!(of(name), Some(words.as_str()), "{name}");
+        }
+        let is_reason = |name: &str| expected.iter().any(|(reason, _)| reason == name);
+        let unknown: Vec<_> = listed.iter().filter(|(name, _)| !is_reason(name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+
     #[test]
     fn advice_has_sql_where_the_reason_says_enough() {
         for (reason, about, expected) in [
-            (Reason::Volatile, "app.is_member", Some("alter function \"app\".\"is_member\" stable")),
             (Reason::Volatile, "random", None),
             (
                 Reason::Privilege,
@@ -218,7 +242,7 @@ mod tests {
             (Reason::Query, "LIMIT", None),
             (
                 Reason::Relation,
-                "app.log: it has neither a primary key nor another replica identity",
+                "app.log, which has no primary key or replica identity,",
                 Some("alter table \"app\".\"log\" replica identity full"),
             ),
         ] {

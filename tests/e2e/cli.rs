@@ -8,13 +8,18 @@ use crate::stage::{ANN, Stage, TestServer, major};
 use crate::support::TestDatabase;
 
 /// Settings every server command takes, and what each subcommand takes besides.
-const OPTIONS: [(&str, &[&str]); 6] = [
+const OPTIONS: [(&str, &[&str]); 8] = [
     ("serve", &["--config", "--listen", "--database-url", "--jwt-secret", "--slot-name", "--log-level"]),
     ("migrate", &["--config", "--database-url", "--dry-run"]),
     ("token", &["--config", "--jwt-secret", "--role", "--sub", "--ttl", "--claims", "--json"]),
     ("dev", &["--directory", "--port", "--ephemeral", "--say"]),
     ("config", &["--config", "--json", "--database-url"]),
     ("healthcheck", &["--config", "--listen"]),
+    (
+        "explain",
+        &["--token", "--claims", "--table", "--key", "--topic", "--json", "--database-url", "--jwt-secret"],
+    ),
+    ("doctor", &["--role", "--json", "--database-url", "--slot-name", "--publication", "Exit code"]),
 ];
 
 #[test]

@@ -23,6 +23,8 @@ mod cli;
 mod container;
 mod database_broadcast;
 mod dev;
+mod doctor;
+mod explain;
 mod gateway;
 mod http;
 mod join;

@@ -70,12 +70,13 @@ pub(super) async fn role(client: &Client, roles: &[String], report: &mut Report)
                pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMP'),
                pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
                pg_catalog.current_database()::text,
-               pg_catalog.has_table_privilege(pg_catalog.to_regclass('realtime.messages')::oid, 'SELECT')
-                 and not pg_catalog.row_security_active(pg_catalog.to_regclass('realtime.messages')::oid)
+               pg_catalog.has_table_privilege(c.oid, 'SELECT')
+                 and not pg_catalog.row_security_active(c.oid)
                  and pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'),
-               pg_catalog.has_table_privilege(pg_catalog.to_regclass('realtime.messages')::oid, 'INSERT')
+               pg_catalog.has_table_privilege(c.oid, 'INSERT')
           from pg_catalog.pg_roles r
-          left join pg_catalog.pg_class c on c.oid = pg_catalog.to_regclass('realtime.messages')
+          left join (pg_catalog.pg_class c join pg_catalog.pg_namespace n
+            on n.oid = c.relnamespace and n.nspname = 'realtime') on c.relname = 'messages'
          where r.rolname = current_user";
     let row = client.query_one(ROLE, &[]).await?;
     let (user, database): (String, String) = (row.try_get(0)?, row.try_get(5)?);

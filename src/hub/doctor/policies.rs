@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 
 use super::{Plan, Report, State, access};
-use crate::hub::explain::Error;
+use crate::hub::explain::{Error, shown};
 use crate::hub::mirror::{Following, PUBLICATION, followings};
 use crate::policy::catalog::Needed;
 use crate::policy::{Catalog, Program, Role};
@@ -27,13 +27,11 @@ pub(super) fn policies(catalog: &Catalog, roles: &[String], report: &mut Report)
         let Some(known) = access(catalog, role) else { continue };
         for (id, access) in &known.access {
             let Some(table) = catalog.tables.get(id).filter(|_| access.row_security) else { continue };
-            let name = table_name(table);
+            let name = shown(&table.schema, &table.name);
             match &access.program {
                 Some(program) if program.permissive.is_empty() => {
-                    let text = "no permissive policy lets anybody see a row".to_owned();
-                    let fix =
-                        format!("create policy … on {name} for select to {} using (…)", identifier(role));
-                    note(&mut found, (name, State::Warning, text, Some(fix)), role);
+                    let text = "no permissive policy, so no row is visible".to_owned();
+                    note(&mut found, (name, State::Ok, text, None), role);
                 }
                 Some(program) => rules(&mut found, &name, program, role),
                 None => {
@@ -44,11 +42,30 @@ pub(super) fn policies(catalog: &Catalog, roles: &[String], report: &mut Report)
         }
         messages(&mut found, known, role);
     }
+    closed(catalog, roles, report);
     for ((subject, state, text, fix), roles) in found {
         let text = format!("{subject}: {text} (for {})", roles.join(", "));
         match state {
             State::Ok => report.ok("policy", text),
             State::Warning | State::Problem => report.warning("policy", text, fix),
+        }
+    }
+}
+
+/// Tables with row level security that show nothing to anybody.
+fn closed(catalog: &Catalog, roles: &[String], report: &mut Report) {
+    for table in catalog.tables.values().filter(|table| table.row_security) {
+        let mut bound = roles.iter().filter_map(|role| {
+            let access = access(catalog, role)?.access.get(&table.id)?;
+            access.row_security.then(|| access.program.as_ref())?
+        });
+        if bound.all(|program| program.permissive.is_empty()) {
+            let text = format!(
+                "{}: it has row level security and no permissive policy: nobody whom it binds sees a row",
+                shown(&table.schema, &table.name)
+            );
+            let fix = format!("create policy … on {} for select to … using (…)", table_name(table));
+            report.warning("policy", text, Some(fix));
         }
     }
 }
@@ -103,7 +120,7 @@ pub(super) async fn mirror(
     let mut bytes = 0.0;
     for needed in &needed {
         let table = &needed.table;
-        let name = table_name(table);
+        let name = shown(&table.schema, &table.name);
         let rows =
             catalog.source.relations.get(&table.id).map_or(0.0, |relation| relation.row_estimate.max(0.0));
         let columns = u32::try_from(needed.columns.len()).unwrap_or(u32::MAX);
@@ -129,8 +146,9 @@ pub(super) async fn mirror(
             Some(Following::Hindered(why)) => {
                 let text =
                     format!("{name}: it cannot be held in memory: {why}; policies that read it are asked");
-                let fix =
-                    why.contains("primary key").then(|| format!("alter table {name} replica identity full"));
+                let fix = why
+                    .contains("primary key")
+                    .then(|| format!("alter table {} replica identity full", table_name(table)));
                 report.warning("mirror", text, fix);
             }
             None => {}

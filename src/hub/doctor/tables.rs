@@ -2,6 +2,7 @@
 
 use super::{Report, access};
 use crate::change::{ReplicaIdentity, Table};
+use crate::hub::explain::shown;
 use crate::policy::Catalog;
 use crate::postgres::rows::table_name;
 use crate::wal::sql::identifier;
@@ -12,8 +13,8 @@ pub(super) fn tables(catalog: &Catalog, roles: &[String], publication: &str, rep
     tables.sort_by_key(|table| (&table.schema, &table.name));
     for table in tables {
         let before = report.checks.len();
-        let name = table_name(table);
-        identity(table, &name, report);
+        let (name, quoted) = (shown(&table.schema, &table.name), table_name(table));
+        identity(table, report);
         if catalog.partial.contains(&table.id) {
             let text = format!("{name}: not every insert, update and delete of it is published");
             let fix = format!(
@@ -26,7 +27,7 @@ pub(super) fn tables(catalog: &Catalog, roles: &[String], publication: &str, rep
             let text =
                 format!("{name}: row level security is off, so every role that may select it sees every row");
             let fix = format!(
-                "alter table {name} enable row level security; -- and make policies: without one nobody sees a row"
+                "alter table {quoted} enable row level security; -- and make policies: without one nobody sees a row"
             );
             report.warning("table", text, Some(fix));
         }
@@ -42,7 +43,7 @@ pub(super) fn tables(catalog: &Catalog, roles: &[String], publication: &str, rep
             let text =
                 format!("{name}: none of {} may use its schema and select its primary key", roles.join(", "));
             let fix = format!(
-                "grant usage on schema {} to …; grant select on {name} to …",
+                "grant usage on schema {} to …; grant select on {quoted} to …",
                 identifier(&table.schema)
             );
             report.warning("table", text, Some(fix));
@@ -54,33 +55,35 @@ pub(super) fn tables(catalog: &Catalog, roles: &[String], publication: &str, rep
 }
 
 /// Its primary key, and what it logs of old rows.
-fn identity(table: &Table, name: &str, report: &mut Report) {
+fn identity(table: &Table, report: &mut Report) {
+    let (name, quoted) = (shown(&table.schema, &table.name), table_name(table));
+    let full = || format!("alter table {quoted} replica identity full");
     if !table.has_primary_key() {
-        let fix = match table.column("id") {
-            Some(_) => format!("alter table {name} add primary key (id)"),
-            None => {
-                format!("alter table {name} add column id bigint generated always as identity primary key")
-            }
+        let refused = match table.replica_identity {
+            ReplicaIdentity::Default => ", and Postgres refuses updates and deletes of it",
+            _ => "",
         };
         let text = format!(
-            "{name}: it has no primary key, so inserts and updates are announced as errors, without the row"
+            "{name}: it has no primary key, so inserts and updates are announced as errors, without the row{refused}"
         );
+        let fix = match table.column("id") {
+            Some(_) => format!("alter table {quoted} add primary key (id)"),
+            None => {
+                format!("alter table {quoted} add column id bigint generated always as identity primary key")
+            }
+        };
         report.problem("table", text, fix);
     }
-    let full = || format!("alter table {name} replica identity full");
     match table.replica_identity {
         ReplicaIdentity::Nothing => {
             let text = format!(
                 "{name}: its replica identity is NOTHING: Postgres refuses updates and deletes of it"
             );
-            report.problem("table", text, format!("alter table {name} replica identity default"));
+            report.problem("table", text, format!("alter table {quoted} replica identity default"));
         }
-        ReplicaIdentity::Default if !table.has_primary_key() => {
-            let text =
-                format!("{name}: nothing tells its old rows: Postgres refuses updates and deletes of it");
-            report.problem("table", text, full());
-        }
-        ReplicaIdentity::Default | ReplicaIdentity::Index if table.row_security => {
+        ReplicaIdentity::Default | ReplicaIdentity::Index
+            if table.row_security && table.has_primary_key() =>
+        {
             let text = format!(
                 "{name}: old rows are logged by their key alone, so a delete tells everybody subscribed that the key is gone"
             );

@@ -29,7 +29,7 @@ pub enum Word {
 /// Why a caller gets a row or does not.
 #[derive(Clone, Debug, Serialize)]
 pub struct RowExplanation {
-    /// The table, quoted as in SQL.
+    /// The table, with its schema; quoted where it must be.
     pub table: String,
     /// The role of the caller.
     pub role: String,
@@ -154,7 +154,7 @@ pub enum RuleOutcome {
 /// A table that policies read.
 #[derive(Clone, Debug, Serialize)]
 pub struct RelationExplanation {
-    /// The table, quoted as in SQL.
+    /// The table, with its schema; quoted where it must be.
     pub table: String,
     /// Why it cannot be held in memory; `None` if it can.
     pub hindrance: Option<String>,

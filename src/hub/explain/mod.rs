@@ -18,12 +18,14 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::mirror::{self, fill};
+use super::mirror::{self, Following, fill, followings};
 use crate::policy::function::Moment;
+use crate::policy::mirror::Unusable;
 use crate::policy::program::Settings;
 use crate::policy::{Catalog, Claims, Mirror};
 use crate::postgres::catalog::CatalogReader;
 use crate::postgres::connect::{self, Database};
+use crate::wal::sql::identifier;
 use crate::wal::stream::SESSION_SETTINGS;
 
 pub use explanation::{
@@ -230,7 +232,14 @@ impl State {
         }
         // Tables are read without the bound of a question.
         client.batch_execute("set statement_timeout = 0").await?;
-        let mirror = fill(&client, &catalog, scope.mirror_bytes_max).await?;
+        let mut mirror = fill(&client, &catalog, scope.mirror_bytes_max).await?;
+        // What a server could not follow it does not judge by.
+        for (id, following) in followings(&client, &catalog, std::slice::from_ref(&scope.publication)).await?
+        {
+            if let Following::Hindered(why) = following {
+                mirror.give_up(id, Unusable::Hindered(why.into()));
+            }
+        }
         let restore =
             format!("set statement_timeout = {}; reset row_security", scope.ask_timeout.as_millis());
         client.batch_execute(&restore).await?;
@@ -247,6 +256,18 @@ pub(super) async fn read_catalog(
     let (client, _) = database.connect("rowcast_explain").await?;
     client.batch_execute("set search_path = ''").await?;
     Ok(CatalogReader::new(client, vec![publication.to_owned()]).read(roles).await?)
+}
+
+/// A table's name for people: quoted only where it must be. SQL to paste quotes always, as names may be keywords.
+pub(super) fn shown(schema: &str, name: &str) -> String {
+    let is_plain = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+            && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+    };
+    match is_plain(schema) && is_plain(name) {
+        true => format!("{schema}.{name}"),
+        false => format!("{}.{}", identifier(schema), identifier(name)),
+    }
 }
 
 /// A session with the text settings of the stream.

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::explanation::{RowExplanation, RowOutcome, RuleOutcome, Ruling, Word};
-use super::{CallerSettings, Error, Scope, State};
+use super::{CallerSettings, Error, Scope, State, shown};
 use crate::change::{Event, Image, ReplicaIdentity, RowChange, Table};
 use crate::policy::catalog::Access;
 use crate::policy::row::RowValues;
@@ -28,8 +28,7 @@ pub(super) async fn explain(
 ) -> Result<RowExplanation, Error> {
     let quoted = format!("{}.{}", identifier(schema), identifier(name));
     let Some(table) = state.catalog.table(schema, name).cloned() else {
-        let exists = format!("select pg_catalog.to_regclass({}) is not null", literal(&quoted));
-        let exists: bool = state.client.query_one(&exists, &[]).await?.try_get(0)?;
+        let exists: bool = state.client.query_one(EXISTS, &[&schema, &name]).await?.try_get(0)?;
         return Err(match exists {
             true => Error::NotPublished { table: quoted, publication: scope.publication.clone() },
             false => Error::NoTable { table: quoted },
@@ -73,7 +72,7 @@ async fn within(
     };
     let is_cut = state.client.query_one(CUT, &[&scope.publication, &table.id.0]).await?.try_get(0)?;
     Ok(RowExplanation {
-        table: table_name(table),
+        table: shown(&table.schema, &table.name),
         role: state.claims.role.to_string(),
         publication: scope.publication.clone(),
         every_event: !state.catalog.partial.contains(&table.id),
@@ -94,6 +93,11 @@ async fn within(
         ruling,
     })
 }
+
+/// Whether there is a table of that name, whoever may use its schema.
+const EXISTS: &str = "
+    select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                    where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p'))";
 
 /// Whether a publication has a table with a row filter or a column list; those are of PostgreSQL 15.
 const CUT: &str = "
@@ -187,7 +191,10 @@ fn judge(
                 let row = RowValues::decode(image, table, &state.catalog.types, &program.columns);
                 (state.rule(program, &settings, &row), None)
             }
-            None => (Ruling::of(Word::Asks), None),
+            None => {
+                let doubt = Some("the policies were not read".to_owned());
+                (Ruling { doubt, ..Ruling::of(Word::Asks) }, None)
+            }
         },
     }
 }

@@ -2,14 +2,13 @@
 
 use std::ops::Not;
 
-use super::State;
 use super::explanation::{RelationExplanation, RuleExplanation, RuleOutcome, Ruling, Word};
+use super::{State, shown};
 use crate::change::RelationId;
 use crate::policy::function::Doubt;
 use crate::policy::mirror::{self, Status};
 use crate::policy::program::{Caller, Outcome, RuleVerdict, Settings, Tuple};
 use crate::policy::{Program, Verdict};
-use crate::wal::sql::identifier;
 
 impl State {
     /// What a program makes of a row for a caller with these settings.
@@ -93,7 +92,7 @@ impl State {
 
     fn name(&self, id: RelationId) -> String {
         match self.catalog.source.relations.get(&id) {
-            Some(relation) => format!("{}.{}", identifier(&relation.schema), identifier(&relation.name)),
+            Some(relation) => shown(&relation.schema, &relation.name),
             None => format!("relation {}", id.0),
         }
     }

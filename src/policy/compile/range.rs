@@ -67,7 +67,7 @@ impl<'s> Compiler<'s> {
     /// it; functions in it are called by whoever asks.
     fn view(&mut self, frame: &Frame, relation: &'s Relation, builder: &mut Builder) -> Result<Entry> {
         let name = format!("{}.{}", relation.schema, relation.name);
-        let unread = || Uncompiled::new(Reason::Relation, format!("{name}: a view that was not read"));
+        let unread = || Uncompiled::new(Reason::Relation, format!("{name}, a view that was not read,"));
         let text = relation.view.as_deref().ok_or_else(unread)?;
         let tree = self.read(text)?;
         let query = only_query(&tree).ok_or_else(unread)?;
@@ -116,17 +116,20 @@ impl<'s> Compiler<'s> {
 /// Refuses relations whose rows the log does not tell.
 fn check_mirrored(relation: &Relation) -> Result<()> {
     let hindrance = match (relation.kind, relation.persistence) {
-        ('r', 'p') if relation.inherits => "part of a hierarchy of tables",
-        ('r', 'p') if !relation.has_identity => "has no replica identity (primary key)",
+        ('r', 'p') if relation.inherits => "is part of a hierarchy of tables",
+        ('r', 'p') if !relation.has_identity => "has no primary key or replica identity",
         ('r', 'p') => return Ok(()),
-        ('r', 'u') => "unlogged",
-        ('r', _) => "temporary",
-        ('p', _) => "partitioned",
-        ('m', _) => "a materialized view",
-        ('f', _) => "a foreign table",
-        _ => "not a table",
+        ('r', 'u') => "is unlogged",
+        ('r', _) => "is temporary",
+        ('p', _) => "is partitioned",
+        ('m', _) => "is a materialized view",
+        ('f', _) => "is a foreign table",
+        _ => "is not a table",
     };
-    Err(Uncompiled::new(Reason::Relation, format!("{}.{}: {hindrance}", relation.schema, relation.name)))
+    Err(Uncompiled::new(
+        Reason::Relation,
+        format!("{}.{}, which {hindrance},", relation.schema, relation.name),
+    ))
 }
 
 /// The numbers in a set of columns: what a column's number is counted from (`FirstLowInvalidHeapAttributeNumber`).
