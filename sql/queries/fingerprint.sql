@@ -1,4 +1,4 @@
--- Changes whenever anything that the catalog reading depends on may have changed; $1 names the publications.
+-- Changes whenever anything that the catalog reading, or the mirror, depends on may have changed.
 -- Rows of the catalog are compared by the transactions that wrote them, in sums that no order matters to. That finds
 -- what policies name, too, which can be renamed without a trace in them. Passwords are not among it, nor is what is
 -- temporary: both come and go, and nothing here depends on them.
@@ -29,7 +29,7 @@ select pg_catalog.md5(pg_catalog.concat_ws('|',
   (select sum(hashint8extended(xmin::text::int8, oid::int8)) from pg_catalog.pg_enum),
   (select sum(hashint8extended(xmin::text::int8, oid::int8)) from pg_catalog.pg_namespace
     where oid not in (select oid from passing)),
-  (select string_agg(concat_ws(',', oid, xmin), ';' order by oid) from pg_catalog.pg_publication where pubname = any ($1)),
+  (select string_agg(concat_ws(',', oid, xmin), ';' order by oid) from pg_catalog.pg_publication),
   (select sum(hashint8extended(xmin::text::int8, oid::int8)) from pg_catalog.pg_publication_rel),
   -- Publications of whole schemas have rows of this class; before version 15 there are none.
   (select sum(hashint8extended(d.objid::int8, d.refobjid::int8)) from pg_catalog.pg_depend d where d.classid = 6237),

@@ -12,7 +12,21 @@ select c.oid, c.relkind::text as kind, c.relpersistence::text as persistence, c.
        others.tables > 0 as is_published, others.every_change, others.every_truncation, others.is_cut,
        ours.oid is not null as is_added, coalesce(ours.is_cut, false) as is_added_cut,
        coalesce((select p.pubinsert and p.pubupdate and p.pubdelete and p.pubtruncate
-                   from pg_catalog.pg_publication p where p.pubname = $3), false) as ours_is_whole
+                   from pg_catalog.pg_publication p where p.pubname = $3), false) as ours_is_whole,
+       -- What is taken out and put in again has other rows.
+       pg_catalog.concat_ws('|',
+         (select string_agg(concat_ws(',', p.oid, p.xmin, r.oid, r.xmin), ';' order by p.oid)
+            from pg_catalog.pg_publication p
+            left join pg_catalog.pg_publication_rel r on r.prpubid = p.oid and r.prrelid = c.oid
+           where (p.pubname = any ($2) or p.pubname = $3) and (p.puballtables or r.oid is not null)),
+         -- Publications of whole schemas have rows of this class; before version 15 there are none.
+         (select string_agg(concat_ws(',', p.oid, p.xmin, s.objid), ';' order by p.oid)
+            from pg_catalog.pg_publication p
+            join pg_catalog.pg_depend d on d.classid = 6237
+             and d.refclassid = 'pg_catalog.pg_publication'::pg_catalog.regclass and d.refobjid = p.oid
+            join pg_catalog.pg_depend s on s.classid = 6237 and s.objid = d.objid
+             and s.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and s.refobjid = c.relnamespace
+           where p.pubname = any ($2))) as membership
   from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  cross join lateral (

@@ -52,10 +52,7 @@ impl CatalogReader {
     ///
     /// With it comes what it saw.
     pub async fn fingerprint(&mut self) -> Result<(String, Option<Snapshot>), Error> {
-        let row = self
-            .client
-            .query_one(include_str!("../../sql/queries/fingerprint.sql"), &[&self.publications])
-            .await?;
+        let row = self.client.query_one(include_str!("../../sql/queries/fingerprint.sql"), &[]).await?;
         let fingerprint: String = row.try_get("fingerprint")?;
         let snapshot = Snapshot::parse(row.try_get("snapshot")?);
         self.postponed_count += u64::from(self.bodies.is_postponed());

@@ -13,8 +13,10 @@ use super::{Feed, Report};
 use crate::change::{RelationId, Transaction};
 use crate::hub::Sink;
 use crate::hub::catalogs::CATALOG_WITHIN;
-use crate::hub::mirror::{Load, News, PUBLICATION, Scope, Wanted, keep};
-use crate::policy::mirror::{Mirror, Status, Unusable};
+use crate::hub::mirror::{Footing, Load, News, PUBLICATION, Scope, Wanted, footings, keep};
+use crate::policy::Catalog;
+use crate::policy::catalog::Needed;
+use crate::policy::mirror::{Layout, Mirror, Unusable};
 use crate::postgres::rows::{rows_of, table_name};
 use crate::wal::Lsn;
 
@@ -25,10 +27,8 @@ pub(super) struct Mirroring {
     stream: u64,
     wanted: watch::Sender<Wanted>,
     keeper: Option<AbortHandle>,
-    /// The file that each loaded table was in.
-    filenodes: HashMap<RelationId, u32>,
-    /// The file that a table was in when it was described while it was being loaded.
-    described: HashMap<RelationId, u32>,
+    /// What each loaded table stands on.
+    footings: HashMap<RelationId, Footing>,
 }
 
 /// News, and of which stream they are.
@@ -44,10 +44,8 @@ impl<S: Sink> Feed<S> {
         if !self.config.stream.publications.iter().any(|name| name == PUBLICATION) {
             return;
         }
-        let own = self.config.stream.own_publication.as_ref().map(|own| own.name.to_owned());
-        let publications = self.config.stream.publications.iter().filter(|name| *name != PUBLICATION);
         let scope = Scope {
-            publications: publications.cloned().chain(own).collect(),
+            publications: self.other_publications(),
             poll: self.config.catalog_poll,
             bytes_max: self.config.mirror_bytes_max,
         };
@@ -59,13 +57,63 @@ impl<S: Sink> Feed<S> {
         self.mirroring.keeper = Some(self.tasks.spawn_local(keeper));
     }
 
+    /// The publications of the stream but for [`PUBLICATION`].
+    fn other_publications(&self) -> Vec<String> {
+        let own = self.config.stream.own_publication.as_ref().map(|own| own.name.to_owned());
+        let publications = self.config.stream.publications.iter().filter(|name| *name != PUBLICATION);
+        publications.cloned().chain(own).collect()
+    }
+
+    /// Gives up what is not followed any more as it was when it was loaded, since the catalog has changed: a table that
+    /// was written anew, or is published no longer, or has been taken out of a publication for a time. The stream has
+    /// no word of what became of its rows.
+    pub(super) async fn mirror_surveyed(&mut self, catalog: &Catalog) -> Result<(), Interruption> {
+        let layouts: Vec<(Arc<Layout>, Arc<Needed>)> = {
+            let knowledge = self.links.engine.read();
+            let mirror = &knowledge.mirror;
+            let both = |id| Some((Arc::clone(mirror.layout(id)?), Arc::clone(catalog.needed.get(&id)?)));
+            mirror.ids().filter_map(both).collect()
+        };
+        if layouts.is_empty() {
+            return Ok(());
+        }
+        let mut found = self.followed(&layouts).await?;
+        for id in layouts.iter().map(|(layout, _)| layout.table().id) {
+            // What is being loaded is looked at when it has been.
+            if let Some(footing) = self.mirroring.footings.get(&id)
+                && found.remove(&id).as_ref() != Some(footing)
+            {
+                self.links.engine.write().mirror.give_up(id, Unusable::Rewritten);
+            }
+        }
+        self.mirror_losses();
+        Ok(())
+    }
+
+    /// What tables stand on now, but for those that cannot be followed as they were loaded.
+    async fn followed(
+        &self,
+        layouts: &[(Arc<Layout>, Arc<Needed>)],
+    ) -> Result<HashMap<RelationId, Footing>, Interruption> {
+        let (catalogs, publications) = (Rc::clone(&self.catalogs), self.other_publications());
+        let look = async {
+            let client = catalogs.client().await;
+            let found = tokio::time::timeout(CATALOG_WITHIN, footings(&client, layouts, &publications)).await;
+            if found.is_err() {
+                catalogs.give_up(&client).await;
+            }
+            found.ok().and_then(Result::ok)
+        };
+        // What cannot be found out counts as another.
+        Ok(self.needed(look).await?.unwrap_or_default())
+    }
+
     /// Shows nothing any more, as the stream has ended.
     pub(super) fn end_mirror(&mut self) {
         if let Some(keeper) = self.mirroring.keeper.take() {
             keeper.abort();
         }
-        self.mirroring.filenodes.clear();
-        self.mirroring.described.clear();
+        self.mirroring.footings.clear();
         let mut knowledge = self.links.engine.write();
         knowledge.is_current = false;
         knowledge.mirror.clear();
@@ -91,7 +139,7 @@ impl<S: Sink> Feed<S> {
         knowledge.catalog = Arc::clone(&catalog);
         knowledge.is_current = self.source.is_some();
         drop(knowledge);
-        self.mirroring.filenodes.retain(|id, _| catalog.needed.contains_key(id));
+        self.mirroring.footings.retain(|id, _| catalog.needed.contains_key(id));
         self.mirroring.wanted.send_modify(|wanted| {
             wanted.needed = Arc::new(catalog.needed.clone());
             wanted.types = Arc::clone(&catalog.types);
@@ -111,7 +159,8 @@ impl<S: Sink> Feed<S> {
     pub(super) fn mirror_transaction(&mut self, transaction: &Transaction) {
         let mut knowledge = self.links.engine.write();
         let Transaction { xid, commit_lsn, whole, changes, .. } = transaction;
-        let touches = changes.iter().any(|change| self.catalog.needed.contains_key(&change.relation.id));
+        // Not by what the catalog needs: what is being loaded must not miss a change while it is not needed for a time.
+        let touches = changes.iter().any(|change| knowledge.mirror.has(change.relation.id));
         let changes = if touches { changes.as_slice() } else { &[] };
         knowledge.mirror.take(*xid, *commit_lsn, *whole, changes);
         drop(knowledge);
@@ -129,11 +178,10 @@ impl<S: Sink> Feed<S> {
     /// A mirrored table was described anew, by a transaction that is visible now: if it was written anew as a whole,
     /// the log has no word of its rows.
     pub(super) async fn mirror_described(&mut self, id: RelationId) -> Result<(), Interruption> {
-        let known = self.mirroring.filenodes.get(&id).copied();
-        let is_loading = self.links.engine.read().mirror.status(id) == Status::Loading;
-        if known.is_none() && !is_loading {
+        // What is being loaded is looked at when it has been.
+        let Some(known) = self.mirroring.footings.get(&id).map(|footing| footing.filenode) else {
             return Ok(());
-        }
+        };
         let catalogs = Rc::clone(&self.catalogs);
         let look = async {
             let client = catalogs.client().await;
@@ -145,10 +193,8 @@ impl<S: Sink> Feed<S> {
         };
         // What cannot be found out counts as another.
         let found = self.needed(look).await?;
-        if is_loading {
-            self.mirroring.described.insert(id, found.unwrap_or_default());
-        } else if found != known {
-            self.mirroring.filenodes.remove(&id);
+        if found != Some(known) {
+            self.mirroring.footings.remove(&id);
             self.links.engine.write().mirror.give_up(id, Unusable::Rewritten);
             self.mirror_losses();
             self.count_mirror();
@@ -156,30 +202,39 @@ impl<S: Sink> Feed<S> {
         Ok(())
     }
 
-    pub(super) fn mirror_news(&mut self, news: StreamNews) {
+    pub(super) async fn mirror_news(&mut self, news: StreamNews) -> Result<(), Interruption> {
         let StreamNews(stream, news) = news;
         if stream != self.mirroring.stream || self.source.is_none() {
-            return;
+            return Ok(());
         }
         match news {
             News::Expect(layout, told) => {
                 let id = layout.table().id;
-                self.mirroring.filenodes.remove(&id);
-                self.mirroring.described.remove(&id);
+                // Made by a catalog that has been replaced since, its columns may stand in other places.
+                let needed = self.catalog.needed.get(&id);
+                if !needed.is_some_and(|needed| layout.covers(needed, &self.catalog.types)) {
+                    return Ok(());
+                }
+                self.mirroring.footings.remove(&id);
                 self.links.engine.write().mirror.expect(layout);
                 let _ = told.send(self.mirroring.wanted.borrow().lost_count(id));
             }
             News::Loaded(load) => {
-                let Load { rows, snapshot, from, filenode } = *load;
+                let Load { rows, snapshot, from, footing } = *load;
                 let id = rows.layout().table().id;
                 self.config.counters.mirror.loads.add(1);
+                // What became of it since was not looked at.
+                let needed = self.catalog.needed.get(&id).map(Arc::clone);
+                let now = match needed {
+                    Some(needed) => Some(self.followed(&[(Arc::clone(rows.layout()), needed)]).await?),
+                    None => None,
+                };
                 let installed =
                     self.links.engine.write().mirror.install(rows, move |xid| snapshot.sees(xid), from);
-                let described = self.mirroring.described.remove(&id);
-                if described.is_some_and(|described| described != filenode) {
+                if now.is_some_and(|now| now.get(&id) != Some(&footing)) {
                     self.links.engine.write().mirror.give_up(id, Unusable::Rewritten);
                 } else if installed.is_ok() {
-                    self.mirroring.filenodes.insert(id, filenode);
+                    self.mirroring.footings.insert(id, footing);
                 }
             }
             News::Hindered(id, why) => {
@@ -193,6 +248,7 @@ impl<S: Sink> Feed<S> {
         }
         self.mirror_losses();
         self.count_mirror();
+        Ok(())
     }
 
     /// Has relations loaded again that were given up.
@@ -210,7 +266,7 @@ impl<S: Sink> Feed<S> {
                 "a table that policies read has to be loaded again: they are asked until then"
             );
             self.config.counters.mirror.losses.add(1);
-            self.mirroring.filenodes.remove(&id);
+            self.mirroring.footings.remove(&id);
             self.mirroring.wanted.send_modify(|wanted| wanted.lose(id, why));
         }
     }

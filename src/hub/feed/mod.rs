@@ -399,10 +399,7 @@ impl<S: Sink> Feed<S> {
             Report::Opened(source, catalog) => self.opened(source, catalog).await,
             Report::Resolved(resolved) => self.resolved(*resolved).await,
             Report::CatalogChanged(catalog) => self.adopt(catalog).await,
-            Report::Mirror(news) => {
-                self.mirror_news(*news);
-                Ok(())
-            }
+            Report::Mirror(news) => self.mirror_news(*news).await,
             // Without a stream nothing is decided by the old one.
             // The stream began with a reading of its own.
             Report::CatalogLost if self.source.is_some() && self.opened_at.elapsed() >= NEEDED_WITHIN => {

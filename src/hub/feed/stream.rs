@@ -230,8 +230,9 @@ impl<S: Sink> Feed<S> {
         }
         match transaction {
             Some(transaction) => {
-                if transaction.schema_changed {
-                    // It is decided by what holds once it has committed, and so is what comes after it.
+                if transaction.schema_changed || !transaction.whole {
+                    // It is decided by what holds once it has committed, and so is what comes after it. What a later
+                    // part of it announces is not known yet.
                     let catalog = self.needed(self.catalogs.read_seeing(transaction.xid)).await?;
                     self.adopt(catalog).await?;
                 }

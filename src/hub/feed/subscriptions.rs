@@ -246,6 +246,7 @@ impl<S: Sink> Feed<S> {
                 resolve_patiently(&self.catalogs, &self.operands, &catalog, &claims.role, &spec.bindings);
             resolutions.push((id, self.needed(resolving).await?));
         }
+        self.mirror_surveyed(&catalog).await?;
         self.catalog = catalog;
         self.publish_catalog();
         self.profiles.adopt(Basis { catalog: &self.catalog, moment: moment() });

@@ -127,7 +127,7 @@ impl Known {
         self.is_loaded
             && !plan.add
             && self.plan.identity == plan.identity
-            && self.plan.filenode == plan.filenode
+            && self.plan.footing == plan.footing
             && self.lost_count == wanted.lost_count(needed.table.id)
             && self.layout.covers(needed, &wanted.types)
     }
@@ -231,7 +231,10 @@ impl<N: AsyncFn(News)> Keeper<N> {
         let (told, kept) = oneshot::channel();
         (self.news)(News::Expect(Arc::clone(&layout), told)).await;
         // As of then: what is wanted may have changed since it was looked at.
-        let lost_count = kept.await.map_err(|_| "the stream has ended".to_owned())?;
+        let Ok(lost_count) = kept.await else {
+            // It is not wanted any more, or not so; what is wanted now is looked at next.
+            return Ok(());
+        };
         let began = Instant::now();
         let mut known = Known {
             layout: Arc::clone(&layout),
@@ -256,13 +259,24 @@ impl<N: AsyncFn(News)> Keeper<N> {
                 return self.failed(known, &table, chain(&error), client).await;
             }
         }
-        known.plan.add = false;
+        if plan.add {
+            // With the publication that it has now.
+            let surveys = in_time(survey(client, &[id.0], &self.scope.publications, PUBLICATION)).await?;
+            let Some(Ok(now)) = surveys.first().map(|survey| survey.plan(needed, PUBLICATION)) else {
+                return self.failed(known, &table, "it was changed meanwhile".to_owned(), client).await;
+            };
+            known.plan = now;
+        }
+        if known.plan.add || known.plan.identity != plan.identity {
+            return self.failed(known, &table, "it was changed meanwhile".to_owned(), client).await;
+        }
         match load::in_stream(client, &layout, self.scope.bytes_max).await {
             Ok(Loaded { rows, snapshot, from, filenode }) => {
                 self.said.remove(&id);
                 known.is_loaded = true;
                 known.at = Instant::now();
-                known.plan.filenode = filenode;
+                known.plan.footing.filenode = filenode;
+                let footing = known.plan.footing.clone();
                 self.known.insert(id, known);
                 let (row_count, bytes) = (rows.row_count(), rows.bytes());
                 let elapsed_ms = began.elapsed().as_millis();
@@ -273,7 +287,7 @@ impl<N: AsyncFn(News)> Keeper<N> {
                     elapsed_ms,
                     "a table that policies read was loaded"
                 );
-                (self.news)(News::Loaded(Box::new(Load { rows, snapshot, from, filenode }))).await;
+                (self.news)(News::Loaded(Box::new(Load { rows, snapshot, from, footing }))).await;
                 Ok(())
             }
             Err(load::Error::Unusable(why)) => {

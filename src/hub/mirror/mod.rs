@@ -29,6 +29,7 @@ use crate::wal::Lsn;
 
 pub(super) use keeper::{Scope, keep};
 pub use load::{Error, fill, load};
+pub(super) use survey::Footing;
 
 /// The publication that tables are added to: the server's own, which its streams always read from.
 pub const PUBLICATION: &str = "rowcast";
@@ -56,7 +57,7 @@ impl Wanted {
 #[derive(Debug)]
 pub(super) enum News {
     /// A relation is about to be loaded: changes are to be kept from now on. Answered when they are, with how often it
-    /// had been given up by then.
+    /// had been given up by then; not at all if it is not wanted any more, or has other columns.
     Expect(Arc<Layout>, oneshot::Sender<u64>),
     /// A relation was loaded.
     Loaded(Box<Load>),
@@ -73,8 +74,28 @@ pub(super) struct Load {
     pub(super) snapshot: Snapshot,
     /// All of that was committed before this position.
     pub(super) from: Lsn,
-    /// The file that the table was in.
-    pub(super) filenode: u32,
+    /// What it stood on, from before it was read.
+    pub(super) footing: Footing,
+}
+
+/// What these tables stand on now, for those that can be followed as they were loaded; `publications` are those of the
+/// stream but for [`PUBLICATION`].
+///
+/// # Errors
+/// There was no answer.
+pub(super) async fn footings(
+    client: &Client,
+    layouts: &[(Arc<Layout>, Arc<Needed>)],
+    publications: &[String],
+) -> Result<HashMap<RelationId, Footing>, tokio_postgres::Error> {
+    let ids: Vec<u32> = layouts.iter().map(|(layout, _)| layout.table().id.0).collect();
+    let surveys = survey::survey(client, &ids, publications, PUBLICATION).await?;
+    let footing = |(layout, needed): &(Arc<Layout>, Arc<Needed>)| {
+        let id = layout.table().id;
+        let plan = surveys.iter().find(|survey| survey.id == id)?.plan(needed, PUBLICATION).ok()?;
+        (!plan.add && plan.identity == *layout.identity()).then_some((id, plan.footing))
+    };
+    Ok(layouts.iter().filter_map(footing).collect())
 }
 
 /// How a relation that policies read can be followed.

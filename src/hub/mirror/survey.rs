@@ -33,6 +33,8 @@ pub(super) struct Survey {
     pub(super) is_added: bool,
     is_added_cut: bool,
     ours_is_whole: bool,
+    /// Changes when another publication has it, or one has it anew.
+    membership: String,
 }
 
 /// How a table can be followed.
@@ -42,8 +44,18 @@ pub(super) struct Plan {
     pub(super) identity: Identity,
     /// Whether it is to be added to our own publication.
     pub(super) add: bool,
-    /// See [`Survey::filenode`].
-    pub(super) filenode: u32,
+    /// What it is followed by.
+    pub(super) footing: Footing,
+}
+
+/// What the rows that were read of a table, and the changes that the stream brought since, stand on. With another, they
+/// are not what the table holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::hub) struct Footing {
+    /// The file that the table is in: another when it was written anew as a whole.
+    pub(in crate::hub) filenode: u32,
+    /// The publications that have it, and since which of their own changes.
+    pub(in crate::hub) membership: String,
 }
 
 /// Looks at tables; those that do not exist are left out. `publications` are those of the stream, but for `own`.
@@ -74,6 +86,7 @@ fn read(row: &Row) -> Result<Survey, Error> {
         is_added: row.try_get("is_added")?,
         is_added_cut: row.try_get("is_added_cut")?,
         ours_is_whole: row.try_get("ours_is_whole")?,
+        membership: row.try_get("membership")?,
     })
 }
 
@@ -125,7 +138,11 @@ impl Survey {
         if self.is_published && !self.every_change {
             return Err("a publication has it without all of insert, update and delete".to_owned());
         }
-        let plan = |add| Plan { identity: identity.clone(), add, filenode: self.filenode };
+        let plan = |add| Plan {
+            identity: identity.clone(),
+            add,
+            footing: Footing { filenode: self.filenode, membership: self.membership.clone() },
+        };
         if self.is_published && self.every_truncation {
             return Ok(plan(false));
         }

@@ -116,7 +116,7 @@ fn hash_with(hasher: &impl BuildHasher, value: &Value) -> u64 {
 }
 
 /// About how many bytes a value holds outside of itself.
-fn heap_bytes(value: &Value) -> usize {
+pub(super) fn heap_bytes(value: &Value) -> usize {
     match value {
         // Two counters stand before the text.
         Value::Text(text) | Value::Json(text) => text.len() + 2 * size_of::<usize>(),

@@ -33,6 +33,7 @@ pub use layout::{Identity, Layout};
 pub use rows::Rows;
 pub use status::{Status, Unusable};
 
+use dictionary::heap_bytes;
 use layout::{Known, Places};
 
 /// How many bytes all relations may have, unless [`Mirror::new`] says otherwise.
@@ -176,9 +177,19 @@ impl Mirror {
         }
     }
 
+    /// Whether there is anything of a relation, of use or not.
+    pub fn has(&self, relation: RelationId) -> bool {
+        self.relations.contains_key(&relation)
+    }
+
     /// Whether a relation can be read now.
     pub fn is_readable(&self, relation: RelationId) -> bool {
         self.rows(relation).is_ok()
+    }
+
+    /// What is kept of a relation, or will be.
+    pub fn layout(&self, relation: RelationId) -> Option<&Arc<Layout>> {
+        self.relations.get(&relation).and_then(Mirrored::layout)
     }
 
     /// How far the stream was taken in.
@@ -463,10 +474,7 @@ impl Operation {
     /// About how many bytes it holds.
     fn bytes(&self) -> usize {
         let known = |known: &Known| -> usize {
-            let texts = known.iter().map(|value| match value {
-                Some(Value::Text(text)) => text.len(),
-                _ => 0,
-            });
+            let texts = known.iter().flatten().map(heap_bytes);
             texts.sum::<usize>() + known.len() * size_of::<Option<Value>>()
         };
         KEPT_CHANGE_BYTES

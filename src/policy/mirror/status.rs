@@ -44,7 +44,7 @@ pub enum Unusable {
     InParts,
     /// The table has other columns than those that were loaded.
     Redescribed,
-    /// The table was written anew as a whole.
+    /// The table was written anew as a whole, or the stream did not have all of its changes.
     Rewritten,
     /// There is no room for it.
     TooLarge,
@@ -60,7 +60,7 @@ impl fmt::Display for Unusable {
             Self::Inconsistent => f.write_str("the log does not fit the rows that are held"),
             Self::InParts => f.write_str("a transaction was larger than transaction_memory_bytes_max"),
             Self::Redescribed => f.write_str("its columns have changed"),
-            Self::Rewritten => f.write_str("it was written anew as a whole"),
+            Self::Rewritten => f.write_str("it was written anew as a whole, or was not published for a time"),
             Self::TooLarge => f.write_str("there is no room for it within policy_mirror_bytes_max"),
         }
     }

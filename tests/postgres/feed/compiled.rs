@@ -39,7 +39,7 @@ impl TestFeed {
     }
 
     /// Writes rows that nobody may see until they are decided in memory.
-    async fn until_decided(&self, subscriber: &mut Subscriber, sql: &str) {
+    pub(super) async fn until_decided(&self, subscriber: &mut Subscriber, sql: &str) {
         for _ in 0..TRIES_MAX {
             let before = self.decided();
             self.execute(sql).await;

@@ -13,6 +13,7 @@ mod filters;
 mod limits;
 mod mirror;
 mod order;
+mod outrun;
 mod policy;
 mod shapes;
 mod switches;

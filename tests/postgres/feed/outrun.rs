@@ -1,0 +1,105 @@
+//! What decides who may see a row changes without a word in the log about the rows that it concerns.
+
+use std::time::Duration;
+
+use super::{TestFeed, anon, brief, on_each_major, user, uuid};
+
+/// Nothing is compared or looked at by itself.
+const NEVER: Duration = Duration::from_secs(600);
+
+/// Messages that participants see.
+const CHAT: &str = "
+    create table people (conversation int, who uuid, primary key (conversation, who));
+    create table messages (id int primary key, conversation int);
+    alter table messages replica identity full;
+    alter table messages enable row level security;
+    create policy theirs on messages for select to authenticated using (exists (
+        select from people p where p.conversation = messages.conversation and p.who = auth.uid()));
+    insert into people values (1, '00000000-0000-0000-0000-000000000001');
+    select publish('messages');";
+
+#[tokio::test]
+async fn a_transaction_in_parts_is_decided_by_what_it_left_too() {
+    on_each_major(async |major| {
+        let feed = TestFeed::start_with(
+            major,
+            "create table t (id int primary key, secret text); select publish('t')",
+            |config| {
+                config.transaction_bytes_max = 10_000;
+                config.catalog_poll = NEVER;
+            },
+        )
+        .await;
+        let mut ann = feed.watch(&anon(), "t").await;
+        assert_eq!(
+            feed.after(&mut ann, &["insert into t values (0, 'open')"]).await.as_array().unwrap().len(),
+            1
+        );
+        let hidden = "insert into t select n, 'hidden' from generate_series(1, 1000) n;
+                      alter table t enable row level security";
+        assert_eq!(feed.after(&mut ann, &[hidden]).await, serde_json::json!([]));
+    })
+    .await;
+}
+
+/// A feed that has loaded `people`, and looks at nothing by itself from then on.
+async fn started(major: u32, schema: &str) -> TestFeed {
+    let feed = TestFeed::start_with(major, &format!("{CHAT}{schema}"), |config| {
+        config.stream.publications.push("rowcast".to_owned());
+        config.catalog_poll = NEVER;
+    })
+    .await;
+    let mut ann = feed.watch(&user(1), "messages").await;
+    feed.until_decided(&mut ann, "insert into messages values (0, 1); delete from messages").await;
+    feed
+}
+
+#[tokio::test]
+async fn a_mirrored_table_that_is_rewritten_or_let_go_is_not_read_any_more() {
+    on_each_major(async |major| {
+        let revoked = format!("update people set who = '{}'", uuid(2));
+        let (drop, add) = ("drop table people; commit", "add table people");
+        let publish = "select publish('people')";
+        for (schema, change, expected) in [
+            // The log has no word of rows that are written anew.
+            ("", format!("alter table people alter who type uuid using '{}'", uuid(2)), 0),
+            // Nor of those of tables that are not followed.
+            ("", format!("alter publication rowcast {drop}; {revoked}"), 0),
+            (
+                "",
+                format!(
+                    "alter publication rowcast {drop}; {revoked}; commit; alter publication rowcast {add}"
+                ),
+                0,
+            ),
+            (publish, format!("alter publication supabase_realtime {drop}; {revoked}"), 0),
+            (
+                publish,
+                format!(
+                    "alter publication supabase_realtime {drop}; {revoked}; commit;
+                     alter publication supabase_realtime {add}"
+                ),
+                0,
+            ),
+            ("", format!("alter publication rowcast set (publish = 'insert'); commit; {revoked}"), 0),
+            ("", format!("alter table people set unlogged; commit; {revoked}"), 0),
+            // Nor of the rows of children.
+            (
+                "",
+                format!(
+                    "create table children () inherits (people); commit; {revoked}; commit;
+                     insert into children values (1, '{}')",
+                    uuid(1)
+                ),
+                1,
+            ),
+        ] {
+            let feed = started(major, schema).await;
+            let mut ann = feed.watch(&user(1), "messages").await;
+            feed.execute(&format!("{change}; commit; insert into messages values (1, 1)")).await;
+            let seen = ann.until(feed.mark().await).await;
+            assert_eq!(seen.len(), expected, "{change} on {major}: {:?}", brief(&seen));
+        }
+    })
+    .await;
+}
