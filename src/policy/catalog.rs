@@ -22,6 +22,9 @@ pub struct Catalog {
     pub tables: HashMap<RelationId, Arc<Table>>,
     /// The published tables of which not every INSERT, UPDATE and DELETE is published.
     pub partial: HashSet<RelationId>,
+    /// Whether the text of a condition could mean another operator or function than was meant: somebody has made one
+    /// with the name of a built-in one.
+    pub is_ambiguous: bool,
     /// What each role that was asked for may do; a role that does not exist maps to `None`.
     pub roles: HashMap<Arc<str>, Option<Arc<Role>>>,
     /// What the compiled policies read besides the judged row: to be mirrored.

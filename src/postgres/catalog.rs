@@ -99,6 +99,10 @@ impl CatalogReader {
             client.query(include_str!("../../sql/queries/policy_messages.sql"), &[&names, &messages]).await?;
         let of_messages = bound_on_messages(&rights, messages)?;
         let bound = bound(&access, &existing)?.into_iter().chain(of_messages.iter().copied()).collect();
+        let is_ambiguous = client
+            .query_one(include_str!("../../sql/queries/ambiguous_names.sql"), &[])
+            .await?
+            .try_get("is_ambiguous")?;
         let programs = Programs::compile(Arc::clone(&source), bound).await;
         let read = programs.read();
         let ids: Vec<u32> = read.keys().map(|id| id.0).collect();
@@ -151,6 +155,7 @@ impl CatalogReader {
             roles: roles.collect(),
             tables: found,
             partial,
+            is_ambiguous,
             needed: needed.collect(),
             source,
         })

@@ -25,6 +25,8 @@ use super::SessionLost;
 pub(super) struct Judges {
     /// Names of functions, by table and condition; `None` where one could not be made.
     names: HashMap<(RelationId, Arc<str>), Option<String>>,
+    /// Whether a condition without one is not to be evaluated at all.
+    are_required: bool,
 }
 
 impl Judges {
@@ -33,24 +35,40 @@ impl Judges {
         self.names.get(&(table.id, Arc::clone(condition)))?.as_deref()
     }
 
-    /// Makes those of the judges that are missing, if the role lacks USAGE on a schema that they need; says
+    /// Whether rows without one may be judged by the text of their condition.
+    pub(super) fn lets_text_be_judged(&self) -> bool {
+        !self.are_required
+    }
+
+    /// Makes those of the judges that are missing, with a role only if it lacks USAGE on a schema that they need; says
     /// whether there are new ones.
     pub(super) async fn make(
         &mut self,
         client: &Client,
         types: &Types,
-        role: &str,
+        role: Option<&str>,
         mut conditions: Vec<(Arc<Table>, Arc<str>)>,
     ) -> Result<bool, SessionLost> {
         conditions.retain(|(table, condition)| !self.names.contains_key(&(table.id, Arc::clone(condition))));
+        self.are_required |= role.is_none();
         let mut created = false;
         for (table, condition) in conditions {
             let name = format!("rowcast_judge_{}", self.names.len());
-            let name = match rows::judge(&name, &table, types, &condition) {
-                Some(create) if is_hindered(client, role, &create).await? => {
-                    execute(client, &format!("{create}; savepoint base")).await?.then_some(name)
+            let create = rows::judge(&name, &table, types, &condition);
+            let is_needed = match (role, &create) {
+                (Some(role), Some(create)) => is_hindered(client, role, create).await?,
+                (None, _) => true,
+                (_, None) => false,
+            };
+            let name = match create.filter(|_| is_needed) {
+                Some(create) => {
+                    // Analysed where only built-in names are found without a schema, as it was printed.
+                    let create = format!(
+                        "set local search_path = ''; {create}; set local search_path to default; savepoint base"
+                    );
+                    execute(client, &create).await?.then_some(name)
                 }
-                _ => None,
+                None => None,
             };
             created |= name.is_some();
             self.names.insert((table.id, condition), name);

@@ -12,7 +12,8 @@
 //! row as it was logged. So a later version never lends its visibility to an earlier one.
 //! Tables that policies read are read as they are now.
 //!
-//! A policy written as text needs USAGE on every schema that it names, where Postgres's own row level security does
+//! A policy written as text could mean an operator that somebody has made under the name of a built-in one, where such
+//! are, and needs USAGE on every schema that it names, where Postgres's own row level security does
 //! not. Roles without it get judges: see `judge.rs`.
 //!
 //! Where policies read a value that was not logged (unchanged TOAST), it is taken from the stored row if that
@@ -54,6 +55,9 @@ pub(super) const CANCELED_MAX: u32 = 2;
 pub struct Batch {
     /// The types of the tables in it.
     pub types: Arc<Types>,
+    /// Whether the text of a condition could mean another operator or function than was meant; then it is analysed where
+    /// only built-in ones are found.
+    pub is_ambiguous: bool,
     /// The questions, by distinct claims.
     pub groups: Vec<Group>,
     /// Another transaction that must be visible when they are answered, without the epoch.
@@ -153,6 +157,11 @@ async fn ask(client: &Client, batch: &Batch) -> Result<Vec<Outcome>, SessionLost
     let mut asking = Asking { client, types: &batch.types, stored, judges: Judges::default() };
     let mut outcomes = Vec::new();
     let mut groups: Vec<&Group> = batch.groups.iter().collect();
+    if batch.is_ambiguous {
+        for group in &groups {
+            asking.make_judges(group, true).await?;
+        }
+    }
     while !groups.is_empty() {
         let mut hindered = Vec::new();
         for (group, result) in asking.put(groups.iter().map(|group| (*group, &*group.items))).await? {
@@ -163,7 +172,7 @@ async fn ask(client: &Client, batch: &Batch) -> Result<Vec<Outcome>, SessionLost
         }
         groups.clear();
         for (group, code) in hindered {
-            if code == SqlState::INSUFFICIENT_PRIVILEGE && asking.make_judges(group).await? {
+            if code == SqlState::INSUFFICIENT_PRIVILEGE && asking.make_judges(group, false).await? {
                 groups.push(group);
             } else {
                 outcomes.extend(asking.put_one_by_one(group, code).await?);
@@ -239,10 +248,12 @@ impl Asking<'_> {
         Ok(outcomes)
     }
 
-    /// Makes judges for the logged rows of a group that was refused, if that can help.
-    async fn make_judges(&mut self, group: &Group) -> Result<bool, SessionLost> {
+    /// Makes judges for the logged rows of a group: where they are needed in any case, or that was refused and they can
+    /// help.
+    async fn make_judges(&mut self, group: &Group, needed: bool) -> Result<bool, SessionLost> {
         let conditions = Plan::new(group, &group.items, self.types, &self.stored, &self.judges).conditions();
-        self.judges.make(self.client, self.types, &group.claims.role, conditions).await
+        let role = (!needed).then_some(&*group.claims.role);
+        self.judges.make(self.client, self.types, role, conditions).await
     }
 }
 

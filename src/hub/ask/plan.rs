@@ -187,7 +187,9 @@ impl<'a> Planner<'a> {
                     let call = rows::judge_call(judge, table, condition, image);
                     let _ = write!(sql, "; select '{LOGGED}', {number} where {call}");
                 }
-            } else if let Some(source) = rows::from_images(table, self.types, condition, images) {
+            } else if self.judges.lets_text_be_judged()
+                && let Some(source) = rows::from_images(table, self.types, condition, images)
+            {
                 let ordinal = rows::ORDINAL;
                 let _ = write!(sql, "; select '{LOGGED}', {ordinal} from {source} where {condition}");
             }

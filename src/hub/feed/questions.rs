@@ -27,7 +27,12 @@ impl<S: Sink> Feed<S> {
             let share = askable.div_ceil(self.idle_askers.len() + 1).min(BATCH_GROUPS_MAX);
             let groups = self.lanes.take_questions(share);
             askable -= groups.len();
-            let batch = Batch { types: Arc::clone(&self.catalog.types), groups, after: None };
+            let batch = Batch {
+                types: Arc::clone(&self.catalog.types),
+                is_ambiguous: self.catalog.is_ambiguous,
+                groups,
+                after: None,
+            };
             // An idle asker's queue is empty, so there is room.
             if self.askers[asker].try_send(batch).is_err() {
                 tracing::error!(asker, "asker has ended");

@@ -144,7 +144,15 @@ impl<S: Sink> Feed<S> {
         }
         let types = Arc::clone(&self.catalog.types);
         // An idle checker's queue is empty, so there is room.
-        shadow.is_idle = shadow.checker.try_send(Batch { types, groups, after: shadow.last_xid }).is_err();
+        shadow.is_idle = shadow
+            .checker
+            .try_send(Batch {
+                types,
+                is_ambiguous: self.catalog.is_ambiguous,
+                groups,
+                after: shadow.last_xid,
+            })
+            .is_err();
     }
 
     /// Takes Postgres's answers, and how far the log was then; nothing if it could not be asked.

@@ -607,6 +607,38 @@ async fn helpers_in_a_schema_that_the_role_may_not_use_still_decide() {
 }
 
 #[tokio::test]
+async fn what_others_name_like_a_built_in_operator_does_not_widen_a_policy() {
+    on_each_major(async |major| {
+        // Not compiled, and judged as logged, as the row is another by then.
+        let feed = TestFeed::start(
+            major,
+            "create table t (id int primary key, room text);
+             alter table t enable row level security, replica identity full;
+             create policy p on t using (room = 'room:' || (select auth.uid()) and md5(room) <> '');
+             create function everywhere(text, uuid) returns text language sql stable
+                 return 'room:00000000-0000-0000-0000-000000000001';
+             create operator || (leftarg = text, rightarg = uuid, function = everywhere);
+             grant execute on function everywhere(text, uuid) to public;
+             select publish('t')",
+        )
+        .await;
+        let mut ann = feed.watch(&user(1), "t").await;
+        let mut bob = feed.watch(&user(2), "t").await;
+        feed.execute(
+            "insert into t select id, 'room:00000000-0000-0000-0000-00000000000' || id from generate_series(1, 2) id;
+             commit; delete from t; commit",
+        )
+        .await;
+        let mark = feed.mark().await;
+        let room = |id: i32| format!("room:00000000-0000-0000-0000-00000000000{id}");
+        let expected = |id: i32| json!([["INSERT", {"id": id, "room": room(id)}], ["DELETE", {"id": id}]]);
+        assert_eq!(brief(&ann.until(mark).await), expected(1));
+        assert_eq!(brief(&bob.until(mark).await), expected(2));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn long_columns_of_policies_are_looked_up() {
     on_each_major(async |major| {
         let feed = TestFeed::start(
