@@ -161,12 +161,20 @@ pub(super) async fn schema(client: &Client, plan: &Plan, report: &mut Report) ->
         Err(migrate::Error::Connect(error)) => return Err(error.into()),
         Err(error) => report.warning("schema", format!("{error}: {}", error.remedy()), None),
     }
-    const TRIGGER: &str = "select evtname::text from pg_catalog.pg_event_trigger
-                            where evtname = any ($1) and evtenabled <> 'D'";
+    triggers(client, plan, report).await
+}
+
+/// The event triggers that announce changed policies in the log.
+async fn triggers(client: &Client, plan: &Plan, report: &mut Report) -> Result<(), Error> {
+    const TRIGGER: &str = "select evtname::text, evtenabled <> 'D' from pg_catalog.pg_event_trigger
+                            where evtname = any ($1)";
     let rows = client.query(TRIGGER, &[&&TRIGGERS[..]]).await?;
-    let there: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    let missing: Vec<&str> =
-        TRIGGERS.into_iter().filter(|name| !there.iter().any(|there| there == name)).collect();
+    let mut there: Vec<(String, bool)> = Vec::new();
+    for row in &rows {
+        there.push((row.try_get(0)?, row.try_get(1)?));
+    }
+    let stands = |name: &str| there.iter().find(|(there, _)| there == name).map(|(_, enabled)| *enabled);
+    let missing: Vec<&str> = TRIGGERS.into_iter().filter(|name| stands(name) != Some(true)).collect();
     if missing.is_empty() {
         report.ok("schema", "event triggers tell of changed policies in commit order");
     } else {
@@ -175,13 +183,14 @@ pub(super) async fn schema(client: &Client, plan: &Plan, report: &mut Report) ->
             missing.join(", "),
             plan.catalog_poll.as_millis()
         );
-        let enable: Vec<String> =
-            missing.iter().map(|name| format!("alter event trigger {name} enable;")).collect();
-        let fix = format!(
-            "-- as a superuser\n{}\n{}",
-            include_str!("../../../sql/triggers/rowcast_ddl.sql").trim_end(),
-            enable.join("\n")
-        );
+        let enable = |name: &&str| match stands(name) {
+            Some(_) => format!("alter event trigger {name} enable;"),
+            None => include_str!("../../../sql/triggers/rowcast_ddl.sql").trim_end().to_owned(),
+        };
+        // The file makes all that are missing.
+        let mut fixes: Vec<String> = missing.iter().map(enable).collect();
+        fixes.dedup();
+        let fix = format!("-- as a superuser\n{}", fixes.join("\n"));
         report.warning("schema", text, Some(fix));
     }
     Ok(())
