@@ -64,7 +64,12 @@ pub(super) async fn server(client: &Client, report: &mut Report) -> Result<bool,
 }
 
 /// What the role of the database URL may do.
-pub(super) async fn role(client: &Client, roles: &[String], report: &mut Report) -> Result<(), Error> {
+pub(super) async fn role(
+    client: &Client,
+    roles: &[String],
+    wanted: &[String],
+    report: &mut Report,
+) -> Result<(), Error> {
     const ROLE: &str = "
         select r.rolname::text, r.rolsuper or r.rolreplication, r.rolsuper or r.rolbypassrls,
                pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMP'),
@@ -122,11 +127,17 @@ pub(super) async fn role(client: &Client, roles: &[String], report: &mut Report)
             format!("{user} may not insert into realtime.messages: policies that only a row can answer deny");
         report.warning("role", text, Some(format!("grant insert on realtime.messages to {quoted}")));
     }
-    taken_on(client, &user, roles, report).await
+    taken_on(client, &user, roles, wanted, report).await
 }
 
 /// Whether it may take on the roles that tokens name.
-async fn taken_on(client: &Client, user: &str, roles: &[String], report: &mut Report) -> Result<(), Error> {
+async fn taken_on(
+    client: &Client,
+    user: &str,
+    roles: &[String],
+    wanted: &[String],
+    report: &mut Report,
+) -> Result<(), Error> {
     const MISSING: &str = "
         select r.rolname::text from pg_catalog.pg_roles r
          where r.rolname = any ($1) and not r.rolbypassrls
@@ -138,7 +149,13 @@ async fn taken_on(client: &Client, user: &str, roles: &[String], report: &mut Re
         let role: String = row.try_get(0)?;
         let text =
             format!("{user} may not take on {role}: what Postgres is asked for callers with it is refused");
-        report.problem("role", text, format!("grant {} to {}", identifier(&role), identifier(user)));
+        let fix = format!("grant {} to {}", identifier(&role), identifier(user));
+        // A policy may name roles that no token does.
+        if role == "anon" || role == "authenticated" || wanted.contains(&role) {
+            report.problem("role", text, fix);
+        } else {
+            report.warning("role", text, Some(fix));
+        }
     }
     if roles.is_empty() {
         let text = "none of anon, authenticated and service_role exists, and no policy names a role";
