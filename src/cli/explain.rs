@@ -282,7 +282,27 @@ impl From<explain::Error> for Error {
 
 #[cfg(test)]
 mod tests {
-    use super::pair;
+    use super::{pair, verdict_text};
+    use crate::hub::explain::{Ruling, Word};
+
+    #[test]
+    fn a_contradiction_is_loud_and_agreement_is_not() {
+        for (differs, expected) in [(true, 1), (false, 0)] {
+            let ruling = Ruling {
+                rules: Vec::new(),
+                relations: Vec::new(),
+                memory: Word::Allows,
+                doubt: None,
+                postgres: Word::Fails,
+                error: Some("22012".to_owned()),
+                differs,
+            };
+            let mut text = String::new();
+            verdict_text(&mut text, &ruling);
+            assert_eq!(text.matches("MEMORY AND POSTGRES DIFFER").count(), expected, "{text}");
+            assert!(text.contains("error, which denies (22012)"), "{text}");
+        }
+    }
 
     #[test]
     fn keys_are_columns_and_values() {

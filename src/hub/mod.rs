@@ -5,9 +5,11 @@
 //! queues whose messages this module defines: [`FeedCommand`] from shards to the feed, [`FeedEvent`] back, and
 //! [`ShardCommand`] to a shard from anybody.
 //!
-//! A [`Shard`] is synchronous: a message, a command or the time comes in, frames go out through an [`Outbox`].
+//! A [`Shard`] is synchronous: a message, a command or the time comes in, frames go out through an [`Outbox`]. The feed
+//! decides by the compiled policies and the mirror of an [`Engine`], and asks Postgres what they are not certain of.
+//! [`explain`] and [`doctor`] are for people: they judge one question, or look at a whole database.
 //!
-//! **Invariants:** no I/O here, and no clock but the one that is given; a channel gets nothing before its join
+//! **Invariants:** shards do no I/O, and have no clock but the one that is given; a channel gets nothing before its join
 //! reply and nothing after its close; a sender's order is kept to every receiver.
 
 pub mod authorization;

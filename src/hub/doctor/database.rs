@@ -64,7 +64,12 @@ pub(super) async fn server(client: &Client, report: &mut Report) -> Result<bool,
 }
 
 /// What the role of the database URL may do.
-pub(super) async fn role(client: &Client, roles: &[String], report: &mut Report) -> Result<(), Error> {
+pub(super) async fn role(
+    client: &Client,
+    roles: &[String],
+    wanted: &[String],
+    report: &mut Report,
+) -> Result<(), Error> {
     const ROLE: &str = "
         select r.rolname::text, r.rolsuper or r.rolreplication, r.rolsuper or r.rolbypassrls,
                pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMP'),
@@ -122,11 +127,17 @@ pub(super) async fn role(client: &Client, roles: &[String], report: &mut Report)
             format!("{user} may not insert into realtime.messages: policies that only a row can answer deny");
         report.warning("role", text, Some(format!("grant insert on realtime.messages to {quoted}")));
     }
-    taken_on(client, &user, roles, report).await
+    taken_on(client, &user, roles, wanted, report).await
 }
 
 /// Whether it may take on the roles that tokens name.
-async fn taken_on(client: &Client, user: &str, roles: &[String], report: &mut Report) -> Result<(), Error> {
+async fn taken_on(
+    client: &Client,
+    user: &str,
+    roles: &[String],
+    wanted: &[String],
+    report: &mut Report,
+) -> Result<(), Error> {
     const MISSING: &str = "
         select r.rolname::text from pg_catalog.pg_roles r
          where r.rolname = any ($1) and not r.rolbypassrls
@@ -138,7 +149,13 @@ async fn taken_on(client: &Client, user: &str, roles: &[String], report: &mut Re
         let role: String = row.try_get(0)?;
         let text =
             format!("{user} may not take on {role}: what Postgres is asked for callers with it is refused");
-        report.problem("role", text, format!("grant {} to {}", identifier(&role), identifier(user)));
+        let fix = format!("grant {} to {}", identifier(&role), identifier(user));
+        // A policy may name roles that no token does.
+        if role == "anon" || role == "authenticated" || wanted.contains(&role) {
+            report.problem("role", text, fix);
+        } else {
+            report.warning("role", text, Some(fix));
+        }
     }
     if roles.is_empty() {
         let text = "none of anon, authenticated and service_role exists, and no policy names a role";
@@ -161,12 +178,20 @@ pub(super) async fn schema(client: &Client, plan: &Plan, report: &mut Report) ->
         Err(migrate::Error::Connect(error)) => return Err(error.into()),
         Err(error) => report.warning("schema", format!("{error}: {}", error.remedy()), None),
     }
-    const TRIGGER: &str = "select evtname::text from pg_catalog.pg_event_trigger
-                            where evtname = any ($1) and evtenabled <> 'D'";
+    triggers(client, plan, report).await
+}
+
+/// The event triggers that announce changed policies in the log.
+async fn triggers(client: &Client, plan: &Plan, report: &mut Report) -> Result<(), Error> {
+    const TRIGGER: &str = "select evtname::text, evtenabled <> 'D' from pg_catalog.pg_event_trigger
+                            where evtname = any ($1)";
     let rows = client.query(TRIGGER, &[&&TRIGGERS[..]]).await?;
-    let there: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    let missing: Vec<&str> =
-        TRIGGERS.into_iter().filter(|name| !there.iter().any(|there| there == name)).collect();
+    let mut there: Vec<(String, bool)> = Vec::new();
+    for row in &rows {
+        there.push((row.try_get(0)?, row.try_get(1)?));
+    }
+    let stands = |name: &str| there.iter().find(|(there, _)| there == name).map(|(_, enabled)| *enabled);
+    let missing: Vec<&str> = TRIGGERS.into_iter().filter(|name| stands(name) != Some(true)).collect();
     if missing.is_empty() {
         report.ok("schema", "event triggers tell of changed policies in commit order");
     } else {
@@ -175,13 +200,14 @@ pub(super) async fn schema(client: &Client, plan: &Plan, report: &mut Report) ->
             missing.join(", "),
             plan.catalog_poll.as_millis()
         );
-        let enable: Vec<String> =
-            missing.iter().map(|name| format!("alter event trigger {name} enable;")).collect();
-        let fix = format!(
-            "-- as a superuser\n{}\n{}",
-            include_str!("../../../sql/triggers/rowcast_ddl.sql").trim_end(),
-            enable.join("\n")
-        );
+        let enable = |name: &&str| match stands(name) {
+            Some(_) => format!("alter event trigger {name} enable;"),
+            None => include_str!("../../../sql/triggers/rowcast_ddl.sql").trim_end().to_owned(),
+        };
+        // The file makes all that are missing.
+        let mut fixes: Vec<String> = missing.iter().map(enable).collect();
+        fixes.dedup();
+        let fix = format!("-- as a superuser\n{}", fixes.join("\n"));
         report.warning("schema", text, Some(fix));
     }
     Ok(())

@@ -102,7 +102,7 @@ pub async fn examine(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Repo
         return Ok(report);
     }
     let roles = roles(&client, &plan.roles).await?;
-    database::role(&client, &roles, &mut report).await?;
+    database::role(&client, &roles, &plan.roles, &mut report).await?;
     database::schema(&client, plan, &mut report).await?;
     database::slot(&client, plan, &mut report).await?;
     database::publications(&client, plan, &mut report).await?;
