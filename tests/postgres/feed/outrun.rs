@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{TestFeed, anon, brief, on_each_major, user, uuid};
+use super::{TestFeed, brief, on_each_major, user, uuid};
 
 /// Nothing is compared or looked at by itself.
 const NEVER: Duration = Duration::from_secs(600);
@@ -18,30 +18,6 @@ const CHAT: &str = "
     create policy theirs on messages for select to authenticated using (is_in(conversation));
     insert into people values (1, '00000000-0000-0000-0000-000000000001');
     select publish('messages');";
-
-#[tokio::test]
-async fn a_transaction_in_parts_is_decided_by_what_it_left_too() {
-    on_each_major(async |major| {
-        let feed = TestFeed::start_with(
-            major,
-            "create table t (id int primary key, secret text); select publish('t')",
-            |config| {
-                config.transaction_bytes_max = 10_000;
-                config.catalog_poll = NEVER;
-            },
-        )
-        .await;
-        let mut ann = feed.watch(&anon(), "t").await;
-        assert_eq!(
-            feed.after(&mut ann, &["insert into t values (0, 'open')"]).await.as_array().unwrap().len(),
-            1
-        );
-        let hidden = "insert into t select n, 'hidden' from generate_series(1, 1000) n;
-                      alter table t enable row level security";
-        assert_eq!(feed.after(&mut ann, &[hidden]).await, serde_json::json!([]));
-    })
-    .await;
-}
 
 /// A feed that has loaded `people`, and looks at nothing by itself from then on.
 async fn started(major: u32, schema: &str) -> TestFeed {
