@@ -17,6 +17,7 @@ use crate::hub::profile::{Profile, ProfileId, Profiles, TargetKey};
 use crate::hub::resolve::Target;
 use crate::policy::program::Params;
 use crate::policy::{self, Access, Decision, Program, Switches};
+use crate::postgres::rows;
 use crate::protocol::change::TableText;
 use crate::subscription::Verdict as Match;
 
@@ -312,6 +313,13 @@ impl Spread<'_> {
         is_permitted: bool,
     ) {
         let (Some(access), Some(profile)) = (rights.access, self.profiles.get(id)) else { return };
+        // A value that was not logged is not known any more once the row has changed again: then the answer is no, and
+        // says nothing about the program.
+        let change = self.subject.asked;
+        let knows = |new| rows::knows(&change.table, new, &access.condition);
+        if is_permitted && !change.new.as_ref().is_some_and(knows) {
+            return;
+        }
         if self.samples.len() >= SAMPLES_MAX {
             self.out.tally.samples_dropped += 1;
             return;

@@ -161,6 +161,14 @@ impl<N: AsyncFn(News)> Keeper<N> {
         let surveys = in_time(survey(client, &ids, &self.scope.publications, PUBLICATION)).await?;
         let surveys: HashMap<RelationId, Survey> =
             surveys.into_iter().map(|survey| (survey.id, survey)).collect();
+        // First of all: the application's own statements may fail for it, or the stream.
+        for (id, survey) in &surveys {
+            if let Some(needed) = wanted.needed.get(id)
+                && survey.must_leave(needed, PUBLICATION)
+            {
+                leave(client, &table_name(&needed.table)).await?;
+            }
+        }
         for (id, needed) in wanted.needed.iter() {
             let plan = match (&needed.hindrance, surveys.get(id)) {
                 (Some(hindrance), _) => Err(hindrance.to_string()),
@@ -349,17 +357,23 @@ async fn withdraw(client: &Client, needed: &[u32]) -> Result<(), String> {
     }
     for row in rows {
         let table: String = row.try_get(0).map_err(|error| chain(&error))?;
-        let drop = format!("alter publication {} drop table only {table}", identifier(PUBLICATION));
-        match in_time_of(client.batch_execute(&drop)).await? {
-            Ok(()) => tracing::info!(table, "a table that no policy reads is followed no longer"),
-            Err(error) => {
-                let error = chain(&error);
-                tracing::debug!(table, error, "a table could not be taken out of our publication");
-            }
-        }
+        leave(client, &table).await?;
     }
     let unlock = format!("select pg_catalog.pg_advisory_unlock({LOCK})");
     in_time(client.batch_execute(&unlock)).await
+}
+
+/// Takes a table out of our own publication.
+async fn leave(client: &Client, table: &str) -> Result<(), String> {
+    let drop = format!("alter publication {} drop table only {table}", identifier(PUBLICATION));
+    match in_time_of(client.batch_execute(&drop)).await? {
+        Ok(()) => tracing::info!(table, "a table is followed no longer: no policy reads it, or it cannot be"),
+        Err(error) => {
+            let error = chain(&error);
+            tracing::debug!(table, error, "a table could not be taken out of our publication");
+        }
+    }
+    Ok(())
 }
 
 /// The outer error is that there was no answer.

@@ -156,6 +156,13 @@ impl Survey {
         }
         Ok(plan(!self.is_added))
     }
+
+    /// Whether our own publication has it and must not: without a replica identity its own updates fail for that, and
+    /// beside another publication that shows a part of it, subscribers of that one get more, or the stream breaks.
+    pub(super) fn must_leave(&self, needed: &Needed, own: &str) -> bool {
+        // The rights of this server's role are no matter of the table's.
+        self.is_added && Self { is_bound: false, ..self.clone() }.plan(needed, own).is_err()
+    }
 }
 
 /// The statement that has our own publication publish a table.

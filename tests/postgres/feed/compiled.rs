@@ -262,3 +262,31 @@ async fn rights_that_come_and_go_are_no_disagreement() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_value_that_was_not_logged_is_no_disagreement() {
+    on_each_major(async |major| {
+        let feed = TestFeed::start(
+            major,
+            "create table t (id int primary key, n int, owner uuid, body text);
+             alter table t alter body set storage external; alter table t enable row level security;
+             create policy own on t using (owner = auth.uid() or body = 'open'); select publish('t')",
+        )
+        .await;
+        let mut ann = feed.watch(&user(1), "t").await;
+        feed.execute(&format!("insert into t values (1, 0, '{}', repeat('x', 5000))", uuid(1))).await;
+        ann.until(feed.mark().await).await;
+        let before = feed.counters.program_permitted.get();
+        // By the time Postgres is asked, there is another version, and nobody knows what this one had.
+        feed.execute("do $$ begin for step in 1..200 loop update t set n = n + 1; commit; end loop; end $$")
+            .await;
+        assert_eq!(ann.until(feed.mark().await).await.len(), 200);
+        assert!(feed.counters.program_permitted.get() >= before + 200, "{:?}", feed.reasons());
+        // Time enough to be asked twice.
+        for _ in 0..100 {
+            ann.until(feed.mark().await).await;
+        }
+        assert_eq!(feed.counters.shadow.disagreements.get(), 0);
+    })
+    .await;
+}

@@ -146,3 +146,55 @@ async fn a_table_without_room_is_let_go() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_table_that_can_be_followed_no_more_leaves_the_publication() {
+    on_each_major(async |major| {
+        let schema = "create table t (id int primary key, v text); insert into t values (1, 'a')";
+        let tables: [(&str, &[&str]); 1] = [("t", &["*id", "v"])];
+        let mirror = TestMirror::start(major, schema, &tables).await;
+        let left = async || {
+            let query = "select count(*) from pg_publication_tables where pubname = 'rowcast'";
+            super::within(
+                async {
+                    while mirror.database.client.query_one(query, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+                        tokio::time::sleep(super::LOOK).await;
+                    }
+                },
+                "the table to leave",
+            )
+            .await;
+        };
+        for (change, then, undo) in [
+            // Its own updates would fail.
+            (
+                "alter table t drop constraint t_pkey",
+                "update t set v = 'b'",
+                "alter table t add primary key (id)",
+            ),
+            // The stream would break at it, or show more of it than it did.
+            (
+                "alter publication supabase_realtime add table t (id)",
+                "insert into t values (2, 'c')",
+                "alter publication supabase_realtime drop table t",
+            ),
+            (
+                "alter publication supabase_realtime add table t where (id > 100)",
+                "insert into t values (3, 'd')",
+                "alter publication supabase_realtime drop table t",
+            ),
+        ] {
+            mirror.check("t").await;
+            mirror.execute(change).await;
+            left().await;
+            mirror.execute(then).await;
+            mirror.settle().await;
+            mirror.hindered("t").await;
+            mirror.execute(undo).await;
+            mirror.need(&tables).await;
+            mirror.reread().await;
+            mirror.ready("t").await;
+        }
+    })
+    .await;
+}
