@@ -37,5 +37,7 @@ select pg_catalog.md5(pg_catalog.concat_ws('|',
   (select string_agg(m::text, ';' order by m.roleid, m.member) from pg_catalog.pg_auth_members m),
   (select string_agg(concat_ws(',', setdatabase, setrole, setconfig), ';' order by setdatabase, setrole)
      from pg_catalog.pg_db_role_setting),
+  -- Search paths of sessions, which texts of functions are read by, may stand in files.
+  pg_catalog.pg_conf_load_time(),
   (select concat_ws(',', d.oid, d.datdba, d.datacl) from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
 )) as fingerprint, pg_catalog.pg_current_snapshot()::text as snapshot

@@ -12,9 +12,7 @@ select p.oid, n.nspname::text as schema, p.proname::text as name, p.proowner as 
        coalesce('o' = any (p.proargmodes) or 'b' = any (p.proargmodes) or 't' = any (p.proargmodes), false) as has_outputs,
        pg_catalog.pg_get_function_identity_arguments(p.oid) as parameters,
        pg_catalog.pg_get_function_result(p.oid) as returned,
-       p.oid < 16384 and p.proacl is not null
-         and exists (select from pg_catalog.pg_roles r
-                      where r.oid = any ($3) and not pg_catalog.has_function_privilege(r.oid, p.oid, 'EXECUTE')) as restricted,
+       p.oid < 16384 and not pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE') as restricted,
        array(select o.oid from pg_catalog.pg_operator o where o.oprcode = p.oid and o.oid = any ($2)) as operators
   from pg_catalog.pg_proc p
   join pg_catalog.pg_namespace n on n.oid = p.pronamespace

@@ -15,16 +15,36 @@ enum Dependence {
     More,
 }
 
-/// Replaces the largest parts that depend on the caller alone by parameters, appended to `params`.
+/// Replaces the largest parts that depend on the caller alone by parameters, appended to `params`; and those that depend
+/// on nothing but may raise an error, which Postgres evaluates whether or not a row ever needs them.
 pub fn hoist(expr: Expr, params: &mut Vec<Expr>) -> Expr {
-    if dependence(&expr, 0) == Dependence::Caller {
-        let place = params.iter().position(|known| is_same(known, &expr)).unwrap_or_else(|| {
-            params.push(expr);
-            params.len() - 1
-        });
-        return Expr::Param(place);
+    match dependence(&expr, 0) {
+        Dependence::Caller => {
+            constants(&expr, params);
+            param(expr, params)
+        }
+        Dependence::Nothing if walk::raises(&expr) => param(expr, params),
+        _ => walk::map(expr, &mut |part, _| hoist(part, params)),
     }
-    walk::map(expr, &mut |part, _| hoist(part, params))
+}
+
+/// Such parts of what is a parameter itself become parameters besides.
+fn constants(expr: &Expr, params: &mut Vec<Expr>) {
+    walk::parts(expr, &mut |part, _| {
+        if dependence(part, 0) == Dependence::Nothing && walk::raises(part) {
+            param(part.clone(), params);
+        } else {
+            constants(part, params);
+        }
+    });
+}
+
+fn param(expr: Expr, params: &mut Vec<Expr>) -> Expr {
+    let place = params.iter().position(|known| is_same(known, &expr)).unwrap_or_else(|| {
+        params.push(expr);
+        params.len() - 1
+    });
+    Expr::Param(place)
 }
 
 /// `tests`: how many tests it stands in whose outputs are accounted for by their queries.

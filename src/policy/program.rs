@@ -381,7 +381,7 @@ mod tests {
     fn one_permissive_and_all_restrictive_rules_must_hold() {
         let truth = |truth| rule(boolean(truth));
         let unknown = Verdict::Unknown(Doubt::Unknown);
-        let error = || rule(eq(call(inverse(), [int(0)]), int(1)));
+        let error = || rule(eq(call(inverse(), [column(0, 0, 1)]), int(1)));
         let (yes, no, null) = (Some(true), Some(false), None);
         for (permissive, restrictive, expected) in [
             (vec![], vec![], Verdict::Fails),
@@ -404,9 +404,25 @@ mod tests {
             (vec![truth(no)], vec![error()], Verdict::Fails),
         ] {
             let program = Program::new(permissive, restrictive);
-            let verdict = program.judge(&Params(Box::default()), &row([1, 1]), &Tables::default(), &MOMENT);
+            let verdict = program.judge(&Params(Box::default()), &row([1, 0]), &Tables::default(), &MOMENT);
             assert_eq!(verdict, expected, "{program:?}");
         }
+    }
+
+    #[test]
+    fn what_raises_an_error_for_no_row_in_particular_raises_it_for_every_one() {
+        let error = || eq(call(inverse(), [int(0)]), int(1));
+        let lazy = Expr::Case([(eq(column(0, 0, 0), int(1)), boolean(Some(true)))].into(), Box::new(error()));
+        let program = Program::new(vec![rule(lazy)], vec![]);
+        assert_eq!(params(&program, "7"), Err(Doubt::Raises));
+        // In what depends on the caller as well.
+        let lazy = Expr::Case([(eq(me(), int(7)), boolean(Some(true)))].into(), Box::new(error()));
+        let program = Program::new(vec![rule(lazy)], vec![]);
+        assert_eq!(params(&program, "7"), Err(Doubt::Raises));
+        let fine = eq(call(inverse(), [int(1)]), int(1));
+        let program = Program::new(vec![rule(fine)], vec![]);
+        let params = params(&program, "7").unwrap();
+        assert_eq!(program.judge(&params, &row([1, 0]), &Tables::default(), &MOMENT), Verdict::Passes);
     }
 
     #[test]

@@ -75,6 +75,10 @@ impl Compiler<'_> {
             Part::read(compiler, body)?.without_limit()?;
             compiler.flatten(inner, body, builder, true)
         })?;
+        // Unless it becomes part of the query in Postgres as well, it gives whole rows.
+        for output in &outputs {
+            self.demand(output)?;
+        }
         // A set of rows of a named type would need that type's columns.
         if let [Ok(only)] = &outputs[..]
             && result != RECORD

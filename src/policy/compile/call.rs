@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::expression::type_of;
-use super::scope::{Frame, Typed};
+use super::scope::{FIRST_USER_OID, Frame, Typed};
 use super::{Compiler, Result, syntax};
 use crate::change::Oid;
 use crate::policy::expression::Expr;
@@ -74,7 +74,7 @@ impl<'s> Compiler<'s> {
     }
 
     /// The function behind an operator.
-    fn behind(&self, node: &Node<'_>) -> Result<Oid> {
+    pub(super) fn behind(&self, node: &Node<'_>) -> Result<Oid> {
         let known = node.oid("opfuncid").filter(|oid| *oid != 0);
         let known = known.or_else(|| self.source.operators.get(&node.oid("opno")?).copied());
         known.ok_or_else(|| Uncompiled::new(Reason::Function, "an operator"))
@@ -90,6 +90,8 @@ impl<'s> Compiler<'s> {
             return self.concatenation(frame, oid, node);
         }
         match &*function.language {
+            // Declared by somebody, it may have other rights and settings, and take NULL otherwise.
+            "internal" if oid >= FIRST_USER_OID => Err(Uncompiled::new(Reason::Function, name)),
             "internal" => match &*symbol {
                 "show_config_by_name_missing_ok" => self.setting(frame, node),
                 "show_config_by_name" => Err(Uncompiled::new(Reason::Setting, self.setting_name(node))),
@@ -187,10 +189,13 @@ impl<'s> Compiler<'s> {
 
     /// The built-in function of an operator that is not called as one.
     fn builtin_behind(&self, node: &Node<'_>) -> Result<(Arc<str>, Arc<str>, &'s [Oid])> {
-        let (function, name) = self.lookup(self.behind(node)?)?;
+        let oid = self.behind(node)?;
+        let (function, name) = self.lookup(oid)?;
         match (&*function.language, function.volatility) {
             (_, 'v') => Err(Uncompiled::new(Reason::Volatile, name)),
-            ("internal", _) => Ok((Arc::clone(&function.source), name, &function.arguments)),
+            ("internal", _) if oid < FIRST_USER_OID => {
+                Ok((Arc::clone(&function.source), name, &function.arguments))
+            }
             _ => Err(Uncompiled::new(Reason::Function, name)),
         }
     }

@@ -1,5 +1,6 @@
 //! Queries: inner joins, conditions and outputs.
 
+use super::free::{lowered, traits};
 use super::scope::{Entry, Frame, Scope, Typed};
 use super::{Compiler, Result, syntax};
 use crate::change::Oid;
@@ -196,7 +197,9 @@ impl Compiler<'_> {
             }
             if query.flag("hasTargetSRFs") == Some(false) {
                 let output = |target| compiler.attempt(frame, |inner, frame| inner.expression(frame, target));
-                return Ok(targets(query).map(output).collect());
+                let outputs: Vec<Result<Typed>> = targets(query).map(output).collect();
+                compiler.demand_evaluated(frame, query, &outputs)?;
+                return Ok(outputs);
             }
             let mut targets = targets(query);
             match (targets.next().and_then(Tree::node), targets.next()) {
@@ -210,6 +213,62 @@ impl Compiler<'_> {
         });
         frame.scopes.pop();
         outputs
+    }
+
+    /// Accounts for outputs that Postgres evaluates though nothing reads them: all of them where rows are sorted or told
+    /// apart, and else those that call a volatile function.
+    fn demand_evaluated(
+        &mut self,
+        frame: &mut Frame,
+        query: &Node<'_>,
+        outputs: &[Result<Typed>],
+    ) -> Result<()> {
+        let all = ["distinctClause", "sortClause"].iter().any(|clause| !query.get(clause).is_empty());
+        for (target, output) in targets(query).zip(outputs) {
+            if all || self.is_volatile(target) {
+                self.demand(output)?;
+            }
+        }
+        for target in query.get("targetList").items().iter().filter_map(Tree::node) {
+            if target.flag("resjunk") != Some(false) {
+                let output = self.attempt(frame, |inner, frame| inner.expression(frame, target.get("expr")));
+                self.demand(&output)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Accounts for an output that Postgres evaluates for every row, whether or not anything reads it.
+    pub(super) fn demand(&mut self, output: &Result<Typed>) -> Result<()> {
+        let typed = output.as_ref().map_err(Clone::clone)?;
+        if traits(&typed.expr).raises {
+            let guard = lowered(&typed.expr, self.level);
+            let guard = guard.ok_or_else(|| Uncompiled::new(Reason::Raises, "what nothing reads"))?;
+            self.guards.push(guard);
+        }
+        Ok(())
+    }
+
+    /// Whether something in a tree calls a volatile function, or one that is not known.
+    fn is_volatile(&self, tree: &Tree<'_>) -> bool {
+        let is_volatile = |function: Option<Oid>| {
+            let found = function.and_then(|function| self.source.functions.get(&function));
+            found.is_none_or(|function| function.volatility == 'v')
+        };
+        match tree {
+            Tree::List(items) => items.iter().any(|item| self.is_volatile(item)),
+            Tree::Node(node) => {
+                let calls = match node.tag {
+                    "FUNCEXPR" => is_volatile(node.oid("funcid")),
+                    "OPEXPR" | "SCALARARRAYOPEXPR" | "DISTINCTEXPR" | "NULLIFEXPR" => {
+                        is_volatile(self.behind(node).ok())
+                    }
+                    _ => false,
+                };
+                calls || node.fields().any(|(_, field)| self.is_volatile(field))
+            }
+            _ => false,
+        }
     }
 
     /// Part of a `FROM` clause.

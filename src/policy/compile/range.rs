@@ -102,7 +102,11 @@ impl<'s> Compiler<'s> {
                 let call = call.ok_or_else(|| syntax("FROM"))?;
                 self.inline_set(frame, call, builder)?
             }
-            _ => vec![Ok(self.expression(frame, tree)?)],
+            _ => {
+                let output = Ok(self.expression(frame, tree)?);
+                self.demand(&output)?;
+                vec![output]
+            }
         };
         // A row as a value would be taken apart here.
         if count == i64::try_from(outputs.len()).ok() {

@@ -33,7 +33,7 @@ pub(super) fn of_sql(source: &str) -> Result<String, NoBody> {
     let tokens = tokens(source).ok_or(NoBody::Refused)?;
     // It would be understood where the analysis takes place, but not where the function is called.
     let is_foreign = tokens.iter().any(|token| token.is_word("return"));
-    if is_foreign || tokens.iter().any(Token::is_moment) {
+    if is_foreign || has_moment(&tokens) {
         return Err(NoBody::Refused);
     }
     Ok(source.to_owned())
@@ -54,7 +54,7 @@ pub(super) fn of_plpgsql(source: &str) -> Result<String, NoBody> {
     if !begin.is_word("begin") || !r#return.is_word("return") || !ends || !is_expression(expression) {
         return Err(NoBody::Statements);
     }
-    if expression.iter().any(Token::is_moment) {
+    if has_moment(expression) {
         return Err(NoBody::Refused);
     }
     let (Some(first), Some(last)) = (expression.first(), expression.last()) else {
@@ -87,6 +87,14 @@ fn is_expression(tokens: &[Token<'_>]) -> bool {
         }
     }
     depth == 0
+}
+
+/// Whether some string is read as a moment, or might be: strings that follow each other are one, and `UESCAPE` lets any
+/// letter begin an escape.
+fn has_moment(tokens: &[Token<'_>]) -> bool {
+    let are_joined = |pair: &[Token<'_>]| pair.iter().all(|token| token.kind == Kind::Text);
+    tokens.iter().any(|token| token.is_moment() || token.is_word("uescape"))
+        || tokens.windows(2).any(are_joined)
 }
 
 impl Token<'_> {
@@ -253,6 +261,8 @@ mod tests {
             "select x > ' Today '",
             "select x > $$tomorrow$$",
             "select x > e'n\\x6fw'",
+            "select x > 'no'\n'w'::timestamptz",
+            "select x > U&'n!006fw' UESCAPE '!'",
             "select 'x",
         ] {
             assert_eq!(of_sql(source), Err(NoBody::Refused), "{source}");

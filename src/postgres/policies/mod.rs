@@ -253,9 +253,8 @@ impl Reading<'_> {
         if ids.is_empty() && operators.is_empty() {
             return Ok(Vec::new());
         }
-        let roles: Vec<Oid> = self.source.roles.keys().copied().collect();
         let query = include_str!("../../../sql/queries/policy_functions.sql");
-        let rows = self.client.query(query, &[&ids, &operators, &roles]).await?;
+        let rows = self.client.query(query, &[&ids, &operators]).await?;
         let mut new = Vec::new();
         for row in &rows {
             let id: Oid = row.try_get("oid")?;

@@ -6,6 +6,7 @@ mod claims;
 mod functions;
 mod rules;
 mod shapes;
+mod unused;
 mod values;
 
 use crate::support::majors;
