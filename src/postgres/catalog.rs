@@ -12,8 +12,10 @@ use tokio_postgres::{Client, Error, Row};
 use crate::change::{RelationId, ReplicaIdentity, Table, TableColumn};
 use crate::policy::catalog::{Access, Catalog, Role};
 use crate::policy::compile::Command;
+use crate::policy::messages::Messages;
 use crate::policy::program::Program;
 
+use super::messages;
 use super::policies::{self, Bodies};
 use super::programs::{self, Bound, Programs};
 use super::snapshot::Snapshot;
@@ -100,7 +102,8 @@ impl CatalogReader {
             Arc::new(policies::read(client, &names, &roots, Arc::clone(&types), &mut self.bodies).await?);
         let rights =
             client.query(include_str!("../../sql/queries/policy_messages.sql"), &[&names, &messages]).await?;
-        let of_messages = bound_on_messages(&rights, messages)?;
+        let messages = messages::read(client, messages, &source).await?;
+        let of_messages = bound_on_messages(&rights, messages.as_ref())?;
         let bound = bound(&access, &existing)?.into_iter().chain(of_messages.iter().copied()).collect();
         let programs = Programs::compile(Arc::clone(&source), bound).await;
         let read = programs.read();
@@ -136,8 +139,11 @@ impl CatalogReader {
                 .insert(id, Arc::new(access_of(row, table, program)?));
         }
         let of_messages = |role: u32, command| {
-            let bound = Bound { relation: RelationId(messages?), role, command };
-            programs.get(of_messages.iter().find(|known| **known == bound)?)
+            let relation = messages.as_ref()?.id;
+            let bound = Bound { relation, role, command };
+            let program = programs.get(of_messages.iter().find(|known| **known == bound)?)?;
+            // It would look for the row, which is not there.
+            (!program.may_depend_on(relation)).then_some(program)
         };
         let roles = roles.iter().map(|name| {
             let role = existing.get(&**name).map(|id| {
@@ -155,6 +161,7 @@ impl CatalogReader {
             tables: found,
             partial,
             needed: needed.collect(),
+            messages: messages.clone().map(Arc::new),
             source,
         })
     }
@@ -179,10 +186,10 @@ fn bound(access: &[Row], roles: &HashMap<String, u32>) -> Result<Vec<Bound>, Err
 }
 
 /// Whom it binds on `realtime.messages`, as far as they may ask there.
-fn bound_on_messages(rights: &[Row], messages: Option<u32>) -> Result<Vec<Bound>, Error> {
+fn bound_on_messages(rights: &[Row], messages: Option<&Messages>) -> Result<Vec<Bound>, Error> {
     let mut bound = Vec::new();
     for row in rights {
-        let Some(relation) = messages.map(RelationId) else { break };
+        let Some(relation) = messages.map(|messages| messages.id) else { break };
         let (role, is_bound): (u32, bool) = (row.try_get("role")?, row.try_get("row_security")?);
         for (right, command) in [("may_select", Command::Select), ("may_insert", Command::Insert)] {
             if is_bound && row.try_get(right)? {
