@@ -4,6 +4,7 @@
 //! only where inserting it does nothing else; of any other table there is no [`Messages`].
 
 use super::function::Moment;
+use super::program::Program;
 use super::row::RowValues;
 use super::value::Value;
 use super::value::calendar::parse_timestamp;
@@ -101,6 +102,13 @@ fn range(bound: &str) -> Option<(i64, i64)> {
 }
 
 impl Messages {
+    /// Whether asking a program about the row is known to be the same as inserting it. One that reads the table would
+    /// look for the row, and one that reads the clock would read another than Postgres's.
+    pub fn is_judged_by(&self, program: &Program) -> bool {
+        let reads_now = program.columns.iter().any(|place| self.columns.get(*place) == Some(&Column::Now));
+        !program.may_depend_on(self.id) && !program.reads_clock() && !reads_now
+    }
+
     /// Whether a row with this topic can be inserted now, whatever policies say. Close to a moment from which on it
     /// cannot, the answer is no.
     pub fn takes(&self, topic: &str, moment: Moment) -> bool {

@@ -139,11 +139,10 @@ impl CatalogReader {
                 .insert(id, Arc::new(access_of(row, table, program)?));
         }
         let of_messages = |role: u32, command| {
-            let relation = messages.as_ref()?.id;
-            let bound = Bound { relation, role, command };
+            let messages = messages.as_ref()?;
+            let bound = Bound { relation: messages.id, role, command };
             let program = programs.get(of_messages.iter().find(|known| **known == bound)?)?;
-            // It would look for the row, which is not there.
-            (!program.may_depend_on(relation)).then_some(program)
+            messages.is_judged_by(&program).then_some(program)
         };
         let roles = roles.iter().map(|name| {
             let role = existing.get(&**name).map(|id| {

@@ -190,6 +190,7 @@ impl Server {
                 feed: feed_sender.clone(),
                 peers: Box::new(senders.clone()),
                 authorizer: authorizer.clone(),
+                engine: Arc::default(),
                 meters: Arc::clone(&meters),
                 counters: Arc::default(),
             };

@@ -25,6 +25,7 @@ mod counters;
 mod lag;
 mod mirror;
 mod questions;
+mod rechecks;
 mod shadow;
 mod stream;
 mod subscriptions;
@@ -64,6 +65,7 @@ use super::{Broadcaster, ChannelRef, Engine, FeedCommand, RecentCommits, Sink};
 pub use broadcasts::MESSAGES_PUBLICATION;
 pub use counters::Counters;
 use mirror::{Mirroring, StreamNews};
+use rechecks::Rechecks;
 use shadow::{Shadow, check_on_demand};
 use stream::{Interruption, keep_publication, watch_catalog};
 use subscriptions::{Channel, Resolved};
@@ -214,6 +216,7 @@ struct Feed<S> {
     /// Looks how far behind the present stream is.
     lag_watch: Option<AbortHandle>,
     mirroring: Mirroring,
+    rechecks: Rechecks,
     /// Whether the stream is not read on because of the rate of changes.
     is_throttled: bool,
 }
@@ -267,6 +270,7 @@ impl<S: Sink> Feed<S> {
             postponed: VecDeque::new(),
             lag_watch: None,
             mirroring: Mirroring::default(),
+            rechecks: Rechecks::default(),
             is_throttled: false,
         }
     }
@@ -290,6 +294,9 @@ impl<S: Sink> Feed<S> {
             let is_throttled = self.throttle();
             let is_full = is_throttled || self.lanes.entry_count() >= self.config.waiting_max;
             let is_awaiting = !self.awaited.is_empty();
+            if is_full || is_awaiting {
+                self.links.engine.busy();
+            }
             let received = async {
                 match &mut self.source {
                     Some(source) if is_full || is_awaiting => {
@@ -401,6 +408,7 @@ impl<S: Sink> Feed<S> {
             Report::CatalogChanged(catalog) => self.adopt(catalog).await,
             Report::Mirror(news) => {
                 self.mirror_news(*news);
+                self.recheck_loaded().await;
                 Ok(())
             }
             // Without a stream nothing is decided by the old one.
