@@ -141,12 +141,7 @@ mod tests {
 
     fn messages(partitions: Partitions) -> Messages {
         let names = ["topic", "extension", "payload", "event", "private", "updated_at", "inserted_at", "id"];
-        Messages {
-            id: RelationId(1),
-            columns: names.map(Column::named).into(),
-            is_indexed: true,
-            partitions,
-        }
+        Messages { id: RelationId(1), columns: names.map(Column::named).into(), is_indexed: true, partitions }
     }
 
     #[test]

@@ -36,6 +36,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet, LocalSet};
 use tokio::time::Instant;
@@ -303,7 +304,13 @@ impl<S: Sink> Feed<S> {
                         source.ended().await;
                         Err(StreamError::Closed)
                     }
-                    Some(source) => source.recv().await,
+                    Some(source) => match source.recv().now_or_never() {
+                        Some(received) => received,
+                        None => {
+                            self.links.engine.idle();
+                            source.recv().await
+                        }
+                    },
                     None => std::future::pending().await,
                 }
             };

@@ -45,7 +45,13 @@ fn programs(catalog: &Catalog) -> Vec<&Arc<Program>> {
 }
 
 /// Adds those whom a change may concern.
-fn add(recheck: &mut Recheck, catalog: &Catalog, needed: &Needed, change: &Change, programs: &[&Arc<Program>]) {
+fn add(
+    recheck: &mut Recheck,
+    catalog: &Catalog,
+    needed: &Needed,
+    change: &Change,
+    programs: &[&Arc<Program>],
+) {
     let relation = change.relation.id;
     let missing: Vec<_> = programs.iter().filter(|program| !recheck.has_all_of(program)).collect();
     if missing.is_empty() {

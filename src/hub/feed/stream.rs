@@ -179,10 +179,7 @@ impl<S: Sink> Feed<S> {
             }
             match self.source.as_mut().and_then(|source| source.recv().now_or_never()) {
                 Some(next) => received = next,
-                None => {
-                    self.links.engine.idle();
-                    return;
-                }
+                None => return,
             }
         }
     }

@@ -90,7 +90,8 @@ impl Shard {
         let Some(private) = &mut entry.private else { return false };
         private.read_basis = basis;
         let rights = rights.filter(|_| !self.links.engine.is_behind());
-        let Some(read) = rights.filter(|read| private.read.is_none() && entry.channel.is_kept_by(*read)) else {
+        let Some(read) = rights.filter(|read| private.read.is_none() && entry.channel.is_kept_by(*read))
+        else {
             return false;
         };
         self.counters.reads_judged.add(1);

@@ -31,8 +31,8 @@ use super::rooms::{RoomId, Rooms};
 use super::session::{Connections, Entry, Session};
 use super::waiting::Deadline;
 use super::{
-    Authorizer, ChannelRef, Config, ConnectionId, Engine, FeedCommand, FeedEvent, Meters, Outbox, RoomBroadcast,
-    ShardCommand,
+    Authorizer, ChannelRef, Config, ConnectionId, Engine, FeedCommand, FeedEvent, Meters, Outbox,
+    RoomBroadcast, ShardCommand,
 };
 use crate::channel::{Broadcast, Effect, MessageRef, Reply, Token};
 use crate::policy::Claims;

@@ -143,7 +143,13 @@ impl Shard {
     }
 
     /// It is known what a join may read.
-    pub(super) fn join_may_read(&mut self, out: &mut dyn Outbox, mut waiting: Waiting, read: Rights, now: Instant) {
+    pub(super) fn join_may_read(
+        &mut self,
+        out: &mut dyn Outbox,
+        mut waiting: Waiting,
+        read: Rights,
+        now: Instant,
+    ) {
         let request = &waiting.granted.request;
         let takes_presence = self.takes_presence(request);
         let needed = request.replay.is_some();
