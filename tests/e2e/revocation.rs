@@ -39,7 +39,7 @@ impl Scene {
         let database = TestDatabase::create(major()).await;
         server::migrate(&database.url);
         database.execute(POLICIES).await;
-        let flags = ["--metrics-jwt-secret", server::SECRET, "--catalog-poll-ms", "200"];
+        let flags = ["--metrics-jwt-secret", server::SECRET];
         let server = TestServer::start_with(&database.url, &flags).await;
         let scene = Self { database, server };
         let mut ann = scene.client(ANN).await;
