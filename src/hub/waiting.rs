@@ -133,6 +133,8 @@ pub(super) struct Private {
     pub(super) held_bytes: usize,
     /// Who has said what it may read.
     pub(super) source: Source,
+    /// When it was let in, or went on with a new token.
+    pub(super) granted_at: Option<Instant>,
     /// What answers in memory about reading and writing were made of.
     pub(super) read_basis: Basis,
     pub(super) write_basis: Basis,

@@ -204,6 +204,10 @@ impl Shard {
             Ok(gained) => gained,
             Err(closing) => {
                 self.counters.revoked_channels.add(1);
+                if entry.private.as_ref().and_then(|private| private.pause).is_some_and(|pause| !pause.keeps)
+                {
+                    self.counters.revoked_in_order.add(1);
+                }
                 return self.close(out, id, join, &closing);
             }
         };

@@ -158,9 +158,15 @@ impl Shard {
         let subscribed = !request.bindings.is_empty();
         self.expiries.insert((claims.expires_at, id, join));
         let (private, frames) = match admission {
-            Some(Admission { source, basis, frames, .. }) => {
-                (Some(Box::new(Private { source, read_basis: basis, ..Private::default() })), frames)
-            }
+            Some(Admission { source, basis, frames, .. }) => (
+                Some(Box::new(Private {
+                    source,
+                    read_basis: basis,
+                    granted_at: Some(now),
+                    ..Private::default()
+                })),
+                frames,
+            ),
             None => (None, Vec::new()),
         };
         let Seat { room, place } = seat;

@@ -5,7 +5,7 @@
 //! committed later, and the channel hears nothing of that, whether it is ended at once or Postgres has to be asked.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Shard;
 use crate::channel::{Closing, Rights, Unanswered};
@@ -16,6 +16,10 @@ use crate::hub::waiting::{Ask, Awaited, Pause, Source, Waiting};
 use crate::hub::{ConnectionId, Outbox};
 use crate::policy::Claims;
 use crate::policy::function::Moment;
+
+/// What a commit takes away from a channel that was let in less than this ago may have been given back before it was:
+/// Postgres is asked before it is ended.
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
 /// From 1970 to 2000, in seconds.
 const EPOCH_SECONDS: i64 = 946_684_800;
@@ -89,6 +93,7 @@ impl Shard {
         let Some(entry) = self.connections.entry_mut(id, join) else { return false };
         let Some(private) = &mut entry.private else { return false };
         private.read_basis = basis;
+        private.granted_at = Some(now);
         let rights = rights.filter(|_| !self.links.engine.is_behind());
         let Some(read) = rights.filter(|read| private.read.is_none() && entry.channel.is_kept_by(*read))
         else {
@@ -175,7 +180,8 @@ impl Shard {
             ask.epoch = None;
         }
         let is_kept = entry.channel.is_kept_by(read);
-        if !is_kept && private.source == Source::Postgres {
+        let is_new = private.granted_at.is_some_and(|at| now.saturating_duration_since(at) < SETTLED_AFTER);
+        if !is_kept && (is_new || private.source == Source::Postgres) {
             // It may be here by what has been committed since.
             return self.doubt(id, join, false, now);
         }

@@ -100,6 +100,7 @@ fn a_right_that_is_lost_ends_the_channel_before_what_follows() {
     assert_eq!(server.frames(client), [joined("1")]);
     publish(&mut server, 1);
     assert_eq!(server.received(client).len(), 1);
+    server.advance_to(10_000);
     // One that takes nothing away changes nothing.
     let recheck = policies(&server, 2, Some(true), Some(true));
     server.command(0, ShardCommand::Recheck(recheck));
