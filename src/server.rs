@@ -136,8 +136,10 @@ pub async fn run(
     let _ticking = tick(&meters);
     let directory = Directory::new(shard_count(&settings), rand::random(), Instant::now());
     let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
+    let engine = Arc::<Engine>::default();
+    let neighbours = Neighbours { feed: feed_commands, authorizer: &authorizer, engine: &engine };
     let (shards, mut threads) =
-        start_shards(&settings, &directory, &verifier, feed_commands, &authorizer, &meters, &counters)?;
+        start_shards(&settings, &directory, &verifier, neighbours, &meters, &counters)?;
     let sinks: Vec<ShardSink> = shards.iter().cloned().map(ShardSink).collect();
     let authorizations = Arc::default();
     // Dropped to have it end.
@@ -152,7 +154,6 @@ pub async fn run(
     )?);
     let maintenance = tokio::spawn(maintain(&settings, health.hold()));
     let broadcaster = Broadcaster::new(directory, sinks);
-    let engine = Arc::new(Engine::default());
     let feed_links =
         feed::Links { broadcaster: broadcaster.clone(), commands, health: health.clone(), commits, engine };
     let mut feed = FeedThread::start(feed_config, feed_links)?;
@@ -321,12 +322,18 @@ impl FeedThread {
 
 type Shards = Vec<ShardHandle<Shard>>;
 
+/// Whom shards turn to.
+struct Neighbours<'a> {
+    feed: mpsc::Sender<FeedCommand>,
+    authorizer: &'a Authorizer,
+    engine: &'a Arc<Engine>,
+}
+
 fn start_shards(
     settings: &Settings,
     directory: &Arc<Directory>,
     verifier: &Arc<Verifier>,
-    feed: mpsc::Sender<FeedCommand>,
-    authorizer: &Authorizer,
+    neighbours: Neighbours<'_>,
     meters: &Arc<Meters>,
     counters: &[Arc<Counters>],
 ) -> Result<(Shards, Vec<JoinHandle<()>>), Error> {
@@ -340,9 +347,10 @@ fn start_shards(
         let links = Links {
             verifier: Arc::clone(verifier) as Arc<dyn TokenVerifier>,
             clock: Box::new(unix_seconds),
-            feed: feed.clone(),
+            feed: neighbours.feed.clone(),
             peers: Box::new(OtherShards(Arc::clone(&all))),
-            authorizer: authorizer.clone(),
+            authorizer: neighbours.authorizer.clone(),
+            engine: Arc::clone(neighbours.engine),
             meters: Arc::clone(meters),
             counters: Arc::clone(counters),
         };

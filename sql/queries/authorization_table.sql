@@ -1,5 +1,6 @@
 -- What an INSERT into realtime.messages does: nothing but put the row into the partition for now, if "plain" is true.
--- "partition" is a condition on inserted_at that holds where there is a partition for it.
+-- "partition" is a condition on inserted_at that holds where there is a partition for it; "bounds" are those of the
+-- partitions, NULL of a table without.
 with messages as (
   select c.* from pg_catalog.pg_class c where c.oid = pg_catalog.to_regclass('realtime.messages')
 ), partitions as (
@@ -48,5 +49,7 @@ select array(select name from columns order by attnum) as columns,
            and not i.indisprimary and i.indpred is null) as indexed,
        (select case when relkind = 'r' then 'true' else coalesce((
            select string_agg('(' || pg_catalog.pg_get_partition_constraintdef(p.oid) || ')', ' or ') from partitions p),
-           'false') end from messages) as partition
+           'false') end from messages) as partition,
+       (select case when relkind = 'p' then array(select pg_catalog.pg_get_expr(p.relpartbound, p.oid) from partitions p)
+          end from messages) as bounds
   from messages

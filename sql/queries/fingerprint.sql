@@ -7,6 +7,9 @@ with passing as (
 ), relation as (
   select c.oid, c.xmin from pg_catalog.pg_class c
    where c.oid >= 16384 and c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'
+), messages as (
+  select pg_catalog.to_regclass('realtime.messages')::oid as oid union all
+  select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = pg_catalog.to_regclass('realtime.messages')
 )
 select pg_catalog.md5(pg_catalog.concat_ws('|',
   (select sum(hashint8extended(xmin::text::int8, oid::int8)) from relation),
@@ -17,6 +20,17 @@ select pg_catalog.md5(pg_catalog.concat_ws('|',
   (select sum(hashint8extended(d.xmin::text::int8, d.oid::int8)) from pg_catalog.pg_attrdef d
      join pg_catalog.pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum and a.attgenerated <> ''),
   (select sum(hashint8extended(xmin::text::int8, oid::int8)) from pg_catalog.pg_policy),
+  -- What inserting a row into realtime.messages does.
+  (select sum(hashint8extended(xmin::text::int8, inhrelid::int8)) from pg_catalog.pg_inherits
+    where inhrelid in (select oid from messages)),
+  (select sum(hashint8extended(xmin::text::int8, oid::int8)) from pg_catalog.pg_attrdef
+    where adrelid in (select oid from messages)),
+  (select sum(hashint8extended(xmin::text::int8, oid::int8)) from pg_catalog.pg_constraint
+    where conrelid in (select oid from messages)),
+  (select sum(hashint8extended(xmin::text::int8, oid::int8)) from pg_catalog.pg_trigger
+    where tgrelid in (select oid from messages)),
+  (select sum(hashint8extended(xmin::text::int8, indexrelid::int8)) from pg_catalog.pg_index
+    where indrelid in (select oid from messages)),
   (select sum(hashint8extended(xmin::text::int8, oid::int8)) from pg_catalog.pg_rewrite
     where oid >= 16384 and ev_class in (select oid from relation)),
   (select sum(hashint8extended(xmin::text::int8, oid::int8)) from pg_catalog.pg_proc

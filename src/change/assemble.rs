@@ -39,7 +39,7 @@ pub struct Transaction {
 }
 
 /// One inserted, updated or deleted row, or emptied table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Change {
     /// The table as it was when this was written.
     pub relation: Arc<Relation>,
@@ -48,7 +48,7 @@ pub struct Change {
 }
 
 /// What happened to a row.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Row {
     /// It was inserted.
     Insert {
@@ -72,7 +72,7 @@ pub enum Row {
 }
 
 /// Old values of a row.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Old {
     /// The whole row.
     Full(Tuple),

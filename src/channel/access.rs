@@ -35,6 +35,8 @@ enum Write {
     Asked,
     /// This.
     Known(Rights),
+    /// This, at least.
+    Granted(Rights),
 }
 
 /// Whether a message may be sent.
@@ -91,6 +93,16 @@ impl Access {
         self.write = write.map_or(Write::Unknown, Write::Known);
     }
 
+    /// Takes what it may write at least; what else it may is asked when it is needed.
+    pub(super) fn grant_write(&mut self, write: Rights) {
+        self.write = Write::Granted(write);
+    }
+
+    /// Whether this is enough for it to go on as before.
+    pub(super) fn is_kept_by(&self, read: Rights) -> bool {
+        self.reads().any() && !self.reads().without(read).any()
+    }
+
     /// A message waits for the answer from now on.
     pub(super) fn ask_write(&mut self) {
         self.write = Write::Asked;
@@ -104,9 +116,9 @@ impl Access {
     /// Whether a message that needs one of the rights may be sent.
     pub(super) fn may_write(&self, right: impl Fn(Rights) -> bool) -> Permission {
         match self.write {
-            Write::Known(rights) if right(rights) => Permission::Granted,
+            Write::Known(rights) | Write::Granted(rights) if right(rights) => Permission::Granted,
             Write::Known(_) => Permission::Denied,
-            Write::Unknown | Write::Asked => Permission::Unknown,
+            Write::Unknown | Write::Asked | Write::Granted(_) => Permission::Unknown,
         }
     }
 }
@@ -153,5 +165,8 @@ mod tests {
         assert_eq!((broadcast(&access), presence(&access)), (Permission::Granted, Permission::Denied));
         access.set_write(None);
         assert_eq!((broadcast(&access), presence(&access)), (Permission::Unknown, Permission::Unknown));
+        access.grant_write(rights(true, false));
+        assert_eq!((broadcast(&access), presence(&access)), (Permission::Granted, Permission::Unknown));
+        assert!(access.is_kept_by(rights(true, true)) && !access.is_kept_by(rights(false, true)));
     }
 }

@@ -148,6 +148,18 @@ impl Channel {
         }
     }
 
+    /// Takes what policies let a private channel send at least; a message that needs more asks.
+    pub fn grant_write(&mut self, write: Rights) {
+        if let Some(access) = &mut self.access {
+            access.grant_write(write);
+        }
+    }
+
+    /// Whether a private channel that may read this goes on as before.
+    pub fn is_kept_by(&self, read: Rights) -> bool {
+        self.access.as_ref().is_none_or(|access| access.is_kept_by(read))
+    }
+
     /// Whether messages wait for the answer to what the channel may send.
     pub fn awaits_write(&self) -> bool {
         self.access.as_ref().is_some_and(Access::is_write_asked)

@@ -54,7 +54,7 @@ pub use authorization::{Authorized, Authorizer};
 pub use broadcaster::{Broadcaster, Sink};
 pub use commits::{RecentCommits, Seen, StreamedCommit};
 pub use config::{Config, JoinRate};
-pub use engine::{Engine, Knowledge};
+pub use engine::{Engine, Knowledge, Recheck};
 pub use meter::Meter;
 pub use meters::{Meters, ServerLimits, Users};
 pub use peers::{Directory, Occupancy, PeerFull, Peers, RoomName, SHARDS_MAX};
@@ -93,6 +93,8 @@ pub enum ShardCommand {
     Authorized(Box<Authorized>),
     /// Policies on `realtime.messages`, roles or rights have changed: what channels may do is to be asked again.
     PoliciesChanged,
+    /// What private channels may do is to be judged again in memory, before anything that committed later is sent.
+    Recheck(Arc<Recheck>),
     /// Say so to every channel and close every socket; clients come back.
     Disconnect,
     /// The server goes down: refuse joins, and do as for [`ShardCommand::Disconnect`].

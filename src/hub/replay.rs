@@ -43,14 +43,48 @@ struct Waiting {
     overflowed: bool,
     /// Up to where the log has one history while it waits.
     shared: Lsn,
+    /// What it had been replayed before.
+    seen: Option<Arc<Seen>>,
+}
+
+impl Waiting {
+    fn new(seen: Option<Arc<Seen>>) -> Self {
+        Self { frames: Vec::new(), bytes: 0, overflowed: false, shared: Lsn::new(u64::MAX), seen }
+    }
 }
 
 impl Replays {
     /// A channel waits.
     pub(super) fn begin(&mut self, key: Key) {
-        let shared = Lsn::new(u64::MAX);
-        let waiting = Waiting { frames: Vec::new(), bytes: 0, overflowed: false, shared };
-        self.channels.insert(key, Replay::Waiting(waiting));
+        self.channels.insert(key, Replay::Waiting(Waiting::new(None)));
+    }
+
+    /// A channel that is joined waits.
+    pub(super) fn pause(&mut self, key: Key) {
+        let replay = self.channels.entry(key).or_insert_with(|| Replay::Waiting(Waiting::new(None)));
+        if let Replay::Replayed(seen) = replay {
+            let seen = Arc::clone(seen);
+            *replay = Replay::Waiting(Waiting::new(Some(seen)));
+        }
+    }
+
+    /// It waits no longer. Answers what it has missed, in order; `None` if that was too much to keep.
+    pub(super) fn resume(&mut self, key: Key) -> Option<Vec<Bytes>> {
+        let Some(Replay::Waiting(waiting)) = self.channels.remove(&key) else { return Some(Vec::new()) };
+        self.bytes -= waiting.bytes;
+        let Waiting { frames, overflowed, seen, .. } = waiting;
+        if overflowed {
+            return None;
+        }
+        let is_fresh = |commit: &Option<StreamedCommit>| {
+            seen.as_ref().zip(*commit).is_none_or(|(seen, commit)| !seen.has(commit))
+        };
+        let missed = frames.iter().filter(|(commit, _)| is_fresh(commit));
+        let missed = missed.map(|(_, frame)| frame.clone()).collect();
+        if let Some(seen) = seen {
+            self.channels.insert(key, Replay::Replayed(seen));
+        }
+        Some(missed)
     }
 
     /// A broadcast is sent to its room, with its commit if it comes of the database. Answers whether the channel gets
@@ -113,6 +147,7 @@ impl Replays {
             Replay::Replayed(seen) => !seen.is_beyond(shared),
             Replay::Waiting(waiting) => {
                 waiting.shared = waiting.shared.min(shared);
+                waiting.seen = waiting.seen.take().filter(|seen| !seen.is_beyond(shared));
                 true
             }
         });
@@ -201,6 +236,24 @@ mod tests {
         assert!(!replays.take(waits, commit(3, 70), &frame("new")));
         assert_eq!(replays.finish(waits, seen("10:15:", 100)), Some(vec![frame("new")]));
         assert!(!replays.knows(waits));
+    }
+
+    #[test]
+    fn a_pause_keeps_what_is_sent_and_what_was_seen() {
+        let mut replays = Replays::default();
+        replays.pause(OTHER);
+        assert!(!replays.take(OTHER, None, &frame("kept")));
+        assert_eq!(replays.resume(OTHER), Some(vec![frame("kept")]));
+        assert!(!replays.knows(OTHER));
+        replays.begin(KEY);
+        replays.finish(KEY, seen("10:15:", 100));
+        replays.pause(KEY);
+        replays.pause(KEY);
+        assert!(!replays.take(KEY, commit(3, 50), &frame("seen")));
+        assert!(!replays.take(KEY, commit(15, 90), &frame("new")));
+        assert_eq!(replays.resume(KEY), Some(vec![frame("new")]));
+        assert!(!replays.take(KEY, commit(3, 50), &frame("seen")));
+        assert_eq!(replays.bytes, 0);
     }
 
     #[test]

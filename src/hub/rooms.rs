@@ -130,6 +130,28 @@ impl Rooms {
         self.rooms[room].members[place].hears = Hears::Everything;
     }
 
+    /// Keeps broadcasts from a member until [`Self::resume`], and presence; answers how it took part in that.
+    pub(super) fn pause(&mut self, room: RoomId, place: usize) -> Watch {
+        let member = &mut self.rooms[room].members[place];
+        if member.hears != Hears::Nothing {
+            member.hears = Hears::Replay;
+            self.replays.pause((member.connection, member.join));
+        }
+        std::mem::replace(&mut member.watch, Watch::Nothing)
+    }
+
+    /// A member gets broadcasts again. Answers what it has missed, in order; `None` if that was too much to keep.
+    pub(super) fn resume(&mut self, room: RoomId, place: usize) -> Option<Vec<Bytes>> {
+        let member = &mut self.rooms[room].members[place];
+        if member.hears == Hears::Nothing {
+            return Some(Vec::new());
+        }
+        let key = (member.connection, member.join);
+        let missed = self.replays.resume(key);
+        member.hears = if self.replays.knows(key) { Hears::Replay } else { Hears::Everything };
+        missed
+    }
+
     /// A member that waited gets a replay that has seen this much. Answers what it has missed meanwhile, in order;
     /// `None` if that was too much to keep.
     pub(super) fn finish_replay(

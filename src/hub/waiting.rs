@@ -7,7 +7,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::ConnectionId;
-use super::rooms::RoomId;
+use super::engine::Basis;
+use super::rooms::{RoomId, Watch};
 use crate::channel::{Held, JoinRequest, MessageRef, Rights, Topic, Unanswered};
 use crate::policy::Claims;
 use crate::protocol::Dialect;
@@ -46,6 +47,10 @@ pub(super) struct Seat {
 pub(super) struct Admission {
     /// What it may read.
     pub(super) read: Rights,
+    /// Who has said so.
+    pub(super) source: Source,
+    /// What the answer in memory was made of, if there was one.
+    pub(super) basis: Basis,
     /// Its place in the room, where it has one already.
     pub(super) seat: Option<Seat>,
     /// What follows its reply: stored broadcasts, and what was sent while they were read.
@@ -84,6 +89,29 @@ pub(super) struct Waiting {
     pub(super) replay: Option<(Rights, Seat)>,
     /// How long its payload was.
     pub(super) payload_bytes: usize,
+    /// Who has said what it may read, as far as that is known.
+    pub(super) source: Source,
+    /// What the answer in memory was made of, if there was one.
+    pub(super) basis: Basis,
+}
+
+/// Who has said what a channel may read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Postgres, which may know of commits that the stream has yet to bring.
+    #[default]
+    Postgres,
+    /// Compiled policies, by what the stream has brought.
+    Memory,
+}
+
+/// A channel that hears nothing until it is known what it may read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    /// Whether it gets later what it does not hear.
+    pub(super) keeps: bool,
+    /// How it took part in presence.
+    pub(super) watch: Watch,
 }
 
 impl Waiting {
@@ -103,6 +131,14 @@ pub(super) struct Private {
     /// The messages that wait for that.
     pub(super) held: VecDeque<Held>,
     pub(super) held_bytes: usize,
+    /// Who has said what it may read.
+    pub(super) source: Source,
+    /// When it was let in, or went on with a new token.
+    pub(super) granted_at: Option<Instant>,
+    /// What answers in memory about reading and writing were made of.
+    pub(super) read_basis: Basis,
+    pub(super) write_basis: Basis,
+    pub(super) pause: Option<Pause>,
 }
 
 /// Joins that wait, all together.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::change::{RelationId, Table, Types};
 
 use super::columns::ColumnSet;
+use super::messages::Messages;
 use super::program::Program;
 use super::source::Source;
 
@@ -29,6 +30,8 @@ pub struct Catalog {
     pub roles: HashMap<Arc<str>, Option<Arc<Role>>>,
     /// What the compiled policies read besides the judged row: to be mirrored.
     pub needed: HashMap<RelationId, Arc<Needed>>,
+    /// `realtime.messages`, if inserting a row there does nothing else.
+    pub messages: Option<Arc<Messages>>,
     /// What the policies were compiled from.
     pub source: Arc<Source>,
 }
@@ -46,8 +49,8 @@ pub struct Needed {
     pub hindrance: Option<Arc<str>>,
 }
 
-/// What policies on `realtime.messages` say to a role, compiled. `None`: row level security does not apply to it, or it
-/// lacks a privilege; Postgres is asked.
+/// What policies on `realtime.messages` say to a role, compiled. `None`: row level security does not apply to it, it
+/// lacks a privilege, or evaluating them is not known to be the same as inserting a row; Postgres is asked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MessagePrograms {
     /// What it may receive.
@@ -88,6 +91,11 @@ impl Catalog {
     /// A table that is published, or that policies read.
     pub fn described(&self, id: RelationId) -> Option<&Arc<Table>> {
         self.tables.get(&id).or_else(|| Some(&self.needed.get(&id)?.table))
+    }
+
+    /// What policies on `realtime.messages` say to a role.
+    pub fn messages_of(&self, role: &str) -> Option<&MessagePrograms> {
+        Some(&self.roles.get(role)?.as_ref()?.messages)
     }
 
     /// What `role` may see of a table; `None` if either is unknown.

@@ -25,6 +25,7 @@ pub mod function;
 pub mod hoist;
 #[cfg(test)]
 mod logic;
+pub mod messages;
 pub mod mirror;
 pub mod normal;
 #[cfg(test)]

@@ -207,6 +207,16 @@ impl Program {
         self.permissive.iter().chain(&self.restrictive).any(|rule| rule.condition.is_err())
     }
 
+    /// Whether what it says depends on the clock.
+    pub fn reads_clock(&self) -> bool {
+        let reads = |part: &Expr| {
+            matches!(part, Expr::Now) || walk::function(part).is_some_and(|function| function.reads_clock)
+        };
+        let rules = self.permissive.iter().chain(&self.restrictive);
+        let conditions = rules.filter_map(|rule| rule.condition.as_ref().ok());
+        self.params.iter().chain(conditions).any(|part| walk::any(part, &reads))
+    }
+
     /// By which columns, as places, relations are looked up; ascending.
     pub fn keys(&self) -> &[(RelationId, usize)] {
         &self.plan.keys

@@ -12,8 +12,10 @@ use tokio_postgres::{Client, Error, Row};
 use crate::change::{RelationId, ReplicaIdentity, Table, TableColumn};
 use crate::policy::catalog::{Access, Catalog, Role};
 use crate::policy::compile::Command;
+use crate::policy::messages::Messages;
 use crate::policy::program::Program;
 
+use super::messages;
 use super::policies::{self, Bodies};
 use super::programs::{self, Bound, Programs};
 use super::snapshot::Snapshot;
@@ -97,7 +99,8 @@ impl CatalogReader {
             Arc::new(policies::read(client, &names, &roots, Arc::clone(&types), &mut self.bodies).await?);
         let rights =
             client.query(include_str!("../../sql/queries/policy_messages.sql"), &[&names, &messages]).await?;
-        let of_messages = bound_on_messages(&rights, messages)?;
+        let messages = messages::read(client, messages, &source).await?;
+        let of_messages = bound_on_messages(&rights, messages.as_ref())?;
         let bound = bound(&access, &existing)?.into_iter().chain(of_messages.iter().copied()).collect();
         let is_ambiguous = client
             .query_one(include_str!("../../sql/queries/ambiguous_names.sql"), &[])
@@ -137,8 +140,10 @@ impl CatalogReader {
                 .insert(id, Arc::new(access_of(row, table, program)?));
         }
         let of_messages = |role: u32, command| {
-            let bound = Bound { relation: RelationId(messages?), role, command };
-            programs.get(of_messages.iter().find(|known| **known == bound)?)
+            let messages = messages.as_ref()?;
+            let bound = Bound { relation: messages.id, role, command };
+            let program = programs.get(of_messages.iter().find(|known| **known == bound)?)?;
+            messages.is_judged_by(&program).then_some(program)
         };
         let roles = roles.iter().map(|name| {
             let role = existing.get(&**name).map(|id| {
@@ -157,6 +162,7 @@ impl CatalogReader {
             partial,
             is_ambiguous,
             needed: needed.collect(),
+            messages: messages.clone().map(Arc::new),
             source,
         })
     }
@@ -181,10 +187,10 @@ fn bound(access: &[Row], roles: &HashMap<String, u32>) -> Result<Vec<Bound>, Err
 }
 
 /// Whom it binds on `realtime.messages`, as far as they may ask there.
-fn bound_on_messages(rights: &[Row], messages: Option<u32>) -> Result<Vec<Bound>, Error> {
+fn bound_on_messages(rights: &[Row], messages: Option<&Messages>) -> Result<Vec<Bound>, Error> {
     let mut bound = Vec::new();
     for row in rights {
-        let Some(relation) = messages.map(RelationId) else { break };
+        let Some(relation) = messages.map(|messages| messages.id) else { break };
         let (role, is_bound): (u32, bool) = (row.try_get("role")?, row.try_get("row_security")?);
         for (right, command) in [("may_select", Command::Select), ("may_insert", Command::Insert)] {
             if is_bound && row.try_get(right)? {

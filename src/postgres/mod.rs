@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod cluster;
 pub mod connect;
 pub mod maintenance;
+mod messages;
 pub mod migrate;
 pub mod policies;
 mod programs;

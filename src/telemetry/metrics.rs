@@ -106,6 +106,9 @@ metrics! {
     JOINS_GRANTED = Own COUNTER "rowcast_joins_granted_total" "Joins granted.";
     JOINS_REFUSED = Own COUNTER "rowcast_joins_refused_total" "Joins refused; rowcast_errors_total says why.";
     CHANNELS_REVOKED = Own COUNTER "rowcast_channels_revoked_total" "Private channels that were ended because they may read less than before.";
+    CHANNELS_REVOKED_IN_ORDER = Own COUNTER "rowcast_channels_revoked_in_order_total" "Of those, the ones that a commit has ended by what it changed for compiled policies, before anything that was committed later.";
+    CHANNEL_READS = Own COUNTER "rowcast_channel_reads_total" ["by"] "Joins and new tokens of private channels, by who said what they may read: compiled policies (memory) or Postgres.";
+    CHANNEL_WRITES = Own COUNTER "rowcast_channel_writes_total" ["by"] "The same for what they may send.";
     BROADCASTS_ACCEPTED = Own COUNTER "rowcast_broadcasts_accepted_total" "Broadcasts accepted from clients.";
     BROADCASTS_DROPPED = Own COUNTER "rowcast_broadcasts_dropped_total" "Broadcasts that a thread of this server missed because its inbox was full.";
     HTTP_BROADCASTS = Own COUNTER "rowcast_http_broadcasts_total" "Broadcasts accepted over HTTP.";
@@ -139,6 +142,7 @@ metrics! {
     DATABASE_BROADCASTS = Own COUNTER "rowcast_database_broadcasts_total" "Rows of realtime.messages that are broadcasts.";
     DATABASE_BROADCASTS_PUBLISHED = Own COUNTER "rowcast_database_broadcasts_published_total" "Of those, how many had somebody in their room.";
     DATABASE_BROADCASTS_SKIPPED = Own COUNTER "rowcast_database_broadcasts_skipped_total" ["reason"] "Rows of realtime.messages that were not sent: incomplete or too_large.";
+    RECHECKS = Own COUNTER "rowcast_channel_rechecks_total" "Commits after which private channels were judged again in memory.";
     INTERRUPTIONS = Own COUNTER "rowcast_feed_interruptions_total" "How often the replication stream was interrupted.";
     THROTTLED = Own COUNTER "rowcast_feed_throttled_total" "How often the stream was not read on for a while because of db_events_per_second_max.";
     LAG_BYTES = Own GAUGE "rowcast_feed_lag_bytes" ["stage"] "How much of Postgres's log has not been received, fanned out or acknowledged.";

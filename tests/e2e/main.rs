@@ -34,6 +34,7 @@ mod presence;
 mod private;
 mod publication;
 mod raw_socket;
+mod revocation;
 mod shutdown;
 mod stock_environment;
 mod token;

@@ -12,7 +12,7 @@ use rowcast::hub::authorization::{
     Answer, AuthorizationError, Authorized, Inquiry, Replayed, ReplyTo, Rights, Stored,
 };
 use rowcast::hub::{
-    Authorizer, Clock, Config, ConnectionId, Directory, FeedCommand, Links, Meter, Meters, Outbox,
+    Authorizer, Clock, Config, ConnectionId, Directory, Engine, FeedCommand, Links, Meter, Meters, Outbox,
     RoomBroadcast, Seen, ServerLimits, Session, Shard, ShardCommand, StreamedCommit, TokenRefusal,
     TokenVerifier,
 };
@@ -155,6 +155,8 @@ pub(crate) struct Server {
     unix: Arc<AtomicI64>,
     /// What the server counts and is held to; its ticks come with the time.
     pub(crate) meters: Arc<Meters>,
+    /// What compiled policies are judged by; it knows nothing until a test tells it.
+    pub(crate) engine: Arc<Engine>,
 }
 
 impl Server {
@@ -181,6 +183,7 @@ impl Server {
         let (feed_sender, feed) = mpsc::channel(feed);
         let (authorizer, inquiries) = Authorizer::queue(INQUIRIES_MAX);
         let meters = Arc::new(Meters::new(limits));
+        let engine = Arc::<Engine>::default();
         let shard = |me| {
             let unix = Arc::clone(&unix);
             let clock: Clock = Box::new(move || unix.load(Ordering::Relaxed));
@@ -190,6 +193,7 @@ impl Server {
                 feed: feed_sender.clone(),
                 peers: Box::new(senders.clone()),
                 authorizer: authorizer.clone(),
+                engine: Arc::clone(&engine),
                 meters: Arc::clone(&meters),
                 counters: Arc::default(),
             };
@@ -207,6 +211,7 @@ impl Server {
             now: start,
             unix,
             meters,
+            engine: Arc::clone(&engine),
         }
     }
 

@@ -58,6 +58,8 @@ pub struct Counters {
     pub incomplete_broadcasts: Number,
     /// Rows of `realtime.messages` with a payload over the limit.
     pub too_large_broadcasts: Number,
+    /// Words to the shards that rights may have changed.
+    pub rechecks: Number,
     /// How often a stream was opened.
     pub streams: Number,
     /// How often the stream was interrupted.
@@ -204,6 +206,7 @@ impl Counters {
             published_broadcasts: Number::new(),
             incomplete_broadcasts: Number::new(),
             too_large_broadcasts: Number::new(),
+            rechecks: Number::new(),
             streams: Number::new(),
             interruptions: Number::new(),
             throttled: Number::new(),
@@ -282,6 +285,7 @@ impl Counters {
             (&names::DATABASE_BROADCASTS, &self.broadcasts),
             (&names::DATABASE_BROADCASTS_PUBLISHED, &self.published_broadcasts),
             (&names::INTERRUPTIONS, &self.interruptions),
+            (&names::RECHECKS, &self.rechecks),
             (&names::THROTTLED, &self.throttled),
         ] {
             page.add(metric, number.get());

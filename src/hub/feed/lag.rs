@@ -12,12 +12,16 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::counters::{Counters, Look, Stage};
+use crate::hub::Engine;
 use crate::hub::catalogs::{Catalogs, chain};
 use crate::postgres::rows::rows_of;
 use crate::wal::sql::literal;
 
 /// The pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How far behind the log the feed may be for rights to be granted by what it knows.
+const GRANTS_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a look may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
@@ -26,13 +30,20 @@ const LOOK_WITHIN: Duration = Duration::from_secs(5);
 const ENDS_MAX: usize = 720;
 
 /// Looks until it is dropped. `slot` is the name of the slot that is streamed from.
-pub(super) async fn watch_lag(catalogs: Rc<Catalogs>, counters: Arc<Counters>, slot: String) {
+pub(super) async fn watch_lag(
+    catalogs: Rc<Catalogs>,
+    counters: Arc<Counters>,
+    engine: Arc<Engine>,
+    slot: String,
+) {
     let mut ends = Ends::default();
+    let mut tip = None;
     loop {
         let client = catalogs.client().await;
         match tokio::time::timeout(LOOK_WITHIN, look(&client, &slot)).await {
             Ok(Ok(look)) => {
                 let now = Instant::now();
+                tip = Some(look.tip);
                 ends.add(now, look.tip);
                 let behind = Stage::ALL.map(|stage| ends.behind(now, counters.position(stage)));
                 counters
@@ -41,7 +52,10 @@ pub(super) async fn watch_lag(catalogs: Rc<Catalogs>, counters: Arc<Counters>, s
             Ok(Err(error)) => tracing::debug!(error = chain(&error), "the end of the log is not known"),
             Err(_) => catalogs.give_up(&client).await,
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(GRANTS_WITHIN).await;
+        // Whatever the log had by the look is to have been taken in by now.
+        engine.set_late(counters.position(Stage::FannedOut).zip(tip).is_some_and(|(at, tip)| at < tip));
+        tokio::time::sleep(LOOK_EVERY.saturating_sub(GRANTS_WITHIN)).await;
     }
 }
 

@@ -235,6 +235,7 @@ impl<S: Sink> Feed<S> {
                     self.links.engine.write().mirror.give_up(id, Unusable::Rewritten);
                 } else if installed.is_ok() {
                     self.mirroring.footings.insert(id, footing);
+                    self.rechecks.loaded(id);
                 }
             }
             News::Hindered(id, why) => {

@@ -25,6 +25,7 @@ mod counters;
 mod lag;
 mod mirror;
 mod questions;
+mod rechecks;
 mod shadow;
 mod stream;
 mod subscriptions;
@@ -35,6 +36,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet, LocalSet};
 use tokio::time::Instant;
@@ -64,6 +66,7 @@ use super::{Broadcaster, ChannelRef, Engine, FeedCommand, RecentCommits, Sink};
 pub use broadcasts::MESSAGES_PUBLICATION;
 pub use counters::Counters;
 use mirror::{Mirroring, StreamNews};
+use rechecks::Rechecks;
 use shadow::{Shadow, check_on_demand};
 use stream::{Interruption, keep_publication, watch_catalog};
 use subscriptions::{Channel, Resolved};
@@ -214,6 +217,7 @@ struct Feed<S> {
     /// Looks how far behind the present stream is.
     lag_watch: Option<AbortHandle>,
     mirroring: Mirroring,
+    rechecks: Rechecks,
     /// Whether the stream is not read on because of the rate of changes.
     is_throttled: bool,
 }
@@ -267,6 +271,7 @@ impl<S: Sink> Feed<S> {
             postponed: VecDeque::new(),
             lag_watch: None,
             mirroring: Mirroring::default(),
+            rechecks: Rechecks::default(),
             is_throttled: false,
         }
     }
@@ -290,13 +295,22 @@ impl<S: Sink> Feed<S> {
             let is_throttled = self.throttle();
             let is_full = is_throttled || self.lanes.entry_count() >= self.config.waiting_max;
             let is_awaiting = !self.awaited.is_empty();
+            if is_full || is_awaiting {
+                self.links.engine.busy();
+            }
             let received = async {
                 match &mut self.source {
                     Some(source) if is_full || is_awaiting => {
                         source.ended().await;
                         Err(StreamError::Closed)
                     }
-                    Some(source) => source.recv().await,
+                    Some(source) => match source.recv().now_or_never() {
+                        Some(received) => received,
+                        None => {
+                            self.links.engine.idle();
+                            source.recv().await
+                        }
+                    },
                     None => std::future::pending().await,
                 }
             };
@@ -399,7 +413,11 @@ impl<S: Sink> Feed<S> {
             Report::Opened(source, catalog) => self.opened(source, catalog).await,
             Report::Resolved(resolved) => self.resolved(*resolved).await,
             Report::CatalogChanged(catalog) => self.adopt(catalog).await,
-            Report::Mirror(news) => self.mirror_news(*news).await,
+            Report::Mirror(news) => {
+                self.mirror_news(*news).await?;
+                self.recheck_loaded().await;
+                Ok(())
+            }
             // Without a stream nothing is decided by the old one.
             // The stream began with a reading of its own.
             Report::CatalogLost if self.source.is_some() && self.opened_at.elapsed() >= NEEDED_WITHIN => {

@@ -92,7 +92,9 @@ impl<S: Sink> Feed<S> {
         self.opened_at = Instant::now();
         let counters = Arc::clone(&self.config.counters);
         counters.begin_again();
-        let watch = watch_lag(Rc::clone(&self.catalogs), counters, source.slot_name().to_owned());
+        let engine = Arc::clone(&self.links.engine);
+        engine.set_late(false);
+        let watch = watch_lag(Rc::clone(&self.catalogs), counters, engine, source.slot_name().to_owned());
         self.lag_watch = Some(self.tasks.spawn_local(watch));
         self.source = Some(source);
         self.begin_mirror();
@@ -163,6 +165,7 @@ impl<S: Sink> Feed<S> {
     /// Handles one message and what else has arrived already, up to a turn's worth.
     pub(super) async fn receive(&mut self, first: Result<Received, StreamError>) {
         let mut received = first;
+        self.links.engine.busy();
         for handled in 1.. {
             if let Err(error) = self.handle(received).await {
                 self.interrupted(&error);
@@ -192,6 +195,7 @@ impl<S: Sink> Feed<S> {
                 if !self.assembler.is_open() {
                     self.progress.caught_up(wal_end);
                     self.mirror_caught_up(wal_end);
+                    self.recheck_loaded().await;
                     self.shadow_passed(wal_end, None);
                     self.config.counters.reached(Stage::FannedOut, wal_end);
                 }

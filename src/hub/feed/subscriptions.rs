@@ -247,8 +247,9 @@ impl<S: Sink> Feed<S> {
             resolutions.push((id, self.needed(resolving).await?));
         }
         self.mirror_surveyed(&catalog).await?;
-        self.catalog = catalog;
+        let before = std::mem::replace(&mut self.catalog, catalog);
         self.publish_catalog();
+        self.recheck_policies(&before).await;
         self.profiles.adopt(Basis { catalog: &self.catalog, moment: moment() });
         self.count_distrusted();
         // What could not be judged before may have been mended; if not, it is told again.

@@ -55,6 +55,7 @@ impl<S: Sink> Feed<S> {
             self.admit().await?;
         }
         self.mirror_transaction(&transaction);
+        self.recheck_changed(&transaction).await;
         let change_count = transaction.changes.len();
         // A durable slot sends again what was not acknowledged in time.
         let Some(known_count) = self.progress.known_count(transaction.commit_lsn, change_count) else {

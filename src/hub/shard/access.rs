@@ -11,7 +11,7 @@ use super::private::unanswered;
 use crate::channel::{Closing, Rights, Unanswered};
 use crate::hub::authorization::{Answer, AuthorizationError, Question};
 use crate::hub::rooms::Watch;
-use crate::hub::waiting::{Ask, Awaited};
+use crate::hub::waiting::{Ask, Awaited, Source};
 use crate::hub::{ChannelRef, ConnectionId, Outbox};
 
 /// How long to wait before a question that got no answer is put again.
@@ -20,7 +20,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What joined channels wait for.
 impl Shard {
     /// A channel has a new token: what it may read is asked again, what it may send is forgotten.
-    pub(super) fn reauthorize(&mut self, id: ConnectionId, join: u32, now: Instant) {
+    pub(super) fn reauthorize(&mut self, out: &mut dyn Outbox, id: ConnectionId, join: u32, now: Instant) {
         let Some(entry) = self.connections.entry_mut(id, join) else { return };
         let Some(private) = &mut entry.private else { return };
         // One question at a time: an answer about the old token only lets the next question be put.
@@ -29,7 +29,12 @@ impl Shard {
         } else {
             entry.channel.set_write(None);
         }
+        if self.judge_again(out, id, join, now) {
+            return;
+        }
+        self.counters.reads_asked.add(1);
         let due = now.checked_add(self.config.authorization_wait).unwrap_or(now);
+        let Some(private) = self.private_mut(id, join) else { return };
         let earlier = private.read.replace(Ask::new(due, false));
         if let Some(earlier) = earlier {
             let due = due.min(earlier.due);
@@ -79,7 +84,7 @@ impl Shard {
     }
 
     /// Puts the question what a channel may read, unless it has been put or nobody waits for it.
-    fn ask_read(&mut self, id: ConnectionId, join: u32) -> Result<(), AuthorizationError> {
+    pub(super) fn ask_read(&mut self, id: ConnectionId, join: u32) -> Result<(), AuthorizationError> {
         let epoch = self.policy_epoch;
         let Some(private) = self.private_mut(id, join) else { return Ok(()) };
         let Some(read) = private.read.filter(|read| read.number.is_none()) else { return Ok(()) };
@@ -104,6 +109,8 @@ impl Shard {
         let inquiry = private.inquiries;
         // Whoever asks again waits no longer for it.
         let due = private.write.map_or(due, |write| write.due);
+        self.counters.writes_asked.add(1);
+        let Some(private) = self.private_mut(id, join) else { return };
         private.write = Some(Ask { number: Some(inquiry), epoch: Some(epoch), ..Ask::new(due, false) });
         self.deadlines.insert((due, id, join, Awaited::Write));
         if self.ask_about(id, join, Question::Write, inquiry).is_err() {
@@ -163,7 +170,7 @@ impl Shard {
         let why = match result {
             Ok(Answer::Rights(rights)) => {
                 self.deadlines.remove(&(read.due, id, join, Awaited::Read));
-                return self.reviewed(out, id, join, rights);
+                return self.answered_review(out, id, join, rights);
             }
             // No answer to this question.
             Ok(Answer::Stored(_)) => Some(Unanswered::Unreachable),
@@ -177,24 +184,36 @@ impl Shard {
             }
             Some(why) => self.close(out, id, join, &Closing::Unanswered(why)),
             // A policy that cannot be evaluated allows nothing.
-            None => self.reviewed(out, id, join, Rights::default()),
+            None => self.answered_review(out, id, join, Rights::default()),
         }
     }
 
-    /// It is known what a channel may read now.
-    fn reviewed(&mut self, out: &mut dyn Outbox, id: ConnectionId, join: u32, read: Rights) {
-        let Some(entry) = self.connections.entry_mut(id, join) else { return };
-        if let Some(private) = &mut entry.private {
+    /// Postgres has said what a channel may read now.
+    fn answered_review(&mut self, out: &mut dyn Outbox, id: ConnectionId, join: u32, read: Rights) {
+        if let Some(private) = self.private_mut(id, join) {
             private.read = None;
+            private.source = Source::Postgres;
         }
-        let (room, place) = (entry.room, entry.place);
+        self.take_review(out, id, join, read);
+    }
+
+    /// It is known what a channel may read now.
+    pub(super) fn take_review(&mut self, out: &mut dyn Outbox, id: ConnectionId, join: u32, read: Rights) {
+        let Some(entry) = self.connections.entry_mut(id, join) else { return };
         let gained = match entry.channel.review(read) {
             Ok(gained) => gained,
             Err(closing) => {
                 self.counters.revoked_channels.add(1);
+                if entry.private.as_ref().and_then(|private| private.pause).is_some_and(|pause| !pause.keeps)
+                {
+                    self.counters.revoked_in_order.add(1);
+                }
                 return self.close(out, id, join, &closing);
             }
         };
+        self.resume(out, id, join);
+        let Some(entry) = self.connections.entry_mut(id, join) else { return };
+        let (room, place) = (entry.room, entry.place);
         if gained.broadcast {
             self.rooms.hear(room, place);
         }

@@ -35,6 +35,16 @@ pub struct Counters {
     pub denied_messages: Number,
     /// Private channels that were closed because they may read less than before.
     pub revoked_channels: Number,
+    /// Of those, how many were by what a commit has changed, before anything that was committed later.
+    pub revoked_in_order: Number,
+    /// Joins and new tokens of private channels that compiled policies have decided.
+    pub reads_judged: Number,
+    /// Those that Postgres was asked about.
+    pub reads_asked: Number,
+    /// The same for what they may send.
+    pub writes_judged: Number,
+    /// See above.
+    pub writes_asked: Number,
 }
 
 impl Default for Counters {
@@ -51,6 +61,11 @@ impl Default for Counters {
             delayed_presence: Number::default(),
             denied_messages: Number::default(),
             revoked_channels: Number::default(),
+            revoked_in_order: Number::default(),
+            reads_judged: Number::default(),
+            reads_asked: Number::default(),
+            writes_judged: Number::default(),
+            writes_asked: Number::default(),
         }
     }
 }
@@ -79,8 +94,16 @@ impl Counters {
             (&names::PRESENCE_DELAYED, &self.delayed_presence),
             (&names::MESSAGES_DENIED, &self.denied_messages),
             (&names::CHANNELS_REVOKED, &self.revoked_channels),
+            (&names::CHANNELS_REVOKED_IN_ORDER, &self.revoked_in_order),
         ] {
             page.add(metric, number.get());
+        }
+        for (metric, judged, asked) in [
+            (&names::CHANNEL_READS, &self.reads_judged, &self.reads_asked),
+            (&names::CHANNEL_WRITES, &self.writes_judged, &self.writes_asked),
+        ] {
+            page.add_to(metric, "memory", judged.get());
+            page.add_to(metric, "postgres", asked.get());
         }
         for metric in [&names::TENANT_PAYLOAD_SIZE, &names::PAYLOAD_SIZE] {
             page.add_histogram(metric, "broadcast", &self.payload_bytes);

@@ -9,7 +9,7 @@ use super::{Frames, HeldRefusal, Shard, closed_frame, unmatched};
 use crate::channel::{Channel, Closing, Grant, JoinRequest, Refusal, Reply, Token, Topic, TopicError};
 use crate::hub::rooms::{Hears, Member, Watch};
 use crate::hub::session::Entry;
-use crate::hub::waiting::{Admission, Attempt, Granted, Seat};
+use crate::hub::waiting::{Admission, Attempt, Granted, Private, Seat};
 use crate::hub::{ConnectionId, FeedCommand, Outbox, PresenceUpdate, Subscribe};
 use crate::protocol::{Dialect, Extension, Incoming, code};
 use crate::telemetry::report::report;
@@ -157,7 +157,18 @@ impl Shard {
         };
         let subscribed = !request.bindings.is_empty();
         self.expiries.insert((claims.expires_at, id, join));
-        let private = channel.is_private().then(Box::default);
+        let (private, frames) = match admission {
+            Some(Admission { source, basis, frames, .. }) => (
+                Some(Box::new(Private {
+                    source,
+                    read_basis: basis,
+                    granted_at: Some(now),
+                    ..Private::default()
+                })),
+                frames,
+            ),
+            None => (None, Vec::new()),
+        };
         let Seat { room, place } = seat;
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.add(Entry { join, room, place, subscribed, announced: false, channel, private });
@@ -169,8 +180,7 @@ impl Shard {
         if let Some(frame) = replaced {
             out.send(id, frame);
         }
-        let replayed = admission.into_iter().flat_map(|admission| admission.frames);
-        replayed.for_each(|frame| out.send(id, frame));
+        frames.into_iter().for_each(|frame| out.send(id, frame));
         if subscribed {
             self.feed.send(FeedCommand::Subscribe(Subscribe {
                 channel: self.channel_ref(id, join),

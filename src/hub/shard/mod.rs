@@ -7,6 +7,7 @@ mod counters;
 mod held;
 mod idle;
 mod join;
+mod judged;
 mod limits;
 mod presence;
 mod private;
@@ -30,8 +31,8 @@ use super::rooms::{RoomId, Rooms};
 use super::session::{Connections, Entry, Session};
 use super::waiting::Deadline;
 use super::{
-    Authorizer, ChannelRef, Config, ConnectionId, FeedCommand, FeedEvent, Meters, Outbox, RoomBroadcast,
-    ShardCommand,
+    Authorizer, ChannelRef, Config, ConnectionId, Engine, FeedCommand, FeedEvent, Meters, Outbox,
+    RoomBroadcast, ShardCommand,
 };
 use crate::channel::{Broadcast, Effect, MessageRef, Reply, Token};
 use crate::policy::Claims;
@@ -81,6 +82,8 @@ pub struct Links {
     pub peers: Box<dyn Peers>,
     /// Answers what private channels may do.
     pub authorizer: Authorizer,
+    /// What compiled policies are judged by.
+    pub engine: Arc<Engine>,
     /// What the whole server is held to.
     pub meters: Arc<Meters>,
     /// What this shard counts.
@@ -224,6 +227,7 @@ impl Shard {
             ShardCommand::PresenceNews(news) => self.presence_news(out, &news),
             ShardCommand::Disconnect => self.disconnect(out),
             ShardCommand::Authorized(authorized) => self.authorized(out, *authorized, now),
+            ShardCommand::Recheck(recheck) => self.rights_changed(out, &recheck, now),
             ShardCommand::PoliciesChanged => self.policies_changed(now),
             ShardCommand::Drain => self.drain(out),
         }
@@ -282,6 +286,7 @@ impl Shard {
             entry.channel.receive(&incoming.event, incoming.payload, now, &self.config.channel)
         };
         let (join, room) = (entry.join, entry.room);
+        let is_asked = entry.private.as_ref().is_some_and(|private| private.write.is_some());
         let tracks = entry.channel.presence_payload().is_some();
         let reply = |entry: &Entry, reply: &Reply| {
             dialect.reply(&incoming.topic, entry.channel.push_ref(), &incoming.reference, reply)
@@ -291,6 +296,9 @@ impl Shard {
             Effect::Unknown => self.links.meters.events.add(1),
             Effect::Deny => self.deny(id),
             Effect::Hold => {
+                if !is_asked && self.judge_write(id, join, &incoming.event) {
+                    return self.event(out, id, dialect, incoming, now);
+                }
                 let message = (&*incoming.event, incoming.payload, &incoming.reference);
                 self.hold(out, id, join, message, now);
             }

@@ -23,7 +23,8 @@ impl Shard {
     pub(super) fn watch_late(&mut self, id: ConnectionId, join: u32) {
         let Some(entry) = self.connections.entry_mut(id, join) else { return };
         let (room, place) = (entry.room, entry.place);
-        let tracks = entry.channel.is_private() && entry.channel.presence_payload().is_some();
+        let is_paused = entry.private.as_ref().is_some_and(|private| private.pause.is_some());
+        let tracks = entry.channel.is_private() && !is_paused && entry.channel.presence_payload().is_some();
         if tracks && entry.channel.reads().presence && self.rooms.members(room)[place].watch == Watch::Nothing
         {
             self.rooms.set_watch(room, place, Watch::DiffsOnly);
@@ -107,7 +108,8 @@ impl Shard {
     fn presence_state(&mut self, out: &mut dyn Outbox, channel: ChannelRef, payload: &str) {
         let Some((connection, entry)) = self.connections.channel(channel) else { return };
         // It may have lost the right to see it since it asked.
-        if !entry.channel.reads().presence {
+        let is_paused = entry.private.as_ref().is_some_and(|private| private.pause.is_some());
+        if is_paused || !entry.channel.reads().presence {
             return;
         }
         let topic = entry.channel.topic().as_str();

@@ -12,10 +12,11 @@ use bytes::Bytes;
 use super::Shard;
 use crate::channel::{MessageRef, Refusal, Reply, Rights, Unanswered};
 use crate::hub::authorization::{
-    Answer, AuthorizationError, Authorized, Inquiry, Question, Replayed, ReplyTo, Stored, Subject,
+    Answer, AuthorizationError, Authorized, Inquiry, Question, Replayed, ReplyTo, Stored,
 };
+use crate::hub::engine::Basis;
 use crate::hub::rooms::{Hears, Member, Watch};
-use crate::hub::waiting::{Admission, Ask, Attempt, Awaited, Granted, Seat, Waiting};
+use crate::hub::waiting::{Admission, Ask, Attempt, Awaited, Granted, Seat, Source, Waiting};
 use crate::hub::{ChannelRef, ConnectionId, Outbox};
 use crate::policy::Claims;
 use crate::protocol::{Dialect, Incoming};
@@ -33,23 +34,42 @@ impl Shard {
         payload_bytes: usize,
         now: Instant,
     ) {
-        let total = self.connections.waiting_total();
-        if total.joins >= self.config.joins_waiting_max
-            || total.payload_bytes + payload_bytes > self.config.joins_waiting_bytes_max
-        {
-            return self.refuse(out, attempt, &Refusal::Unanswered(Unanswered::Busy), now);
-        }
         let due = now.checked_add(self.config.authorization_wait).unwrap_or(now);
-        let waiting = Waiting {
+        let mut waiting = Waiting {
             attempt,
             granted,
             ask: Ask::new(due, false),
             inquiries: 0,
             replay: None,
             payload_bytes,
+            source: Source::Postgres,
+            basis: Basis::default(),
         };
+        let (read, basis) = self.judge_join(&waiting);
+        waiting.basis = basis;
+        if let Some(read) = read.filter(|_| waiting.granted.request.replay.is_none()) {
+            self.counters.reads_judged.add(1);
+            waiting.source = Source::Memory;
+            return self.join_may_read(out, waiting, read, now);
+        }
+        let total = self.connections.waiting_total();
+        if total.joins >= self.config.joins_waiting_max
+            || total.payload_bytes + payload_bytes > self.config.joins_waiting_bytes_max
+        {
+            return self.refuse(out, waiting.attempt, &Refusal::Unanswered(Unanswered::Busy), now);
+        }
         self.deadlines.insert((due, waiting.attempt.id, waiting.join(), Awaited::Read));
-        self.ask_for_join(out, waiting, Question::Read, now);
+        match read {
+            Some(read) => {
+                self.counters.reads_judged.add(1);
+                waiting.source = Source::Memory;
+                self.join_may_read(out, waiting, read, now);
+            }
+            None => {
+                self.counters.reads_asked.add(1);
+                self.ask_for_join(out, waiting, Question::Read, now);
+            }
+        }
     }
 
     /// Asks for a join, and has it wait; refuses it if it cannot be asked.
@@ -75,12 +95,7 @@ impl Shard {
         question: Question,
         inquiry: u32,
     ) -> Result<(), AuthorizationError> {
-        let headers = self.connections.get(channel.connection).map(|open| Arc::clone(&open.headers));
-        let subject = Subject {
-            claims: Arc::clone(claims),
-            topic: sub_topic.into(),
-            headers: headers.unwrap_or_else(|| "{}".into()),
-        };
+        let subject = self.subject(channel.connection, claims, sub_topic);
         self.links.authorizer.ask(Inquiry { subject, question, reply: ReplyTo::Channel { channel, inquiry } })
     }
 
@@ -104,7 +119,7 @@ impl Shard {
     fn join_answered(
         &mut self,
         out: &mut dyn Outbox,
-        waiting: Waiting,
+        mut waiting: Waiting,
         result: Result<Answer, AuthorizationError>,
         now: Instant,
     ) {
@@ -113,7 +128,10 @@ impl Shard {
             return self.ask_for_join(out, waiting, Question::Read, now);
         }
         match (result, waiting.replay) {
-            (Ok(Answer::Rights(read)), _) => self.join_may_read(out, waiting, read, now),
+            (Ok(Answer::Rights(read)), _) => {
+                waiting.source = Source::Postgres;
+                self.join_may_read(out, waiting, read, now);
+            }
             (Ok(Answer::Stored(replayed)), Some((read, seat))) => {
                 self.join_replayed(out, waiting, read, seat, replayed, now);
             }
@@ -124,7 +142,14 @@ impl Shard {
         }
     }
 
-    fn join_may_read(&mut self, out: &mut dyn Outbox, mut waiting: Waiting, read: Rights, now: Instant) {
+    /// It is known what a join may read.
+    pub(super) fn join_may_read(
+        &mut self,
+        out: &mut dyn Outbox,
+        mut waiting: Waiting,
+        read: Rights,
+        now: Instant,
+    ) {
         let request = &waiting.granted.request;
         let takes_presence = self.takes_presence(request);
         let needed = request.replay.is_some();
@@ -134,7 +159,7 @@ impl Shard {
             return self.refuse(out, attempt, &refusal, now);
         }
         let Some(replay) = request.replay else {
-            return self.admit(out, waiting, Admission { read, seat: None, frames: Vec::new() }, now);
+            return self.admit(out, waiting, (read, None, Vec::new()), now);
         };
         let Attempt { id, dialect, .. } = waiting.attempt;
         let member = Member {
@@ -172,11 +197,17 @@ impl Shard {
         let push_ref = if join_ref.is_null() { reference } else { join_ref };
         let replayed = rows.iter().filter_map(|message| replayed_frame(*dialect, topic, push_ref, message));
         let frames = replayed.chain(missed).collect();
-        self.admit(out, waiting, Admission { read, seat: Some(seat), frames }, now);
+        self.admit(out, waiting, (read, Some(seat), frames), now);
     }
 
     /// Makes a channel of a join that has waited long enough for its token to have run out.
-    fn admit(&mut self, out: &mut dyn Outbox, waiting: Waiting, admission: Admission, now: Instant) {
+    fn admit(
+        &mut self,
+        out: &mut dyn Outbox,
+        waiting: Waiting,
+        (read, seat, frames): (Rights, Option<Seat>, Vec<Bytes>),
+        now: Instant,
+    ) {
         let verified = self.links.verifier.verify(&waiting.granted.token, (self.links.clock)());
         if let Err(refusal) = verified {
             let attempt = self.abandon(waiting);
@@ -187,6 +218,8 @@ impl Shard {
             return self.refuse(out, attempt, &refusal, now);
         }
         self.forget_deadline(&waiting);
+        let (source, basis) = (waiting.source, waiting.basis);
+        let admission = Admission { read, source, basis, seat, frames };
         self.joined(out, waiting.attempt, waiting.granted, Some(admission), now);
     }
 

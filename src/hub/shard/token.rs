@@ -42,7 +42,7 @@ impl Shard {
         if entry.subscribed {
             self.feed.send(FeedCommand::Refresh { channel, claims });
         }
-        self.reauthorize(id, join, now);
+        self.reauthorize(out, id, join, now);
     }
 
     /// Closes the channels whose tokens have run out.

@@ -1,6 +1,7 @@
 //! Scripts of private channels: what waits for policies and what does not, and what each answer leads to.
 
 mod join;
+mod judged;
 mod replay;
 mod review;
 mod send;

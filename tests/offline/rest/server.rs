@@ -351,6 +351,7 @@ fn shards(directory: &Arc<Directory>, authorizer: &Authorizer, meters: &Arc<Mete
             feed: feed.clone(),
             peers: Box::new(Others(Arc::clone(&all))),
             authorizer: authorizer.clone(),
+            engine: Arc::default(),
             meters: Arc::clone(meters),
             counters: Arc::default(),
         };

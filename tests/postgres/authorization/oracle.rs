@@ -3,13 +3,19 @@
 //! Most answers come from conditions that are evaluated without a row. Here each is compared with the true probe, for
 //! roles of every kind, on topics and claims that make policies hold, fail and raise errors.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use rowcast::hub::Knowledge;
 use rowcast::hub::authorization::{Answer, Asked, AuthorizationError, Rights, Subject, probe};
+use rowcast::policy::function::Moment;
+use rowcast::postgres::catalog::CatalogReader;
+use rowcast::telemetry::clock::unix_time;
 use serde_json::{Value, json};
 
 use super::{ALICE, BOB, NOTHING, Office, READ, WRITE, on_each_major, subject};
+use crate::support::connect;
 
 /// How many sets of policies are tried on each major version.
 const SETS: usize = 90;
@@ -31,11 +37,11 @@ const SCHEMA: &str = "
     grant select (id), insert (topic, extension, inserted_at, updated_at) on realtime.messages to oracle_columns;
     grant select, insert on realtime.messages to oracle_heir;
 
-    create table members (room text, user_id uuid, role text);
+    create table members (room text, user_id uuid, role text, primary key (room, user_id));
     insert into members values ('room', '11111111-1111-1111-1111-111111111111', 'admin'),
         ('room', '22222222-2222-2222-2222-222222222222', 'guest'), ('org:1', '11111111-1111-1111-1111-111111111111', null);
     grant select on members to public;
-    create table guarded (like members);
+    create table guarded (like members including all);
     insert into guarded select * from members;
     alter table guarded enable row level security;
     create policy own on guarded for select using (user_id = auth.uid());
@@ -62,7 +68,7 @@ const SCHEMA: &str = "
     create schema private;
     create function private.is_member(place text) returns boolean language sql stable security definer as
         $$ select exists (select from public.members where room = place and user_id = auth.uid()) $$;
-    create table private.rooms (name text);
+    create table private.rooms (name text primary key);
     insert into private.rooms values ('room');
     grant select on private.rooms to public;
     create type private.mood as enum ('room', 'other');";
@@ -213,6 +219,7 @@ async fn every_answer_is_what_inserting_the_row_says() {
         // From the first question on, changes are noticed.
         office.ask(dice.subject(), READ).await.unwrap_or_default();
         let (mut compared, mut granted, mut errors, mut inexact, mut wrong) = (0, 0, 0, 0, 0);
+        let mut engine = Judge::new(&office).await;
         for set in 0..SETS {
             let policies = format!("{}; {}", table(&mut dice), policies(&mut dice, set));
             office.change(&policies).await;
@@ -222,6 +229,7 @@ async fn every_answer_is_what_inserting_the_row_says() {
             let asked = questions.iter().map(|asked| office.ask(asked.subject.clone(), asked.question));
             let given = join_all(asked).await;
             let truth = probe::answer(&office.database.client, &questions).await.unwrap();
+            engine.compare(&office, &questions, &truth, &policies).await;
             for ((asked, given), truth) in questions.iter().zip(given).zip(truth) {
                 let truth = refused(asked).map_or_else(|| rights(truth), Err);
                 if given != truth && denies(&given) && denies(&truth) {
@@ -245,11 +253,64 @@ async fn every_answer_is_what_inserting_the_row_says() {
             "{compared} compared, {granted} granted, {errors} errors, {inexact} inexact, {probed} by rows"
         );
         assert_eq!(wrong, 0);
+        eprintln!("the engine answered {} of {compared}, granting {}", engine.answered, engine.granted);
+        assert_eq!(engine.wrong, 0);
+        assert!(engine.answered > compared / 8, "{}", engine.answered);
+        assert!(engine.granted > engine.answered / 8 && engine.granted < engine.answered);
         assert!(inexact < compared / 20, "{inexact}");
         assert!(compared == SETS * QUESTIONS && granted > compared / 8 && granted < compared);
         assert!(usize::try_from(probed).unwrap() < compared / 2, "most are answered without a row");
     })
     .await;
+}
+
+/// The same questions, put to compiled policies.
+struct Judge {
+    reader: CatalogReader,
+    roles: BTreeSet<Arc<str>>,
+    answered: usize,
+    granted: usize,
+    wrong: usize,
+}
+
+impl Judge {
+    async fn new(office: &Office) -> Self {
+        let client = connect(&office.database.url).await;
+        client.batch_execute("set search_path = ''").await.unwrap();
+        let reader = CatalogReader::new(client, vec!["supabase_realtime".to_owned()]);
+        let roles = ROLES.iter().map(|role| Arc::from(*role)).collect();
+        Self { reader, roles, answered: 0, granted: 0, wrong: 0 }
+    }
+
+    /// Where the engine has an answer, it is that of the inserted row.
+    async fn compare(
+        &mut self,
+        office: &Office,
+        questions: &[Asked],
+        truth: &[probe::Outcome],
+        policies: &str,
+    ) {
+        self.reader.fingerprint().await.unwrap();
+        let catalog = self.reader.read(&self.roles).await.unwrap();
+        let mirror = rowcast::hub::mirror::fill(&office.database.client, &catalog, 1 << 20).await.unwrap();
+        let knowledge = Knowledge { catalog: Arc::new(catalog), mirror, is_current: true };
+        let now = i64::try_from(unix_time().as_micros()).unwrap() - 946_684_800_000_000;
+        for (asked, truth) in questions.iter().zip(truth) {
+            let judged = knowledge.judge(&asked.subject, asked.question, Moment { now_micros: now });
+            let Some(rights) = judged.rights else { continue };
+            self.answered += 1;
+            self.granted += usize::from(rights.broadcast || rights.presence);
+            let truth = refused(asked).map_or_else(|| self::rights(truth.clone()), Err);
+            if Ok(rights) != truth && !(denies(&Ok(rights)) && denies(&truth)) {
+                self.wrong += 1;
+                let Asked { subject: Subject { claims, topic, headers }, question } = asked;
+                eprintln!(
+                    "the engine: {rights:?} is not {truth:?}: {policies}\n{question:?} {topic} {} {headers}",
+                    claims.json
+                );
+            }
+        }
+    }
 }
 
 /// Puts the table into one of its states.
