@@ -185,7 +185,8 @@ impl Writer<'_> {
             let now = Instant::now();
             committed.extend(numbers.map(|number| (number, now)));
         }
-        let mut histogram = Histogram::new(3).expect("a histogram");
+        let mut histogram =
+            Histogram::new_with_max(LOST_AFTER.as_secs() * 1_000_000, 3).expect("a histogram");
         for _ in 0..committed.len() as u64 * SEATS {
             let (number, at) = audience.arrivals.recv_timeout(LOST_AFTER).expect("every frame to arrive");
             // What came before COMMIT returned took no time.
