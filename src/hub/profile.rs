@@ -85,6 +85,8 @@ pub struct Basis<'a> {
 pub struct Profiles {
     by_id: HashMap<ProfileId, Profile>,
     by_key: HashMap<(Arc<str>, Arc<Claims>), ProfileId>,
+    /// What profiles joined with, once for all that joined with the same, by its key; and how many of them there are.
+    specs: HashMap<Arc<str>, (Arc<Spec>, usize)>,
     channels: HashMap<ChannelRef, ProfileId>,
     index: Index<TargetKey>,
     audiences: Audiences,
@@ -156,6 +158,10 @@ impl Profiles {
             None => {
                 self.last_id += 1;
                 let id = ProfileId(self.last_id);
+                let (spec, count) =
+                    self.specs.entry(Arc::clone(&spec.key)).or_insert_with(|| (Arc::clone(spec), 0));
+                *count += 1;
+                let key = (Arc::clone(&spec.key), key.1);
                 let profile = Profile {
                     spec: Arc::clone(spec),
                     claims: Arc::clone(claims),
@@ -170,7 +176,12 @@ impl Profiles {
         };
         self.retarget(id, targets, basis);
         if let Some(profile) = self.by_id.get_mut(&id) {
-            Rc::make_mut(&mut profile.members).push(Member { channel, since });
+            let members = Rc::make_mut(&mut profile.members);
+            if members.is_empty() {
+                // Most profiles have one member for good.
+                members.reserve_exact(1);
+            }
+            members.push(Member { channel, since });
         }
         self.channels.insert(channel, id);
         id
@@ -187,7 +198,18 @@ impl Profiles {
             && let Some(profile) = self.by_id.remove(&id)
         {
             self.by_key.remove(&(Arc::clone(&profile.spec.key), Arc::clone(&profile.claims)));
+            self.release(&profile.spec.key);
             self.unindex(id, &profile.claims, &profile.targets);
+        }
+    }
+
+    /// One profile less joined with this.
+    fn release(&mut self, key: &Arc<str>) {
+        if let Some((_, count)) = self.specs.get_mut(key) {
+            *count -= 1;
+            if *count == 0 {
+                self.specs.remove(key);
+            }
         }
     }
 
@@ -216,5 +238,43 @@ impl Profiles {
         for (position, target) in targets.iter().enumerate() {
             self.index.remove(target.relation, TargetKey { profile: id, target: position });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::ConnectionId;
+
+    #[test]
+    fn what_many_joined_with_is_held_once_and_let_go_with_the_last() {
+        let catalog = Catalog::default();
+        let basis = Basis { catalog: &catalog, moment: Moment { now_micros: 0 } };
+        let channel =
+            |slot| ChannelRef { shard: 0, connection: ConnectionId { slot, generation: 0 }, join: 1 };
+        let mut profiles = Profiles::default();
+        let mut join = |slot: u32, user: u32, topic: &str| {
+            let spec = Arc::new(Spec {
+                topic: topic.into(),
+                dialect: Dialect::V2,
+                legacy: false,
+                ids: vec![1],
+                bindings: Vec::new(),
+                key: topic.into(),
+            });
+            let json = format!(r#"{{"sub":"{user}"}}"#).into();
+            let claims = Arc::new(Claims { role: "authenticated".into(), json, expires_at: i64::MAX });
+            profiles.join(channel(slot), &spec, &claims, Vec::new(), basis, 0)
+        };
+        let [first, second, third] = [join(1, 1, "a"), join(2, 2, "a"), join(3, 3, "b")];
+        assert_eq!(join(4, 1, "a"), first, "the same user with the same again");
+        let spec = |profiles: &Profiles, id| Arc::clone(&profiles.get(id).unwrap().spec);
+        assert!(Arc::ptr_eq(&spec(&profiles, first), &spec(&profiles, second)));
+        assert!(!Arc::ptr_eq(&spec(&profiles, first), &spec(&profiles, third)));
+        for (slot, count) in [(1, 2), (4, 2), (2, 1), (3, 0)] {
+            profiles.leave(channel(slot));
+            assert_eq!(profiles.specs.len(), count, "{slot}");
+        }
+        assert!(profiles.by_key.is_empty());
     }
 }

@@ -26,6 +26,9 @@ const SEARCH_STEPS_PER_GROUP: usize = 8;
 /// So few groups are judged without a search.
 const SEARCHED_MIN: usize = 2;
 
+/// Room for so many candidates is made at once.
+const FOUND_USUALLY: usize = 16;
+
 /// Groups by place.
 type Places = SmallVec<[u32; 4]>;
 
@@ -179,7 +182,7 @@ impl<K: Copy + Eq + Hash> Audience<K> {
         let steps = SEARCH_STEPS_MIN + SEARCH_STEPS_PER_GROUP * self.groups.len();
         let steps = u32::try_from(steps).map_or(STEPS_MAX, |steps| steps.min(STEPS_MAX));
         let evaluator = Evaluator::new(&[], relations, moment).within(steps);
-        let mut found = Vec::new();
+        let mut found = Vec::with_capacity(FOUND_USUALLY);
         if reach.collect(&evaluator, &Rows::of(row), &self.standings, &mut found) == Found::Anybody {
             return None;
         }

@@ -1,5 +1,7 @@
 //! A row as programs read it: the columns that they need, decoded once however many callers are judged.
 
+use smallvec::SmallVec;
+
 use super::function::Doubt;
 use super::program::Tuple;
 use super::value::{Decoder, Value};
@@ -7,24 +9,39 @@ use crate::change::{Datum, Image, Table, Types};
 
 /// Decoded values by place.
 #[derive(Clone, Debug)]
-pub struct RowValues(Box<[Result<Value, Doubt>]>);
+pub struct RowValues(SmallVec<[Result<Value, Doubt>; 4]>);
+
+/// How the rows of one table are read, by one catalog.
+#[derive(Clone, Debug)]
+pub struct RowDecoder(Box<[Option<Decoder>]>);
+
+impl RowDecoder {
+    /// For a table and the types of its columns.
+    pub fn new(table: &Table, types: &Types) -> Self {
+        Self(table.columns.iter().map(|column| Decoder::new(column.type_id, types)).collect())
+    }
+}
 
 impl RowValues {
     /// Decodes these columns of a row image.
     pub fn decode(image: &Image, table: &Table, types: &Types, columns: &[usize]) -> Self {
+        Self::read(image, &RowDecoder::new(table, types), columns)
+    }
+
+    /// The same for one row after another.
+    pub fn read(image: &Image, decoder: &RowDecoder, columns: &[usize]) -> Self {
         let count = columns.iter().max().map_or(0, |last| last + 1);
-        let mut values = vec![Err(Doubt::Unknown); count];
+        let mut values = SmallVec::from_elem(Err(Doubt::Unknown), count);
         for &place in columns {
-            values[place] = match (image.values.get(place), table.columns.get(place)) {
+            values[place] = match (image.values.get(place), decoder.0.get(place)) {
                 (Some(Datum::Null), _) => Ok(Value::Null),
-                (Some(Datum::Text(_)), Some(column)) => image.values[place]
-                    .text()
-                    .and_then(|text| Decoder::new(column.type_id, types)?.decode(text))
-                    .ok_or(Doubt::Unknown),
+                (Some(datum @ Datum::Text(_)), Some(decoder)) => {
+                    datum.text().and_then(|text| decoder.as_ref()?.decode(text)).ok_or(Doubt::Unknown)
+                }
                 _ => Err(Doubt::Absent),
             };
         }
-        Self(values.into())
+        Self(values)
     }
 
     /// A row with these values by place; those that are `None` are unknown.
@@ -111,7 +128,7 @@ mod tests {
         for (place, expected) in expected.into_iter().enumerate() {
             assert_eq!(row.value(place), expected, "{place}");
         }
-        let row = RowValues::decode(&image, &table, &types, &[2]);
+        let row = RowValues::read(&image, &RowDecoder::new(&table, &types), &[2]);
         assert_eq!(row.value(2), Ok(Value::Int(-5)));
         assert_eq!(row.value(1), Err(Doubt::Unknown));
         assert_eq!(row.value(3), Err(Doubt::Unknown));

@@ -138,7 +138,8 @@ async fn run(
         let (number, at) = database.insert(table).await;
         committed.insert(number, at);
     }
-    let mut histogram = Histogram::<u64>::new(3).expect("a histogram");
+    let mut histogram =
+        Histogram::<u64>::new_with_max(LOST_AFTER.as_secs() * 1_000_000, 3).expect("a histogram");
     while !committed.is_empty() {
         let (number, at) = arrivals.recv_timeout(LOST_AFTER).expect("every change to arrive");
         // What came before COMMIT returned took no time.

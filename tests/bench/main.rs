@@ -1,8 +1,8 @@
 //! What Rowcast costs and how fast it is, measured on the real binary beside what the machine could do at best.
 //!
 //! `cargo bench` runs everything, `cargo bench -- --quick` a shorter version, and a name or several (`latency`,
-//! `drain`, `broadcast`, `join_storm`, `memory`, `policy`) only those. Each figure is printed as a line of a table and as one
-//! line of JSON. `docs/benchmarks.md` says how to read them.
+//! `drain`, `broadcast`, `join_storm`, `memory`, `policy`, `policies`) only those. Each figure is printed as a line of a
+//! table and as one line of JSON. `docs/benchmarks.md` says how to read them.
 //!
 //! Every measure puts Rowcast and a reference side by side within one run, alternately and several times, since
 //! machines differ and are never quiet: trust the ratios.
@@ -16,9 +16,11 @@ mod broadcast;
 mod database;
 mod drain;
 mod floor;
+mod guarded;
 mod join_storm;
 mod latency;
 mod memory;
+mod policies;
 mod policy;
 mod process;
 mod report;
@@ -95,6 +97,10 @@ async fn measure(effort: &Effort, names: &[&str]) -> Vec<Figure> {
         }
     }
     let mut database = database::Database::create().await;
+    if wanted("policies") {
+        figures.extend(policies::measure(effort, &database).await);
+        figures.extend(guarded::measure(effort, &database).await);
+    }
     if wanted("latency") {
         figures.extend(latency::measure(effort, &mut database).await);
     }

@@ -72,14 +72,27 @@ impl Server {
 
     /// What it has counted under this name.
     pub(crate) fn counted(&self, metric: &str) -> f64 {
+        let page = self.metrics_page();
+        let line = page.lines().find(|line| line.split_whitespace().next() == Some(metric));
+        let value = line.and_then(|line| line.split_whitespace().nth(1)).expect("a metric of that name");
+        value.parse().expect("a number")
+    }
+
+    /// The same, of all labels.
+    pub(crate) fn counted_all(&self, metric: &str) -> f64 {
+        let page = self.metrics_page();
+        let of_metric = |line: &&str| line.split(['{', ' ']).next() == Some(metric);
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        page.lines().filter(of_metric).filter_map(value).sum()
+    }
+
+    fn metrics_page(&self) -> String {
         let mut stream = TcpStream::connect(self.metrics).expect("a connection");
         let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).expect("a request");
         let mut page = String::new();
         stream.read_to_string(&mut page).expect("the metrics");
-        let line = page.lines().find(|line| line.split_whitespace().next() == Some(metric));
-        let value = line.and_then(|line| line.split_whitespace().nth(1)).expect("a metric of that name");
-        value.parse().expect("a number")
+        page
     }
 
     /// Its process.
@@ -114,6 +127,13 @@ impl Drop for Server {
 /// A token of the user with this subject.
 pub(crate) fn token(subject: &str) -> String {
     command(&["token", "--sub", subject, "--ttl", "1d", "--jwt-secret", JWT_SECRET])
+}
+
+/// The same, made here: a thousand at once.
+pub(crate) fn signed(subject: &str) -> String {
+    let claims = serde_json::json!({ "sub": subject, "role": "authenticated", "exp": 4_102_444_800_u64 });
+    let key = jsonwebtoken::EncodingKey::from_secret(JWT_SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token")
 }
 
 /// Runs a subcommand to its end and returns what it printed.

@@ -5,12 +5,12 @@
 //! snapshot ever showed is shown to nobody. An old row is judged by the rights before the commit: whoever is removed
 //! from a conversation by the same cascade that deletes its messages saw these until then.
 
-use crate::change::Types;
 use crate::hub::ask::Later;
 use crate::hub::engine::Knowledge;
 use crate::policy::function::{Doubt, Moment};
 use crate::policy::mirror::{State, View};
 use crate::policy::program::Params;
+use crate::policy::row::RowDecoder;
 use crate::policy::{Answer, Decision, Permit, Program, Question, Refusal, Verdict};
 
 use super::Subject;
@@ -72,13 +72,13 @@ impl<'a> Case<'a> {
         question: &Question,
         subject: &Subject<'_>,
         program: &Program,
-        types: &Types,
+        decoder: &RowDecoder,
         knowledge: &'a Knowledge,
         moment: Moment,
     ) -> Option<Self> {
         let change = &**subject.asked;
-        let new = |change| Row::new(change, types, program);
-        let old = || Row::old(change, types, program);
+        let new = |change| Row::new(change, decoder, program);
+        let old = || Row::old(change, decoder, program);
         let after = knowledge.mirror.view(State::After);
         let before = knowledge.mirror.view(State::Before);
         let (lead, lead_view, rest) = if question.is_moved_out() {

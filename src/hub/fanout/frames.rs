@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,8 +28,39 @@ pub struct Prepared {
     pub(super) is_moved_out: bool,
     text: Arc<TableText>,
     record_bytes_max: usize,
-    data: RefCell<HashMap<DataKey, Arc<str>>>,
-    frames: RefCell<HashMap<FrameKey, Bytes>>,
+    data: RefCell<Made<DataKey, Arc<str>>>,
+    frames: RefCell<Made<FrameKey, Bytes>>,
+}
+
+/// What has been made of a change. Most changes make one thing of a kind, which is neither hashed nor given a map.
+#[derive(Debug)]
+struct Made<K, V> {
+    first: Option<(K, V)>,
+    others: HashMap<K, V>,
+}
+
+impl<K, V> Default for Made<K, V> {
+    fn default() -> Self {
+        Self { first: None, others: HashMap::new() }
+    }
+}
+
+impl<K: Eq + Hash, V> Made<K, V> {
+    fn get(&self, key: &K) -> Option<&V> {
+        match &self.first {
+            Some((first, made)) if first == key => Some(made),
+            Some(_) => self.others.get(key),
+            None => None,
+        }
+    }
+
+    fn insert(&mut self, key: K, made: V) {
+        if self.first.is_none() {
+            self.first = Some((key, made));
+        } else {
+            self.others.insert(key, made);
+        }
+    }
 }
 
 /// What a subscriber gets to see of a change.
@@ -52,7 +84,7 @@ struct FrameKey {
 /// Frames of one change with all who get them, so that equal bytes are handed over once.
 #[derive(Default)]
 pub(super) struct Frames {
-    frames: SmallVec<[(Bytes, Vec<ChannelRef>); 2]>,
+    frames: SmallVec<[(Bytes, SmallVec<[ChannelRef; 8]>); 1]>,
     /// Recipients, each as often as bindings of theirs match.
     events: u64,
     /// Recipients of what has moved out of their sight.

@@ -24,6 +24,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::change::{Event, RelationId, RowChange};
 use crate::policy::function::Moment;
+use crate::policy::row::RowDecoder;
 use crate::policy::{Access, Answer, Catalog, Decision, Question, Switches};
 use crate::protocol::change::TableText;
 use crate::subscription::Verdict;
@@ -172,7 +173,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Fanout {
     config: Config,
-    texts: HashMap<RelationId, Arc<TableText>>,
+    texts: HashMap<RelationId, (Arc<TableText>, Arc<RowDecoder>)>,
     texts_version: u64,
     matched: Vec<(TargetKey, bool)>,
     samples: Vec<Sample>,
@@ -244,7 +245,8 @@ impl Fanout {
         if reachable == 0 {
             return;
         }
-        let rights = rights(self.config.switches, grounds, profiles, subject);
+        let (text, decoder) = self.text(grounds.catalog, change);
+        let rights = rights(self.config.switches, grounds, profiles, subject, &decoder);
         let by_audience =
             reachable > SCANNED_MAX && audience_cost(&rights).is_some_and(|cost| cost < reachable);
         if !by_audience {
@@ -255,7 +257,7 @@ impl Fanout {
             commit,
             subject,
             profiles,
-            text: self.text(grounds.catalog, change),
+            text,
             record_bytes_max: self.config.record_bytes_max,
             lanes,
             out: &mut *out,
@@ -289,16 +291,17 @@ impl Fanout {
         self.matched.sort_unstable_by_key(|(key, _)| (key.profile, key.target));
     }
 
-    fn text(&mut self, catalog: &Catalog, change: &RowChange) -> Arc<TableText> {
+    /// How the rows of a table are written and read.
+    fn text(&mut self, catalog: &Catalog, change: &RowChange) -> (Arc<TableText>, Arc<RowDecoder>) {
         if self.texts_version != catalog.version {
             self.texts.clear();
             self.texts_version = catalog.version;
         }
-        let text = self
-            .texts
-            .entry(change.table.id)
-            .or_insert_with(|| Arc::new(TableText::new(&change.table, &catalog.types)));
-        Arc::clone(text)
+        let (text, decoder) = self.texts.entry(change.table.id).or_insert_with(|| {
+            let decoder = RowDecoder::new(&change.table, &catalog.types);
+            (Arc::new(TableText::new(&change.table, &catalog.types)), Arc::new(decoder))
+        });
+        (Arc::clone(text), Arc::clone(decoder))
     }
 
     /// Delivers what has come to the head of its lane. Gives what could not be judged, to be told.

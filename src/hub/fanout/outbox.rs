@@ -149,11 +149,14 @@ impl Outbox {
         self.tally.deliveries += recipients.len() as u64;
         self.bytes += frame.len() + size_of_val(recipients);
         for (shard, deliveries) in self.by_shard.iter_mut().enumerate() {
-            let channels: Arc<[ChannelRef]> =
-                recipients.iter().filter(|channel| usize::from(channel.shard) == shard).copied().collect();
-            if !channels.is_empty() {
-                deliveries.push(Delivery { frame: frame.clone(), channels });
-            }
+            let is_here = |channel: &&ChannelRef| usize::from(channel.shard) == shard;
+            // Counted first, so that those of one shard are copied once.
+            let channels: Arc<[ChannelRef]> = match recipients.iter().filter(is_here).count() {
+                0 => continue,
+                count if count == recipients.len() => recipients.into(),
+                _ => recipients.iter().filter(is_here).copied().collect(),
+            };
+            deliveries.push(Delivery { frame: frame.clone(), channels });
         }
     }
 

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::change::{Image, RowChange, Table, Types};
+use crate::change::{Image, RowChange};
 use crate::policy::Program;
 use crate::policy::function::Doubt;
 use crate::policy::program::Tuple;
-use crate::policy::row::RowValues;
+use crate::policy::row::{RowDecoder, RowValues};
 use crate::policy::value::Value;
 use crate::wal::tuple::Datum;
 
@@ -16,20 +16,20 @@ pub(super) struct Row(RowValues);
 
 impl Row {
     /// The row as a change left it; `None` for deletes.
-    pub(super) fn new(change: &RowChange, types: &Types, program: &Program) -> Option<Self> {
+    pub(super) fn new(change: &RowChange, decoder: &RowDecoder, program: &Program) -> Option<Self> {
         let image = change.new.as_ref()?;
         let unchanged = change.old.as_ref().filter(|_| change.old_is_full);
-        Some(Self::of(&filled(image, unchanged), &change.table, types, program))
+        Some(Self::of(&filled(image, unchanged), decoder, program))
     }
 
     /// The row as a change found it; `None` if not all of it was logged.
-    pub(super) fn old(change: &RowChange, types: &Types, program: &Program) -> Option<Self> {
+    pub(super) fn old(change: &RowChange, decoder: &RowDecoder, program: &Program) -> Option<Self> {
         let image = change.old.as_ref().filter(|_| change.old_is_full)?;
-        Some(Self::of(image, &change.table, types, program))
+        Some(Self::of(image, decoder, program))
     }
 
-    fn of(image: &Image, table: &Table, types: &Types, program: &Program) -> Self {
-        Self(RowValues::decode(image, table, types, &program.columns))
+    fn of(image: &Image, decoder: &RowDecoder, program: &Program) -> Self {
+        Self(RowValues::read(image, decoder, &program.columns))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::hub::engine::Knowledge;
 use crate::policy::function::Moment;
 use crate::policy::mirror::State;
 use crate::policy::program::Params;
+use crate::policy::row::RowDecoder;
 use crate::policy::{Access, Claims, Program, Verdict};
 
 use super::row::Row;
@@ -38,7 +39,8 @@ pub struct Sample {
 impl Sample {
     /// What the program decides by now; `None` if it is not certain.
     pub fn judge(&self, knowledge: &Knowledge, types: &Types, moment: Moment) -> Option<bool> {
-        let row = Row::new(&self.change, types, &self.program).filter(|_| knowledge.is_current)?;
+        let decoder = RowDecoder::new(&self.change.table, types);
+        let row = Row::new(&self.change, &decoder, &self.program).filter(|_| knowledge.is_current)?;
         match self.program.judge(&self.params, &row, &knowledge.mirror.view(State::After), &moment) {
             Verdict::Passes => Some(true),
             Verdict::Fails => Some(false),

@@ -16,6 +16,7 @@ use crate::hub::lane::Lanes;
 use crate::hub::profile::{Profile, ProfileId, Profiles, TargetKey};
 use crate::hub::resolve::Target;
 use crate::policy::program::Params;
+use crate::policy::row::RowDecoder;
 use crate::policy::{self, Access, Decision, Program, Switches};
 use crate::postgres::rows;
 use crate::protocol::change::TableText;
@@ -61,6 +62,7 @@ pub(super) fn rights<'a>(
     grounds: Grounds<'a>,
     profiles: &'a Profiles,
     subject: &'a Subject<'a>,
+    decoder: &RowDecoder,
 ) -> SmallVec<[Rights<'a>; 2]> {
     let relation = subject.shown.table.id;
     let knowledge = match grounds.knowledge() {
@@ -85,8 +87,7 @@ pub(super) fn rights<'a>(
         let case = match &decision {
             Decision::Ask(question) => knowledge.and_then(|knowledge| {
                 let program = subscribers.program().ok_or(Asked::NotCompiled)?;
-                let types = &grounds.catalog.types;
-                let case = Case::new(question, subject, program, types, knowledge, grounds.moment);
+                let case = Case::new(question, subject, program, decoder, knowledge, grounds.moment);
                 Ok((program, case.ok_or(Asked::Absent)?))
             }),
             _ => Err(Asked::NotCompiled),
