@@ -181,7 +181,12 @@ impl<'a> Running<'a> {
             if groups.is_empty() {
                 return;
             }
-            let batch = Batch { types: Arc::clone(&self.catalog.types), groups, after: None };
+            let batch = Batch {
+                is_ambiguous: self.catalog.is_ambiguous,
+                types: Arc::clone(&self.catalog.types),
+                groups,
+                after: None,
+            };
             for outcome in ask::answer(client, &batch).await.expect("an answer") {
                 self.lanes.answer(outcome.lane, outcome.entry, outcome.result);
                 for ready in self.lanes.take_ready(outcome.lane) {
