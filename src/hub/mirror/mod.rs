@@ -9,7 +9,7 @@
 //! Invariants:
 //! - Tables are never altered, and none is published whose own updates would fail for it; one that comes to that is
 //!   taken out with the next look.
-//! - What is shown was followed without a gap since it was read ([`Footing`]): that is looked at whenever the catalog has
+//! - What is shown was followed without a gap since it was read (`Footing`): that is looked at whenever the catalog has
 //!   changed, since the log has no word of it.
 //! - What other publications show of a table stays what it is.
 //! - The stream never waits for a load.

@@ -12,6 +12,7 @@ mod ddl;
 mod filters;
 mod limits;
 mod mirror;
+mod names;
 mod order;
 mod outrun;
 mod policy;
