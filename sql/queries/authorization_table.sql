@@ -2,7 +2,9 @@
 -- "partition" is a condition on inserted_at that holds where there is a partition for it; "bounds" are those of the
 -- partitions, NULL of a table without.
 with messages as (
-  select c.* from pg_catalog.pg_class c where c.oid = pg_catalog.to_regclass('realtime.messages')
+  -- By its name, as whoever may not use the schema may not look it up there.
+  select c.* from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+   where n.nspname = 'realtime' and c.relname = 'messages'
 ), partitions as (
   select c.* from pg_catalog.pg_inherits i join messages m on m.oid = i.inhparent
     join pg_catalog.pg_class c on c.oid = i.inhrelid

@@ -7,9 +7,13 @@ with passing as (
 ), relation as (
   select c.oid, c.xmin from pg_catalog.pg_class c
    where c.oid >= 16384 and c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'
+), root as (
+  -- By its name, as whoever may not use the schema may not look it up there.
+  select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+   where n.nspname = 'realtime' and c.relname = 'messages'
 ), messages as (
-  select pg_catalog.to_regclass('realtime.messages')::oid as oid union all
-  select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = pg_catalog.to_regclass('realtime.messages')
+  select oid from root union all
+  select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent in (select oid from root)
 )
 select pg_catalog.md5(pg_catalog.concat_ws('|',
   (select sum(hashint8extended(xmin::text::int8, oid::int8)) from relation),

@@ -59,7 +59,7 @@ pub(crate) async fn measure(effort: &Effort, database: &mut Database) -> Vec<Fig
     drop((reference, server));
     database.drop_reference_slot().await;
     let [open, guarded, messages, reference] = rounds;
-    [("latency_open", open), ("latency_asked", guarded), ("latency_broadcast", messages)]
+    [("latency_open", open), ("latency_guarded", guarded), ("latency_broadcast", messages)]
         .into_iter()
         .flat_map(|(name, ours)| figures(name, &ours, &reference))
         .collect()

@@ -168,7 +168,12 @@ struct Inbox(mpsc::Sender<FeedEvent>);
 
 impl Sink for Inbox {
     async fn send(&self, command: ShardCommand) -> bool {
-        let ShardCommand::Feed(event) = command else { panic!("the feed sends events only: {command:?}") };
+        let event = match command {
+            ShardCommand::Feed(event) => event,
+            // Nobody here is on a private channel.
+            ShardCommand::Recheck(_) => return true,
+            other => panic!("the feed sends events only: {other:?}"),
+        };
         self.0.send(event).await.is_ok()
     }
 }
