@@ -90,7 +90,10 @@ async fn a_built_in_function_that_somebody_may_not_call_is_left_out() {
         assert!(!subject.read("t").await.functions("uuid_eq").is_empty());
         subject.execute("revoke execute on function uuid_eq from public").await;
         assert!(subject.read("t").await.functions("uuid_eq").is_empty());
+        // Whoever else may come to call it, as the owner of a helper for instance, is not known yet.
         subject.execute("grant execute on function uuid_eq to {user}, {other}").await;
+        assert!(subject.read("t").await.functions("uuid_eq").is_empty());
+        subject.execute("grant execute on function uuid_eq to public").await;
         assert!(!subject.read("t").await.functions("uuid_eq").is_empty());
     })
     .await;
