@@ -24,6 +24,8 @@ use crate::socket::{Socket, frame};
 const RATE: u32 = 1_000;
 /// Users, each with one socket.
 const USERS: u32 = 200;
+/// Joins a second of one socket that the server takes in the long run, and as many besides at once.
+const JOINS_PER_SOCKET: u32 = 100;
 /// Joins that wait for their answer when as many are made as the server can take.
 const IN_FLIGHT: u32 = 200;
 /// What is asked may take this long to be answered.
@@ -66,7 +68,8 @@ const CASES: [Case; 3] = [
     },
     Case {
         name: "lookup",
-        statements_max: 0.0,
+        // The first joins after a start are asked about, until the stream has passed the load of the table.
+        statements_max: 20.0,
         mirrored: 1.0,
         policy: "create policy storm on realtime.messages for select to authenticated using (exists (
              select from storm_members where room = topic and user_id = (select auth.uid())));",
@@ -230,7 +233,12 @@ impl Storm {
                     }
                 }
                 None => {
-                    while elapsed < time && (self.sent - self.granted) < IN_FLIGHT {
+                    // No faster than a socket may join in the long run.
+                    let allowed = f64::from(USERS * JOINS_PER_SOCKET) * (1.0 + elapsed.as_secs_f64());
+                    while elapsed < time
+                        && (self.sent - self.granted) < IN_FLIGHT
+                        && f64::from(self.sent) < allowed
+                    {
                         self.join(Instant::now());
                     }
                 }
