@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use crate::change::{TableColumn, Type, TypeKind};
+use crate::policy::value::Float;
 
 /// The longest number that is taken for a float without asking Postgres: short enough for every exponent.
 const PLAIN_FLOAT_BYTES_MAX: usize = 20;
@@ -141,8 +142,8 @@ impl Kind {
         match self {
             Self::Integer { .. } => Some(Key::Number(text.parse::<i64>().ok()?.into())),
             // Postgres prints what reads back as the same float, so reading is exact.
-            Self::Float4 => Some(Key::Float(text.parse::<f32>().ok()?.into())),
-            Self::Float8 => Some(Key::Float(text.parse().ok()?)),
+            Self::Float4 => Some(Key::Float(Float::new(text.parse::<f32>().ok()?.into()))),
+            Self::Float8 => Some(Key::Float(Float::new(text.parse().ok()?))),
             Self::Numeric => Some(Key::Decimal(Decimal::parse(text)?)),
             Self::Boolean => match text {
                 "t" | "true" => Some(Key::Number(1)),
@@ -188,44 +189,6 @@ impl Key<'_> {
         }
     }
 }
-
-/// A float in Postgres's order: the zeros are equal, and NaN equals itself and is above all others.
-#[derive(Clone, Copy)]
-pub(super) struct Float(f64);
-
-impl From<f32> for Float {
-    fn from(value: f32) -> Self {
-        Self(value.into())
-    }
-}
-
-impl std::str::FromStr for Float {
-    type Err = std::num::ParseFloatError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
-    }
-}
-
-impl Ord for Float {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.partial_cmp(&other.0).unwrap_or_else(|| self.0.is_nan().cmp(&other.0.is_nan()))
-    }
-}
-
-impl PartialOrd for Float {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Float {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Float {}
 
 /// A numeric of any precision. The variants stand in Postgres's order.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,6 +1,7 @@
 //! Moving expressions between levels.
 
 use crate::policy::expression::{Expr, Query};
+use crate::policy::walk::{self, Inside};
 
 /// Moves an expression to where `by` more queries enclose it: columns of what is outside of it are counted anew. Says
 /// how many nodes it has.
@@ -41,55 +42,23 @@ pub(super) struct Traits {
 }
 
 pub(super) fn traits(expr: &Expr) -> Traits {
-    let mut traits = Traits::default();
-    visit(&mut expr.clone(), 0, &mut |expr, inside| match expr {
-        Expr::Column(column) => traits.reads |= column.level >= inside,
-        Expr::Call(function, _)
-        | Expr::Distinct(function, _)
-        | Expr::NullIf(function, _)
-        | Expr::Elements { function, .. } => traits.raises |= function.raises,
-        Expr::Scalar(_) => traits.raises = true,
-        _ => {}
-    });
-    traits
+    let raises = |part: &Expr| {
+        matches!(part, Expr::Scalar(_)) || walk::function(part).is_some_and(|function| function.raises)
+    };
+    let mut reads = false;
+    walk::columns(expr, 0, &mut |column, inside| reads |= column.level >= inside);
+    Traits { raises: walk::any(expr, &raises), reads }
 }
 
 /// Whether an expression holds an output of a test that encloses it.
 pub(super) fn has_output(expr: &Expr) -> bool {
-    match expr {
-        Expr::Output(_) => true,
-        // The test of a quantified query has outputs of its own, and a query inside cannot reach those outside.
-        _ => children(expr).iter().any(|child| has_output(child)),
+    if matches!(expr, Expr::Output(_)) {
+        return true;
     }
-}
-
-/// The parts of an expression that stand where it stands.
-fn children(expr: &Expr) -> Vec<&Expr> {
-    match expr {
-        Expr::Const(_)
-        | Expr::Column(_)
-        | Expr::Param(_)
-        | Expr::Setting(_)
-        | Expr::Now
-        | Expr::Output(_)
-        | Expr::Exists(_)
-        | Expr::Scalar(_)
-        | Expr::First(_)
-        | Expr::Quantified { .. }
-        | Expr::Collected(_) => Vec::new(),
-        Expr::Call(_, parts)
-        | Expr::And(parts)
-        | Expr::Or(parts)
-        | Expr::Coalesce(parts)
-        | Expr::Array(parts) => parts.iter().collect(),
-        Expr::Not(part) | Expr::IsNull(part) | Expr::Is(part, _) => vec![part],
-        Expr::Distinct(_, parts) | Expr::NullIf(_, parts) | Expr::Elements { arguments: parts, .. } => {
-            parts.iter().collect()
-        }
-        Expr::Case(arms, default) => {
-            arms.iter().flat_map(|(when, then)| [when, then]).chain([&**default]).collect()
-        }
-    }
+    let mut found = false;
+    // The test of a quantified query has outputs of its own, and a query inside cannot reach those outside.
+    walk::parts(expr, &mut |part, inside| found = found || (inside == Inside::Same && has_output(part)));
+    found
 }
 
 /// Calls `act` with each node and how many queries of the expression enclose it. Says how many nodes there are.
