@@ -20,6 +20,12 @@ const PORT_LINE: usize = 3;
 /// How often a start is tried while sessions of a killed server linger, a quarter of a second apart.
 const ORPHAN_RETRIES: u32 = 20;
 
+/// How many ports a new server is tried on, as another program may take one at the same moment.
+const PORT_TRIES_MAX: u32 = 8;
+
+/// The lowest port that a server is given; well-known services have those below.
+const PORT_MIN: u16 = 10_240;
+
 /// What can go wrong around a private cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -124,9 +130,18 @@ impl Cluster {
             cluster.initialize(durable)?;
         }
         cluster.stop_orphan()?;
-        cluster.port = free_port(directory)?;
-        cluster.launch(directory)?;
-        Ok(cluster)
+        let mut tries = 1;
+        loop {
+            cluster.port = free_port(directory)?;
+            match cluster.launch(directory) {
+                Err(Error::Program { output, .. })
+                    if tries < PORT_TRIES_MAX && output.contains("could not bind") =>
+                {
+                    tries += 1;
+                }
+                launched => return launched.map(|()| cluster),
+            }
+        }
     }
 
     /// Deletes the cluster under `directory`, whose server, if one is left, is stopped first.
@@ -366,12 +381,29 @@ fn make_directory(directory: &Path, user: Option<(u32, u32)>) -> Result<(), Erro
     Ok(())
 }
 
-/// A port nobody listens on now.
+/// A port nobody listens on now, and that no connection is given by itself: while the server is down, the very
+/// attempts to reach it might otherwise be given its port, and keep it from coming up again.
 fn free_port(directory: &Path) -> Result<u16, Error> {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|source| Error::Io { action: "find a free port for", path: directory.to_owned(), source })
+    let given = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let failed = |source| Error::Io { action: "find a free port for", path: directory.to_owned(), source };
+    let bind = |port| TcpListener::bind(("127.0.0.1", port)).and_then(|listener| listener.local_addr());
+    let ports = lasting_ports(&given);
+    for _ in 0..ports.len() {
+        let index = rand::random_range(0..ports.len());
+        if let Some(address) = ports.clone().nth(index).and_then(|port| bind(port).ok()) {
+            return Ok(address.port());
+        }
+    }
+    bind(0).map(|address| address.port()).map_err(failed)
+}
+
+/// The larger of the ranges below and above the one that connections are given ports of, as Linux words it.
+fn lasting_ports(given: &str) -> std::ops::Range<u16> {
+    // What the standard reserves for connections, where the system does not tell.
+    let mut bounds = given.split_whitespace().map_while(|bound| bound.parse().ok());
+    let (first, last): (u16, u16) = bounds.next().zip(bounds.next()).unwrap_or((49_152, u16::MAX));
+    let (below, above) = (PORT_MIN..first.max(PORT_MIN), last.saturating_add(1).max(PORT_MIN)..u16::MAX);
+    if below.len() >= above.len() { below } else { above }
 }
 
 fn check(program: &'static str, output: io::Result<Output>) -> Result<(), Error> {
@@ -382,4 +414,17 @@ fn check(program: &'static str, output: io::Result<Output>) -> Result<(), Error>
     let output =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Err(Error::Program { program, output: output.trim().to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_none_that_connections_are_given() {
+        assert_eq!(lasting_ports("32768\t60999\n"), 10_240..32_768);
+        assert_eq!(lasting_ports("1024 40000"), 40_001..u16::MAX);
+        assert_eq!(lasting_ports(""), 10_240..49_152);
+        assert!(lasting_ports("1024 65535").is_empty(), "there, any port is as good");
+    }
 }

@@ -120,18 +120,18 @@ async fn transaction_in_parts_comes_once_across_an_interruption() {
         )
         .await
         .unwrap();
-    // Much more than a connection holds, in parts of some twenty rows, and a shard that takes one of them.
+    // More than the 32 MiB that a connection may hold, in parts of some twenty rows, and a shard that takes one of them.
     let options = Options { inbox: 1, transaction_bytes_max: 100_000, ..Options::on(durable()) };
     let mut feed = Feed::start_on(&server.cluster.url("postgres"), options);
     let ann = feed.subscribe("ann", "messages").await;
     feed.hears(ann, [Subscribed]).await;
-    let sql = "insert into messages select id, repeat('x', 5000) from generate_series(1, 6000) id";
+    let sql = "insert into messages select id, repeat('x', 5000) from generate_series(1, 12000) id";
     client.batch_execute(sql).await.unwrap();
     feed.hears(ann, (1..=1000).map(Change)).await;
     assert_eq!(server.terminate("rowcast_stream").await, 1);
-    feed.hears_mixed(ann, 1001..=6000, &[Interrupted, Subscribed]).await;
-    server.write([7000]).await;
-    feed.hears(ann, [Change(7000)]).await;
+    feed.hears_mixed(ann, 1001..=12_000, &[Interrupted, Subscribed]).await;
+    server.write([13_000]).await;
+    feed.hears(ann, [Change(13_000)]).await;
     feed.stop().await;
 }
 
