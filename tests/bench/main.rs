@@ -1,8 +1,8 @@
 //! What Rowcast costs and how fast it is, measured on the real binary beside what the machine could do at best.
 //!
 //! `cargo bench` runs everything, `cargo bench -- --quick` a shorter version, and a name or several (`latency`,
-//! `drain`, `broadcast`, `join_storm`, `memory`, `policy`, `policies`) only those. Each figure is printed as a line of a
-//! table and as one line of JSON. `docs/benchmarks.md` says how to read them.
+//! `drain`, `broadcast`, `join_storm`, `memory`, `policy`, `policies`, `messaging`) only those. Each figure is printed as a
+//! line of a table and as one line of JSON. `docs/benchmarks.md` says how to read them.
 //!
 //! Every measure puts Rowcast and a reference side by side within one run, alternately and several times, since
 //! machines differ and are never quiet: trust the ratios.
@@ -20,6 +20,7 @@ mod guarded;
 mod join_storm;
 mod latency;
 mod memory;
+mod messaging;
 mod policies;
 mod policy;
 mod process;
@@ -93,6 +94,12 @@ async fn measure(effort: &Effort, names: &[&str]) -> Vec<Figure> {
         figures.extend(policy::measure(effort));
         // It alone needs no database.
         if names == ["policy"] {
+            return figures;
+        }
+    }
+    if wanted("messaging") {
+        figures.extend(messaging::measure(effort).await);
+        if names == ["messaging"] {
             return figures;
         }
     }
