@@ -155,6 +155,10 @@ metrics! {
     MIRROR_BYTES = Own GAUGE "rowcast_mirror_bytes" "About how many bytes they have there.";
     MIRROR_LOADS = Own COUNTER "rowcast_mirror_loads_total" "How often such a table was loaded.";
     MIRROR_LOSSES = Own COUNTER "rowcast_mirror_losses_total" "How often one was given up until it is loaded again; the log says why.";
+    ADAPTER_SOCKETS = Own GAUGE "rowcast_adapter_sockets_open" "Sockets of apps open now.";
+    ADAPTER_EVENTS = Own COUNTER "rowcast_adapter_events_total" "Live events handed to sockets of apps, each once for each socket.";
+    ADAPTER_UNREADABLE = Own COUNTER "rowcast_adapter_events_unreadable_total" "Changes of the messaging schema's tables that could not be read, and were handed to no app.";
+    ADAPTER_BEHIND = Own COUNTER "rowcast_adapter_sockets_behind_total" "Sockets of apps that were closed because changes came faster than they were read.";
     RATE = Own GAUGE "rowcast_rate_per_second" ["of"] "The average rate that a limit of the whole server is held against.";
     RATE_LIMIT = Own GAUGE "rowcast_rate_limit_per_second" ["of"] "That limit; 0 is none.";
     ERRORS = Own COUNTER "rowcast_errors_total" ["code"] "Refusals, ended channels and failures, by their code.";
