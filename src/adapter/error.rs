@@ -170,8 +170,7 @@ impl Error {
 
     /// The answer, with a body in the app's shape.
     pub fn answer(&self, body: &Value) -> Response<Body> {
-        let mut response =
-            (self.status(), [(header::CONTENT_TYPE, JSON)], body.to_string()).into_response();
+        let mut response = (self.status(), [(header::CONTENT_TYPE, JSON)], body.to_string()).into_response();
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -271,7 +270,8 @@ mod tests {
 
     #[test]
     fn only_words_that_were_made_for_callers_reach_them() {
-        let words = |sqlstate: &str| refused(sqlstate.to_owned(), "secret words".to_owned(), None).to_string();
+        let words =
+            |sqlstate: &str| refused(sqlstate.to_owned(), "secret words".to_owned(), None).to_string();
         assert_eq!(words("22023"), "secret words");
         for sqlstate in ["42501", "P0002", "23514", "22P02", "22001", "XX000", "40001"] {
             assert!(!words(sqlstate).contains("secret"), "{sqlstate}");

@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::secret::Secret;
 use super::setting::{API_KEY_BYTES_MIN, Kind, SECRET_BYTES_MIN, Setting};
 use super::source::{Given, Origin, Resolved};
-use super::{Adapter, Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Postgres, Settings, Slot, Socket, Wal};
+use super::{
+    Adapter, Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Postgres, Settings, Slot, Socket, Wal,
+};
 use crate::adapter::App;
 use crate::auth::{Audience, KeySet, jwks};
 use crate::policy::Switches;

@@ -14,7 +14,7 @@ use crate::auth::Verifier;
 use crate::config::Settings;
 use crate::hub::FeedCommand;
 use crate::postgres::messaging::{Deliveries, NOTES_MAX, Notes, People};
-use crate::postgres::rpc::Rpc;
+use crate::postgres::rpc::{self, Rpc};
 use crate::rest::Additions;
 use crate::telemetry::page::Counts;
 
@@ -23,13 +23,16 @@ pub(super) struct Messaging {
     pub(super) rpc: Rpc,
     pub(super) people: People,
     pub(super) deliveries: Deliveries,
+    #[expect(dead_code, reason = "whoever writes deliveries down takes them from here")]
     pub(super) notes: Notes,
 }
 
-impl Default for Messaging {
-    fn default() -> Self {
+impl Messaging {
+    /// Nobody is here, and no call has been made.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let rpc = Rpc::new(rpc::Config::new(settings.database.clone()));
         let (deliveries, notes) = Deliveries::queue(NOTES_MAX);
-        Self { rpc: Rpc, people: People::default(), deliveries, notes }
+        Self { rpc, people: People::default(), deliveries, notes }
     }
 }
 

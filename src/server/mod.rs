@@ -140,7 +140,7 @@ pub async fn run(
     let directory = Directory::new(shard_count(&settings), rand::random(), Instant::now());
     let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
     let engine = Arc::<Engine>::default();
-    let messaging = Messaging::default();
+    let messaging = Messaging::new(&settings);
     let adapters = Adapters::start(&settings, &verifier, &feed_commands, &messaging);
     let neighbours = Neighbours { feed: feed_commands, authorizer: &authorizer, engine: &engine };
     let (shards, mut threads) =

@@ -150,7 +150,8 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let routes = router(gate.clone(), Arc::new(crate::rest::nowhere(health.clone())), Additions::default());
+        let routes =
+            router(gate.clone(), Arc::new(crate::rest::nowhere(health.clone())), Additions::default());
         let http = tokio::spawn(serve(listener, routes, options.http, async {
             let _ = stopped.await;
         }));

@@ -80,8 +80,7 @@ impl Live {
     ) -> (Self, LiveSink, LiveHandle) {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let handle = LiveHandle { inbox: sender.clone(), feed, shard, opened: Arc::default() };
-        let live =
-            Self { inbox, sockets: HashMap::new(), touched: Vec::new(), counters, is_draining: false };
+        let live = Self { inbox, sockets: HashMap::new(), touched: Vec::new(), counters, is_draining: false };
         (live, LiveSink(sender), handle)
     }
 
@@ -244,4 +243,3 @@ fn binding(table: Table) -> serde_json::Map<String, serde_json::Value> {
     let fields = [("event", table.event()), ("schema", "public"), ("table", table.name())];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
-

@@ -53,8 +53,7 @@ impl Queue {
         let (signals, receiver) = mpsc::channel(BATCHES_MAX);
         let (end, ended) = oneshot::channel();
         let backlog_bytes = Arc::<AtomicUsize>::default();
-        let subscription =
-            Subscription::new(live, connection, receiver, ended, Arc::clone(&backlog_bytes));
+        let subscription = Subscription::new(live, connection, receiver, ended, Arc::clone(&backlog_bytes));
         (Self { signals, end, backlog_bytes, batch: Vec::new(), batch_bytes: 0 }, subscription)
     }
 

@@ -13,8 +13,8 @@ use rowcast::hub::{
 };
 use rowcast::policy::Claims;
 use rowcast::rest::{
-    BodyLimits, BodyReader, BroadcastLimits, HttpConfig, Readers, Scrape, Services, Sources, Tenant,
-    TenantField, TenantValue, Additions, router, serve,
+    Additions, BodyLimits, BodyReader, BroadcastLimits, HttpConfig, Readers, Scrape, Services, Sources,
+    Tenant, TenantField, TenantValue, router, serve,
 };
 use rowcast::socket::{Gate, GateConfig, ShardConfig, ShardHandle, spawn};
 use rowcast::telemetry::clock::unix_seconds;
