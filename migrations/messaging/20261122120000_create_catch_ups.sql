@@ -3,8 +3,8 @@
 -- locks: public.messages against writers while its two indexes are made.
 -- undo:  drop function rowcast.note_catch_up(timestamptz, uuid[]), rowcast.resume_catch_up(text, timestamptz, integer),
 --        rowcast.catch_up(text, timestamptz, integer), rowcast.update_catch_up(bigint, uuid[], pg_snapshot, uuid[]),
---        rowcast.store_catch_up(bytea, pg_snapshot, uuid[], bigint), rowcast.find_catch_up(timestamptz, bytea),
---        rowcast.message_page(uuid[], integer),
+--        rowcast.store_catch_up(bytea, pg_snapshot, uuid[], uuid[], bigint), rowcast.find_catch_up(timestamptz, bytea),
+--        rowcast.unseen_messages(uuid[]), rowcast.message_page(uuid[], integer),
 --        rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]);
 --        drop index public.messages_conversation_id_inserted_in_idx, public.messages_inserted_in_idx;
 --        drop table rowcast.catch_ups;
@@ -145,6 +145,27 @@ comment on function rowcast.message_page(uuid[], integer) is 'The first of these
 revoke all on function rowcast.message_page(uuid[], integer) from public;
 grant execute on function rowcast.message_page(uuid[], integer) to authenticated, service_role;
 
+create or replace function rowcast.unseen_messages(message_ids uuid[]) returns uuid[]
+language sql
+stable
+security invoker
+set search_path = ''
+as $fn$
+    select array(
+        select given.id
+        from unnest(message_ids) as given (id)
+        where not exists (
+            select from public.messages as message
+            where message.id = given.id
+                and pg_catalog.pg_visible_in_snapshot(message.inserted_in, pg_catalog.pg_current_snapshot())
+        )
+        limit 10000
+    )
+$fn$;
+comment on function rowcast.unseen_messages(uuid[]) is 'Those of these messages that are not to be seen now. Made by Rowcast.';
+revoke all on function rowcast.unseen_messages(uuid[]) from public;
+grant execute on function rowcast.unseen_messages(uuid[]) to authenticated, service_role;
+
 create or replace function rowcast.find_catch_up(at timestamptz, token bytea) returns setof rowcast.catch_ups
 language sql
 stable
@@ -162,8 +183,9 @@ comment on function rowcast.find_catch_up(timestamptz, bytea) is 'The caller''s 
 revoke all on function rowcast.find_catch_up(timestamptz, bytea) from public;
 grant execute on function rowcast.find_catch_up(timestamptz, bytea) to authenticated, service_role;
 
-create or replace function rowcast.store_catch_up(token bytea, seen pg_snapshot, owed uuid[], follows bigint)
-returns timestamptz
+create or replace function rowcast.store_catch_up(
+    token bytea, seen pg_snapshot, owed uuid[], sent uuid[], follows bigint
+) returns timestamptz
 language plpgsql
 volatile
 security definer
@@ -185,8 +207,8 @@ begin
         ) into issued
         from rowcast.catch_ups as record
         where record.user_id = caller_user or record.customer_id = caller_customer;
-        insert into rowcast.catch_ups (user_id, customer_id, token_hash, last_check_time, seen, owed, follows)
-        values (caller_user, caller_customer, token, issued, seen, owed, follows)
+        insert into rowcast.catch_ups (user_id, customer_id, token_hash, last_check_time, seen, owed, sent, follows)
+        values (caller_user, caller_customer, token, issued, seen, owed, sent, follows)
         on conflict do nothing;
         exit when found;
     end loop;
@@ -217,9 +239,9 @@ begin
     return issued;
 end
 $fn$;
-comment on function rowcast.store_catch_up(bytea, pg_snapshot, uuid[], bigint) is 'Keeps what the caller has been given, and answers the time that names it. Made by Rowcast.';
-revoke all on function rowcast.store_catch_up(bytea, pg_snapshot, uuid[], bigint) from public;
-grant execute on function rowcast.store_catch_up(bytea, pg_snapshot, uuid[], bigint) to authenticated, service_role;
+comment on function rowcast.store_catch_up(bytea, pg_snapshot, uuid[], uuid[], bigint) is 'Keeps what the caller has been given, and answers the time that names it. Made by Rowcast.';
+revoke all on function rowcast.store_catch_up(bytea, pg_snapshot, uuid[], uuid[], bigint) from public;
+grant execute on function rowcast.store_catch_up(bytea, pg_snapshot, uuid[], uuid[], bigint) to authenticated, service_role;
 
 create or replace function rowcast.update_catch_up(record_id bigint, messages uuid[], new_seen pg_snapshot, new_owed uuid[])
 returns boolean
@@ -261,6 +283,7 @@ declare
     record rowcast.catch_ups;
     seen pg_snapshot;
     missed uuid[];
+    unseen uuid[];
     page jsonb;
     taken integer;
     issued timestamptz;
@@ -270,13 +293,14 @@ begin
         raise invalid_parameter_value using message = 'since, token_hash or page_limit is out of range';
     end if;
     select * into record from rowcast.find_catch_up(since, null);
-    select pg_catalog.pg_current_snapshot(), found.ids, rowcast.message_page(found.ids, page_limit)
-    into seen, missed, page
+    select pg_catalog.pg_current_snapshot(), found.ids, rowcast.message_page(found.ids, page_limit),
+        rowcast.unseen_messages(record.sent)
+    into seen, missed, page, unseen
     from (
         select rowcast.missed_messages(since, record.seen, record.owed, record.sent) as ids offset 0
     ) as found;
     taken := page ->> 'taken';
-    issued := rowcast.store_catch_up(token, seen, missed[taken + 1:], record.id);
+    issued := rowcast.store_catch_up(token, seen, missed[taken + 1:], unseen, record.id);
     return pg_catalog.jsonb_build_object(
         'messages', page -> 'messages',
         'last_check_time', pg_catalog.to_char(issued at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
@@ -346,15 +370,7 @@ begin
     end if;
     had := record.sent || message_ids;
     select pg_catalog.pg_current_snapshot(), rowcast.missed_messages(since, record.seen, record.owed, had),
-        array(
-            select given.id from unnest(had) as given (id)
-            where not exists (
-                select from public.messages as message
-                where message.id = given.id
-                    and pg_catalog.pg_visible_in_snapshot(message.inserted_in, pg_catalog.pg_current_snapshot())
-            )
-            limit 10000
-        )
+        rowcast.unseen_messages(had)
     into now_seen, missed, had;
     return rowcast.update_catch_up(record.id, had, now_seen, missed);
 end
