@@ -104,6 +104,7 @@ fn argument(setting: &Setting) -> Arg {
         Kind::KeySetUrl => "URL",
         Kind::Path => "FILE",
         Kind::Identifier | Kind::Label => "NAME",
+        Kind::Apps => "NAMES",
         Kind::OneOf(_) => "WORD",
         Kind::Boolean => "true|false",
         Kind::Integer(..) => "NUMBER",
