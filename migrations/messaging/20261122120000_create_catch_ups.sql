@@ -338,6 +338,8 @@ begin
     return pg_catalog.jsonb_build_object(
         'messages', page -> 'messages',
         'remaining', pg_catalog.to_jsonb(missed[taken + 1:]),
+        'seen', record.seen::text,
+        'sent', pg_catalog.to_jsonb(record.sent),
         'last_check_time', pg_catalog.to_char(record.last_check_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
     );
 end

@@ -305,7 +305,8 @@ grant execute on function rowcast.catch_up(text, timestamptz, integer) to authen
 -- What a socket has to bring first.
 -- It continues the caller's last check with its token, or the one that `since` names. Its caller has made sure that
 -- commits reach it from now on, and so has every message twice that was committed in between; the ids are there to
--- tell them by. Null without such a check.
+-- tell them by. It may be told of older commits, too, which the check has seen or another socket has brought: `seen` and
+-- `sent` tell those. Null without such a check.
 create or replace function rowcast.resume_catch_up(
     token_hash text, since timestamptz default null, page_limit integer default 500
 ) returns jsonb
@@ -332,6 +333,8 @@ begin
     return pg_catalog.jsonb_build_object(
         'messages', page -> 'messages',
         'remaining', pg_catalog.to_jsonb(missed[taken + 1:]),
+        'seen', record.seen::text,
+        'sent', pg_catalog.to_jsonb(record.sent),
         'last_check_time', pg_catalog.to_char(record.last_check_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
     );
 end

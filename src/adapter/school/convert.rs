@@ -1,7 +1,6 @@
 //! What has happened, in the school app's words; and the times that it sends.
 
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::model::{Message, Sender, ServerFrame};
 use crate::adapter::conversation::{self, Event};
@@ -66,12 +65,9 @@ pub(super) fn frame(event: &Event, me: Person) -> Option<ServerFrame> {
     })
 }
 
-/// The message that an event brings, if it brings one.
-pub(super) fn sent(event: &Event) -> Option<Uuid> {
-    match event {
-        Event::Sent(message) => Some(message.id),
-        _ => None,
-    }
+/// The transaction that brought a message, if that is told.
+pub(super) fn inserted_in(message: &conversation::Message) -> Option<u64> {
+    message.inserted_in.as_deref()?.parse().ok()
 }
 
 /// A time of Postgres's in UTC, as the app writes them: with `Z`.
@@ -140,6 +136,8 @@ fn days(year: u32, month: u32) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     const ANN: Person = Person::User(Uuid::from_u128(0xa));
@@ -187,7 +185,7 @@ mod tests {
             expires_at: None,
         };
         assert_eq!(frame(&typing, ANN), None);
-        let told = frame(&typing, BOB).unwrap().text();
+        let told = serde_json::to_string(&frame(&typing, BOB)).unwrap();
         let expected = concat!(
             r#"{"type":"user_typing","thread_id":"00000000-0000-0000-0000-000000000001","#,
             r#""user_id":"00000000-0000-0000-0000-00000000000a","is_typing":true}"#,
@@ -200,10 +198,15 @@ mod tests {
         let own = format!(r#","sender_id":"{}""#, ANN.id());
         let event = Event::Sent(row(&own));
         assert!(matches!(frame(&event, ANN), Some(ServerFrame::NewMessage { .. })));
-        assert_eq!(sent(&event), Some(row("").id));
         assert!(matches!(frame(&Event::Edited(row("")), ANN), Some(ServerFrame::MessageUpdated { .. })));
         assert!(matches!(frame(&Event::Deleted(row("")), ANN), Some(ServerFrame::MessageDeleted { .. })));
-        assert_eq!(sent(&Event::Edited(row(""))), None);
+    }
+
+    #[test]
+    fn the_transaction_of_a_message_is_read_where_it_is_told() {
+        assert_eq!(inserted_in(&row(r#","inserted_in":"4294967300""#)), Some(4_294_967_300));
+        assert_eq!(inserted_in(&row("")), None);
+        assert_eq!(inserted_in(&row(r#","inserted_in":"x""#)), None);
     }
 
     #[test]

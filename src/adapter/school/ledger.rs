@@ -11,16 +11,18 @@ use std::collections::{HashSet, VecDeque};
 
 use uuid::Uuid;
 
-/// How many confirmed messages may wait to be noted. Whoever keeps a ledger notes them before that.
-pub(super) const UNNOTED_MAX: usize = 5_000;
+use crate::postgres::snapshot::Snapshot;
 
-/// How many messages may wait for their pong. Beyond that the oldest count as missed.
-const UNCONFIRMED_MAX: usize = 10_000;
+/// How many messages may wait for their pong, and how many to be noted. Beyond that the oldest count as missed. A look
+/// at what was missed finds no more than 100,000.
+const KEPT_MAX: usize = 110_000;
 
 /// One socket's.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// What was found as missed when the socket opened: the feed may tell it too.
+    /// What the check has seen that the socket continues: its client has it, or it was found.
+    seen: Option<Snapshot>,
+    /// What was found as missed when the socket opened, and what an earlier socket has brought: the feed may tell it too.
     found: HashSet<Uuid>,
     /// What was sent, with the number of the ping that follows it. In the order of sending.
     unconfirmed: VecDeque<(u64, Uuid)>,
@@ -33,19 +35,26 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// These were missed, and the socket is about to send them.
+    /// The socket continues a check, which has seen this.
+    pub(super) fn continues(&mut self, seen: Snapshot) {
+        self.seen = Some(seen);
+    }
+
+    /// These were missed, and the socket is about to send them, or an earlier one has brought them.
     pub(super) fn found(&mut self, ids: impl IntoIterator<Item = Uuid>) {
         self.found.extend(ids);
     }
 
-    /// Whether the feed tells of this message first: else it was found, and has been or is being sent.
-    pub(super) fn is_new(&self, id: Uuid) -> bool {
-        !self.found.contains(&id)
+    /// Whether a message that the feed tells, from this transaction, is news. Else the client has it, or it was found
+    /// and has been sent: the feed may be later than the database by any time.
+    pub(super) fn is_new(&self, id: Uuid, inserted_in: Option<u64>) -> bool {
+        let is_seen = self.seen.as_ref().zip(inserted_in).is_some_and(|(seen, xid)| seen.sees_whole(xid));
+        !is_seen && !self.found.contains(&id)
     }
 
     /// It is sent now.
     pub(super) fn sent(&mut self, id: Uuid) {
-        if self.unconfirmed.len() >= UNCONFIRMED_MAX {
+        if self.unconfirmed.len() >= KEPT_MAX {
             self.unconfirmed.pop_front();
         }
         self.unconfirmed.push_back((self.next_ping, id));
@@ -87,15 +96,15 @@ impl Ledger {
         self.confirmed.len()
     }
 
-    /// What is to be noted.
-    pub(super) fn take(&mut self) -> Vec<Uuid> {
-        std::mem::take(&mut self.confirmed)
+    /// What is to be noted next, so many at most.
+    pub(super) fn take(&mut self, max: usize) -> Vec<Uuid> {
+        self.confirmed.split_off(self.confirmed.len().saturating_sub(max))
     }
 
     /// It could not be noted.
     pub(super) fn put_back(&mut self, mut ids: Vec<Uuid>) {
         // What there is no room for counts as missed.
-        ids.truncate(UNNOTED_MAX.saturating_sub(self.confirmed.len()));
+        ids.truncate(KEPT_MAX.saturating_sub(self.confirmed.len()));
         self.confirmed.extend(ids);
     }
 }
@@ -118,11 +127,11 @@ mod tests {
         ledger.sent(id(3));
         assert_eq!(ledger.ping(), None, "one at a time");
         ledger.pong(0);
-        assert_eq!(ledger.take(), [id(1), id(2)]);
+        assert_eq!(ledger.take(10), [id(1), id(2)]);
         assert!(!ledger.is_settled());
         assert_eq!(ledger.ping(), Some(1));
         ledger.pong(1);
-        assert_eq!(ledger.take(), [id(3)]);
+        assert_eq!(ledger.take(10), [id(3)]);
         assert!(ledger.is_settled());
         assert_eq!(ledger.ping(), None);
     }
@@ -133,13 +142,13 @@ mod tests {
         ledger.sent(id(1));
         ledger.pong(0);
         ledger.pong(u64::MAX);
-        assert!(ledger.take().is_empty());
+        assert!(ledger.take(10).is_empty());
         assert_eq!(ledger.ping(), Some(0));
         ledger.pong(1);
-        assert!(ledger.take().is_empty());
+        assert!(ledger.take(10).is_empty());
         ledger.pong(0);
         ledger.pong(0);
-        assert_eq!(ledger.take(), [id(1)]);
+        assert_eq!(ledger.take(10), [id(1)]);
     }
 
     #[test]
@@ -151,27 +160,55 @@ mod tests {
         ledger.pong(0);
         ledger.ping();
         ledger.pong(1);
-        assert_eq!(ledger.take(), [id(1), id(2)]);
+        assert_eq!(ledger.take(10), [id(1), id(2)]);
     }
 
     #[test]
     fn what_was_found_is_not_new_when_the_feed_tells_it() {
         let mut ledger = Ledger::default();
         ledger.found([id(1)]);
-        assert!(!ledger.is_new(id(1)));
-        assert!(ledger.is_new(id(2)));
+        assert!(!ledger.is_new(id(1), None));
+        assert!(!ledger.is_new(id(1), Some(20)));
+        assert!(ledger.is_new(id(2), None));
+        assert!(ledger.is_new(id(2), Some(5)), "it continues nothing");
+    }
+
+    #[test]
+    fn what_the_check_has_seen_is_not_new_when_the_feed_is_late() {
+        let mut ledger = Ledger::default();
+        ledger.continues(Snapshot::parse("10:15:12").unwrap());
+        assert!(!ledger.is_new(id(1), Some(9)));
+        assert!(!ledger.is_new(id(1), Some(14)));
+        assert!(ledger.is_new(id(1), Some(12)), "in progress then");
+        assert!(ledger.is_new(id(1), Some(15)));
+        assert!(ledger.is_new(id(1), Some((1 << 32) + 9)), "an epoch later");
+        assert!(ledger.is_new(id(1), None));
+    }
+
+    #[test]
+    fn what_could_not_be_noted_is_noted_later() {
+        let mut ledger = Ledger::default();
+        (0..5).for_each(|number| ledger.sent(id(number)));
+        ledger.ping();
+        ledger.pong(0);
+        let taken = ledger.take(3);
+        assert_eq!((taken.len(), ledger.unnoted()), (3, 2));
+        ledger.put_back(taken);
+        let mut all = ledger.take(10);
+        all.sort();
+        assert_eq!(all, (0..5).map(id).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_socket_that_never_answers_is_bounded() {
         let mut ledger = Ledger::default();
-        (0..20_000).for_each(|number| ledger.sent(id(number)));
+        (0..120_000).for_each(|number| ledger.sent(id(number)));
         assert_eq!(ledger.ping(), Some(0));
         ledger.pong(0);
-        let confirmed = ledger.take();
-        assert_eq!(confirmed.len(), UNCONFIRMED_MAX);
-        assert_eq!(confirmed.last(), Some(&id(19_999)));
+        assert_eq!(ledger.unnoted(), KEPT_MAX);
+        let confirmed = ledger.take(200_000);
+        assert_eq!(confirmed.last(), Some(&id(119_999)));
         ledger.put_back(confirmed);
-        assert_eq!(ledger.unnoted(), UNNOTED_MAX);
+        assert_eq!(ledger.unnoted(), KEPT_MAX);
     }
 }

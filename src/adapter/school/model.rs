@@ -1,18 +1,14 @@
 //! The school app's words: what its clients send, and what they are sent.
 //!
-//! Its names are spelled here and nowhere else. A client's frame is one of those below or is [`BadFrame`], whose words
-//! never hold anything that the client has sent.
+//! Its names are spelled here and nowhere else. What is wrong with a frame is said in words that hold nothing of it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::protocol::is_shallow;
+use crate::adapter::{Error, conversation};
 
-/// How deeply a frame may be nested.
-const DEPTH_MAX: usize = 32;
-
-/// How long a UUID with its hyphens is. Other spellings of it are not taken.
+/// How long a UUID with its hyphens is.
 const UUID_BYTES: usize = 36;
 
 /// What a client wants.
@@ -32,54 +28,26 @@ pub(super) enum ClientFrame {
     MarkRead(Uuid),
 }
 
-/// Why a client's frame is nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadFrame {
-    /// Not JSON, or too deeply nested.
-    #[error("The message is not valid JSON")]
-    NotJson,
-    /// JSON, but no object.
-    #[error("The message must be a JSON object")]
-    NotObject,
-    /// No text says what it is.
-    #[error("type must be a text")]
-    NoType,
-    /// Nothing of this protocol.
-    #[error("Unknown message type")]
-    UnknownType,
-    /// An id is missing.
-    #[error("{0} is required")]
-    Missing(&'static str),
-    /// An id is something else.
-    #[error("{0} must be a UUID")]
-    NotUuid(&'static str),
-}
-
 impl ClientFrame {
-    /// Reads a frame.
-    pub(super) fn parse(text: &str) -> Result<Self, BadFrame> {
-        if !is_shallow(text, DEPTH_MAX) {
-            return Err(BadFrame::NotJson);
-        }
-        let frame: Value = serde_json::from_str(text).map_err(|_| BadFrame::NotJson)?;
-        let frame = frame.as_object().ok_or(BadFrame::NotObject)?;
-        let id = |field: &'static str| match frame.get(field) {
-            None | Some(Value::Null) => Err(BadFrame::Missing(field)),
-            Some(value) => value.as_str().and_then(uuid).ok_or(BadFrame::NotUuid(field)),
+    /// Reads a frame of this type with these other fields.
+    pub(super) fn read(kind: &str, fields: &Map<String, Value>) -> Result<Self, Error> {
+        let id = |field: &'static str| match fields.get(field) {
+            None | Some(Value::Null) => Err(Error::missing(field)),
+            Some(value) => value.as_str().and_then(uuid).ok_or(Error::invalid(field)),
         };
-        match frame.get("type").and_then(Value::as_str).ok_or(BadFrame::NoType)? {
+        match kind {
             "subscribe_thread" => id("thread_id").map(Self::SubscribeThread),
             "unsubscribe_thread" => id("thread_id").map(Self::UnsubscribeThread),
             "typing_start" => id("thread_id").map(Self::TypingStart),
             "typing_stop" => id("thread_id").map(Self::TypingStop),
             "mark_read" => id("message_id").map(Self::MarkRead),
             "ping" => Ok(Self::Ping),
-            _ => Err(BadFrame::UnknownType),
+            _ => Err(Error::UnknownType),
         }
     }
 }
 
-/// A UUID with its hyphens.
+/// A UUID with its hyphens; other spellings of it are not taken.
 pub(super) fn uuid(text: &str) -> Option<Uuid> {
     if text.len() == UUID_BYTES { Uuid::try_parse(text).ok() } else { None }
 }
@@ -173,15 +141,14 @@ pub(super) enum ServerFrame {
 }
 
 impl ServerFrame {
-    /// Says what is wrong.
-    pub(super) fn error(message: impl ToString) -> Self {
-        Self::Error { message: message.to_string(), retry_after: None }
+    /// Says why something is refused.
+    pub(super) fn refusal(error: &Error) -> Self {
+        Self::Error { message: error.to_string(), retry_after: error.retry_after() }
     }
 
-    /// Its text.
-    pub(super) fn text(&self) -> String {
-        serde_json::to_string(self)
-            .unwrap_or_else(|_| r#"{"type":"error","message":"Internal error"}"#.to_owned())
+    /// Says that the socket cannot go on.
+    pub(super) fn broken() -> Self {
+        Self::Error { message: "Real-time connection error".to_owned(), retry_after: None }
     }
 }
 
@@ -232,23 +199,39 @@ pub(super) enum Status {
 pub(super) struct Refusal {
     pub(super) status: Status,
     pub(super) message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retry_after: Option<u64>,
 }
 
-/// What the functions of the catch-up answer.
+/// What one check answers.
 #[derive(Debug, Deserialize)]
-pub(super) struct Missed {
-    pub(super) messages: Vec<Value>,
+pub(super) struct Checked {
+    pub(super) messages: Vec<conversation::Message>,
     pub(super) last_check_time: String,
-    /// How many, or which, are left.
-    pub(super) remaining: Remaining,
+    /// How many are left for the next.
+    pub(super) remaining: u64,
 }
 
-/// What is left after a page.
+/// What a socket has to bring first.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Remaining {
-    Count(u64),
-    Ids(Vec<Uuid>),
+pub(super) struct Resumed {
+    pub(super) messages: Vec<conversation::Message>,
+    /// Those after them.
+    pub(super) remaining: Vec<Uuid>,
+    /// The check that it continues.
+    pub(super) last_check_time: String,
+    /// Its snapshot.
+    pub(super) seen: String,
+    /// What earlier sockets have brought since.
+    pub(super) sent: Vec<Uuid>,
+}
+
+/// Some messages.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    pub(super) messages: Vec<conversation::Message>,
+    /// For how many ids they stand.
+    pub(super) taken: usize,
 }
 
 #[cfg(test)]
@@ -261,6 +244,12 @@ mod tests {
         uuid(ID).unwrap()
     }
 
+    fn read(text: &str) -> Result<ClientFrame, Error> {
+        let mut fields: Map<String, Value> = serde_json::from_str(text).unwrap();
+        let kind = fields.remove("type").unwrap();
+        ClientFrame::read(kind.as_str().unwrap(), &fields)
+    }
+
     #[test]
     fn frames_of_the_app_are_read() {
         for (kind, field, expected) in [
@@ -271,74 +260,56 @@ mod tests {
             ("mark_read", "message_id", ClientFrame::MarkRead(id())),
         ] {
             let frame = format!(r#"{{"type":"{kind}","{field}":"{ID}","more":[1]}}"#);
-            assert_eq!(ClientFrame::parse(&frame), Ok(expected));
+            assert_eq!(read(&frame), Ok(expected));
             for missing in
                 [format!(r#"{{"type":"{kind}"}}"#), format!(r#"{{"type":"{kind}","{field}":null}}"#)]
             {
-                assert_eq!(ClientFrame::parse(&missing), Err(BadFrame::Missing(field)), "{missing}");
+                assert_eq!(read(&missing), Err(Error::missing(field)), "{missing}");
             }
-            for value in [
-                "7",
-                "[]",
-                "{}",
-                "true",
-                r#""""#,
-                r#""thread-uuid""#,
-                r#""6f1d0c1e000040008000000000000000a""#,
-            ] {
+            for value in
+                ["7", "[]", "{}", "true", r#""""#, r#""x""#, r#""6f1d0c1e000040008000000000000000a""#]
+            {
                 let frame = format!(r#"{{"type":"{kind}","{field}":{value}}}"#);
-                assert_eq!(ClientFrame::parse(&frame), Err(BadFrame::NotUuid(field)), "{frame}");
+                assert_eq!(read(&frame), Err(Error::invalid(field)), "{frame}");
             }
         }
-        assert_eq!(ClientFrame::parse(r#" {"type":"ping"} "#), Ok(ClientFrame::Ping));
-    }
-
-    #[test]
-    fn other_frames_are_bad() {
-        let nested =
-            |levels: usize| format!(r#"{{"type":"ping","x":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
-        assert_eq!(ClientFrame::parse(&nested(DEPTH_MAX - 1)), Ok(ClientFrame::Ping));
-        assert_eq!(ClientFrame::parse(&nested(DEPTH_MAX)), Err(BadFrame::NotJson));
-        for (text, expected) in [
-            ("", BadFrame::NotJson),
-            ("ping", BadFrame::NotJson),
-            (r#"{"type":"ping"} x"#, BadFrame::NotJson),
-            ("[]", BadFrame::NotObject),
-            (r#""ping""#, BadFrame::NotObject),
-            ("null", BadFrame::NotObject),
-            ("{}", BadFrame::NoType),
-            (r#"{"type":7}"#, BadFrame::NoType),
-            (r#"{"type":"PING"}"#, BadFrame::UnknownType),
-            (r#"{"type":"new_message","data":{}}"#, BadFrame::UnknownType),
-        ] {
-            assert_eq!(ClientFrame::parse(text), Err(expected), "{text}");
+        assert_eq!(read(r#"{"type":"ping"}"#), Ok(ClientFrame::Ping));
+        for unknown in ["PING", "", "new_message", "pong"] {
+            assert_eq!(read(&format!(r#"{{"type":"{unknown}"}}"#)), Err(Error::UnknownType));
         }
     }
 
     #[test]
     fn what_is_wrong_never_holds_what_was_sent() {
         for text in [r#"{"type":"hunter2"}"#, r#"{"type":"mark_read","message_id":"hunter2"}"#] {
-            let told = ServerFrame::error(ClientFrame::parse(text).unwrap_err()).text();
-            assert!(!told.contains("hunter2"), "{told}");
+            let told = serde_json::to_string(&ServerFrame::refusal(&read(text).unwrap_err())).unwrap();
+            assert!(
+                told.starts_with(r#"{"type":"error","message":""#) && !told.contains("hunter2"),
+                "{told}"
+            );
         }
     }
 
     #[test]
     fn frames_are_spelled_as_the_app_knows_them() {
         let established = ServerFrame::ConnectionEstablished { user_id: id(), timestamp: "t".to_owned() };
-        let text = format!(r#"{{"type":"connection_established","user_id":"{ID}","timestamp":"t"}}"#);
-        assert_eq!(established.text(), text);
-        assert_eq!(ServerFrame::Pong.text(), r#"{"type":"pong"}"#);
-        assert_eq!(
-            ServerFrame::error("Real-time connection error").text(),
-            r#"{"type":"error","message":"Real-time connection error"}"#
-        );
-        for (frame, kind) in [
-            (ServerFrame::ThreadSubscribed { thread_id: id() }, "thread_subscribed"),
-            (ServerFrame::ThreadUnsubscribed { thread_id: id() }, "thread_unsubscribed"),
+        for (frame, expected) in [
+            (established, format!(r#"{{"type":"connection_established","user_id":"{ID}","timestamp":"t"}}"#)),
+            (ServerFrame::Pong, r#"{"type":"pong"}"#.to_owned()),
+            (ServerFrame::broken(), r#"{"type":"error","message":"Real-time connection error"}"#.to_owned()),
+            (
+                ServerFrame::ThreadSubscribed { thread_id: id() },
+                format!(r#"{{"type":"thread_subscribed","thread_id":"{ID}"}}"#),
+            ),
+            (
+                ServerFrame::ThreadUnsubscribed { thread_id: id() },
+                format!(r#"{{"type":"thread_unsubscribed","thread_id":"{ID}"}}"#),
+            ),
         ] {
-            assert_eq!(frame.text(), format!(r#"{{"type":"{kind}","thread_id":"{ID}"}}"#));
+            assert_eq!(serde_json::to_string(&frame).unwrap(), expected);
         }
+        let limited = ServerFrame::refusal(&Error::RateLimited { retry_after: 7 });
+        assert_eq!(serde_json::to_value(&limited).unwrap()["retry_after"], 7);
     }
 
     #[test]
