@@ -62,6 +62,7 @@ pub static MESSAGING: &[Migration] = migrations! {
     20261122090500 "create_messaging_upkeep",
     20261122090600 "create_messaging_policies",
     20261122090700 "grant_messaging",
+    20261122120000 "create_catch_ups",
 };
 
 /// Migrations that belong together.
