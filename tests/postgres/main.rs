@@ -21,4 +21,5 @@ mod policy_oracle;
 mod policy_source;
 mod realtime_schema;
 mod replay;
+mod rpc;
 mod value_oracle;
