@@ -96,7 +96,7 @@ async fn serve(directory: &Directory, secret: &Secret, settings: Settings, url: 
 
 /// Schema and demo.
 async fn prepare(database: &Database) -> Result<(), Error> {
-    let report = migrate(database).await?;
+    let report = migrate(database, &[]).await?;
     if !report.applied.is_empty() {
         say(format_args!("applied {} migrations", report.applied.len()));
     }

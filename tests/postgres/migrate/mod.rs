@@ -45,8 +45,8 @@ fn files_in(folder: &str) -> Vec<String> {
 async fn migrated_schema_equals_the_one_in_sql() {
     for major in majors() {
         let database = TestDatabase::create(major).await;
-        assert_eq!(pending(&target(&database)).await.unwrap().len(), MIGRATIONS.len());
-        let report = migrate(&target(&database)).await.unwrap();
+        assert_eq!(pending(&target(&database), &[]).await.unwrap().len(), MIGRATIONS.len());
+        let report = migrate(&target(&database), &[]).await.unwrap();
         assert_eq!(report.applied.len(), MIGRATIONS.len());
         assert!(report.unknown.is_empty());
         let migrated = catalog(&database).await;
@@ -62,7 +62,7 @@ async fn migrated_schema_equals_the_one_in_sql() {
 async fn files_in_sql_make_the_migrated_schema() {
     for major in majors() {
         let migrated = TestDatabase::create(major).await;
-        migrate(&target(&migrated)).await.unwrap();
+        migrate(&target(&migrated), &[]).await.unwrap();
         let made = TestDatabase::create(major).await;
         // Schemas and the roles of tokens have no file in sql/.
         for migration in &MIGRATIONS[..4] {
@@ -81,11 +81,11 @@ async fn files_in_sql_make_the_migrated_schema() {
 async fn second_run_changes_nothing() {
     for major in majors() {
         let database = TestDatabase::create(major).await;
-        migrate(&target(&database)).await.unwrap();
+        migrate(&target(&database), &[]).await.unwrap();
         let first = catalog(&database).await;
-        let report = migrate(&target(&database)).await.unwrap();
+        let report = migrate(&target(&database), &[]).await.unwrap();
         assert!(report.applied.is_empty());
-        assert!(pending(&target(&database)).await.unwrap().is_empty());
+        assert!(pending(&target(&database), &[]).await.unwrap().is_empty());
         assert_eq!(catalog(&database).await, first, "on {major}");
     }
 }
@@ -95,7 +95,8 @@ async fn servers_that_start_together_take_turns() {
     for major in majors() {
         let database = TestDatabase::create(major).await;
         let target = target(&database);
-        let (one, two, three) = tokio::join!(migrate(&target), migrate(&target), migrate(&target));
+        let (one, two, three) =
+            tokio::join!(migrate(&target, &[]), migrate(&target, &[]), migrate(&target, &[]));
         let applied: usize = [one, two, three].map(|report| report.unwrap().applied.len()).iter().sum();
         assert_eq!(applied, MIGRATIONS.len(), "on {major}");
     }
@@ -116,7 +117,7 @@ async fn functions_of_somebody_else_stay() {
                  reset role;"
             ))
             .await;
-        migrate(&target(&database)).await.unwrap();
+        migrate(&target(&database), &[]).await.unwrap();
         for file in files() {
             database.execute(&file).await;
         }
@@ -142,7 +143,7 @@ async fn claims_are_read_from_the_session() {
     const ID: &str = "00000000-0000-0000-0000-00000000000b";
     for major in majors() {
         let database = TestDatabase::create(major).await;
-        migrate(&target(&database)).await.unwrap();
+        migrate(&target(&database), &[]).await.unwrap();
         let claims = format!(r#"{{"sub":"{ID}","role":"authenticated","org":7}}"#);
         for (setting, value, expected) in [
             ("request.jwt.claims", "", [None, None, None]),
@@ -172,7 +173,7 @@ async fn owner_without_superuser_rights_migrates_and_is_told_what_is_missing() {
         admin.batch_execute("create role owner login").await.unwrap();
         admin.batch_execute("create database app owner owner").await.unwrap();
         let url = cluster.url("app").replace("postgres@", "owner@");
-        let report = migrate(&Database::parse(&url).unwrap()).await.unwrap();
+        let report = migrate(&Database::parse(&url).unwrap(), &[]).await.unwrap();
         assert_eq!(report.applied.len(), MIGRATIONS.len(), "on {major}");
         for role in ["anon", "authenticated", "service_role"] {
             let told = report.notices.iter().any(|notice| notice.contains(&format!("create role {role} ")));
@@ -201,9 +202,9 @@ async fn owner_without_superuser_rights_migrates_and_is_told_what_is_missing() {
 #[tokio::test]
 async fn newer_schema_is_noticed() {
     let database = TestDatabase::create(majors()[0]).await;
-    migrate(&target(&database)).await.unwrap();
+    migrate(&target(&database), &[]).await.unwrap();
     database
         .execute("insert into rowcast.migrations (version, name) values (99990101000000, 'travel_in_time')")
         .await;
-    assert_eq!(migrate(&target(&database)).await.unwrap().unknown, [99_990_101_000_000]);
+    assert_eq!(migrate(&target(&database), &[]).await.unwrap().unknown, [99_990_101_000_000]);
 }
