@@ -106,6 +106,7 @@ fn argument(setting: &Setting) -> Arg {
         Kind::Identifier | Kind::Label => "NAME",
         Kind::PublicUrl => "URL",
         Kind::PublicKey => "KEY",
+        Kind::Apps => "NAMES",
         Kind::OneOf(_) => "WORD",
         Kind::Boolean => "true|false",
         Kind::Integer(..) => "NUMBER",

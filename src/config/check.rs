@@ -13,7 +13,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::secret::Secret;
 use super::setting::{API_KEY_BYTES_MIN, Kind, SECRET_BYTES_MIN, Setting};
 use super::source::{Given, Origin, Resolved};
-use super::{Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Postgres, Settings, Slot, Socket, Wal};
+use super::{
+    Adapter, Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Postgres, Settings, Slot, Socket, Wal,
+};
+use crate::adapter::App;
 use crate::auth::{Audience, KeySet, PUBLISHABLE_PREFIX, jwks};
 use crate::policy::Switches;
 use crate::postgres::connect::Database;
@@ -159,6 +162,7 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
         },
         Kind::Object => text.is_empty() || object(text).is_some(),
         Kind::Boolean => matches!(text.as_str(), "true" | "false"),
+        Kind::Apps => text == ALL || items(text).all(|name| App::named(name).is_some()),
         Kind::OneOf(words) => words.contains(&text.as_str()),
         Kind::Integer(min, max) => number(text).is_some_and(|number| (min..=max).contains(&number)),
         Kind::DatabaseUrl if text.is_empty() => return None,
@@ -265,6 +269,10 @@ impl Check {
                 idle_timeout: self.time("idle_timeout_ms")?,
                 connect_error_delay: self.time("connect_error_delay_ms")?,
             },
+            adapter: Adapter {
+                apps: self.apps(),
+                messaging: self.text("messaging") == "true" || !self.text("adapters").is_empty(),
+            },
             log: Log {
                 level: match self.text("log_level") {
                     "error" => LogLevel::Error,
@@ -276,6 +284,13 @@ impl Check {
                 format: if self.text("log_format") == "json" { LogFormat::Json } else { LogFormat::Text },
             },
         })
+    }
+
+    /// Each once, in the order of all.
+    fn apps(&self) -> Vec<App> {
+        let text = self.text("adapters");
+        let is_wanted = |app: &App| text == ALL || items(text).any(|name| name == app.name());
+        App::all().into_iter().filter(is_wanted).collect()
     }
 
     fn policy(&self) -> Option<Policy> {
@@ -366,6 +381,9 @@ impl Check {
         number(self.text(name)).map(|hours| Duration::from_secs(hours * 3600))
     }
 }
+
+/// Every adapter there is.
+const ALL: &str = "all";
 
 /// What stands between commas.
 fn items(text: &str) -> impl Iterator<Item = &str> {

@@ -9,6 +9,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::adapter::App;
 use crate::policy::Switches;
 use crate::postgres::connect::Database;
 
@@ -60,6 +61,8 @@ pub struct Settings {
     pub channel: Channel,
     /// For `socket`.
     pub socket: Socket,
+    /// For `adapter`.
+    pub adapter: Adapter,
     /// For `telemetry`.
     pub log: Log,
 }
@@ -171,6 +174,15 @@ pub struct Socket {
     pub idle_timeout: Duration,
     /// Wait before a refused connection is answered.
     pub connect_error_delay: Duration,
+}
+
+/// Apps with protocols of their own, and what they need to be kept.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// Those that are served.
+    pub apps: Vec<App>,
+    /// Whether this server keeps typing, presence and delivery.
+    pub messaging: bool,
 }
 
 /// What is logged, and how.

@@ -3,6 +3,7 @@
 //! Flags, environment variables, file keys, help, the reference page and the checks all come from this one
 //! list and from the comments and defaults in `default.toml`.
 
+use crate::adapter::App;
 use crate::auth::{PUBLISHABLE_PREFIX, SECRET_PREFIX};
 
 /// One setting.
@@ -51,6 +52,8 @@ pub enum Kind {
     Label,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// Names of adapters with commas between them, or `all`.
+    Apps,
     /// `true` or `false`.
     Boolean,
     /// A whole number within these bounds, both included.
@@ -78,6 +81,10 @@ impl Kind {
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
             Self::Label => "1 to 63 of a-z, A-Z, 0-9, - and _".to_owned(),
             Self::OneOf([words @ .., last]) => format!("{} or {last}", words.join(", ")),
+            Self::Apps => {
+                let names: Vec<_> = App::all().into_iter().map(App::name).collect();
+                format!("names with commas between them, of {}, or all", names.join(", "))
+            }
             Self::Boolean => "true or false".to_owned(),
             Self::OneOf([]) => "nothing".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
@@ -210,6 +217,8 @@ pub static SETTINGS: &[Setting] = &[
     setting("connections_max", "socket", Kind::Integer(1, 1_000_000), &["MAX_CONNECTIONS"]),
     setting("idle_timeout_ms", "socket", Kind::Integer(1000, HOUR_MS), &[]),
     setting("connect_error_delay_ms", "socket", Kind::Integer(0, 60_000), &["CONNECT_ERROR_BACKOFF_MS"]),
+    setting("adapters", "adapter", Kind::Apps, &[]),
+    setting("messaging", "adapter", Kind::Boolean, &[]),
     setting("log_level", "log", Kind::OneOf(&["error", "warn", "info", "debug", "trace"]), &["LOG_LEVEL"]),
     setting("log_format", "log", Kind::OneOf(&["text", "json"]), &[]),
 ];

@@ -7,6 +7,7 @@
 //! The feed is not restarted if it ends by itself: subscribers would be missing changes and not know. The server
 //! says so, closes every socket in order and ends with an error; whoever started it starts it again.
 
+mod adapters;
 mod part;
 mod sink;
 #[cfg(test)]
@@ -40,8 +41,9 @@ use crate::telemetry::clock::unix_seconds;
 use crate::telemetry::health::{Health, Hold};
 use crate::telemetry::report;
 
+use adapters::{Adapters, Messaging};
 use part::{broadcast_limits, feed_config, hub_config, place, server_limits, shard_count, started_at};
-use sink::{OtherShards, ShardSink};
+use sink::{FeedSink, OtherShards, ShardSink};
 use thread::{FeedThread, join, start_authorizations};
 
 /// How many commands from all shards may wait for the feed.
@@ -138,6 +140,8 @@ pub async fn run(
     let directory = Directory::new(shard_count(&settings), rand::random(), Instant::now());
     let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
     let engine = Arc::<Engine>::default();
+    let messaging = Messaging::new(&settings);
+    let adapters = Adapters::start(&settings, &verifier, &feed_commands, &messaging);
     let neighbours = Neighbours { feed: feed_commands, authorizer: &authorizer, engine: &engine };
     let (shards, mut threads) =
         start_shards(&settings, &directory, &verifier, neighbours, &meters, &counters)?;
@@ -154,9 +158,16 @@ pub async fn run(
         stopped,
     )?);
     let maintenance = tokio::spawn(maintain(&settings, health.hold()));
+    // To the feed, live events for apps are one more shard.
+    let feed_sinks = sinks.iter().cloned().map(FeedSink::Shard).chain(adapters.sink()).collect();
+    let feed_links = feed::Links {
+        broadcaster: Broadcaster::new(Arc::clone(&directory), feed_sinks),
+        commands,
+        health: health.clone(),
+        commits,
+        engine,
+    };
     let broadcaster = Broadcaster::new(directory, sinks);
-    let feed_links =
-        feed::Links { broadcaster: broadcaster.clone(), commands, health: health.clone(), commits, engine };
     let mut feed = FeedThread::start(feed_config, feed_links)?;
 
     let gate_config = GateConfig {
@@ -177,6 +188,7 @@ pub async fn run(
         feed: feed_counters,
         authorizations,
         http: Arc::clone(&http_counters),
+        others: adapters.counts(),
     });
     let services = Services {
         broadcaster,
@@ -192,7 +204,7 @@ pub async fn run(
         bodies: BodyReader::new(BodyLimits::default()),
         counters: http_counters,
     };
-    let router = rest::router(gate.clone(), Arc::new(services));
+    let router = rest::router(gate.clone(), Arc::new(services), adapters.additions(&settings));
     let _metrics = metrics_listener.map(|listener| serve_metrics(listener, sources));
     ready(address);
     let ended = serve_until(listener, router, shutdown, &mut feed, &health).await;
@@ -208,7 +220,8 @@ pub async fn run(
     let _ = tokio::time::timeout(TOLD_WITHIN, futures_util::future::join_all(told)).await;
     let CloseCode { code, reason, .. } = CLOSE_RESTART;
     let drains = shards.iter().map(|shard| shard.drain(code, reason, DRAIN_WITHIN));
-    let cut_off: u64 = futures_util::future::join_all(drains).await.into_iter().sum();
+    let (cut_off, apps) = tokio::join!(futures_util::future::join_all(drains), adapters.end());
+    let cut_off = cut_off.into_iter().sum::<u64>() + apps;
     if cut_off > 0 {
         tracing::info!(cut_off, "sockets did not close in time");
     }

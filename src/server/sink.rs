@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::Shards;
+use crate::adapter::live::LiveSink;
 use crate::auth::Verifier;
 use crate::hub::{PeerFull, Peers, Shard, ShardCommand, Sink, TokenRefusal, TokenVerifier};
 use crate::policy::Claims;
@@ -30,6 +31,22 @@ pub(super) struct ShardSink(pub(super) ShardHandle<Shard>);
 impl Sink for ShardSink {
     async fn send(&self, command: ShardCommand) -> bool {
         self.0.send(command).await.is_ok()
+    }
+}
+
+/// What the feed tells its news: a shard, or the task of live events, which stands for one.
+#[derive(Clone)]
+pub(super) enum FeedSink {
+    Shard(ShardSink),
+    Live(LiveSink),
+}
+
+impl Sink for FeedSink {
+    async fn send(&self, command: ShardCommand) -> bool {
+        match self {
+            Self::Shard(shard) => shard.send(command).await,
+            Self::Live(live) => live.send(command).await,
+        }
     }
 }
 
