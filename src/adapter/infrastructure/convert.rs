@@ -1,12 +1,16 @@
 //! The subscription API's requests → arguments of the messaging functions and answers, and where this server is.
 
+use axum::http::HeaderMap;
+use axum::http::uri::Authority;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
-use super::model::{
-    Content, Envelope, Features, Filters, Subscribe, Subscription, Unsubscribe, Unsubscribed,
-};
-use crate::adapter::fields::{Fields, Invalid};
+use super::model::{Features, Filters, Place, Subscribe, Subscription, Unsubscribe, Unsubscribed};
+use crate::adapter::answer::Refusal;
+use crate::adapter::fields::{optional_flag, optional_texts};
+use crate::adapter::request::id;
+use crate::adapter::{Error, PublicPlace};
+use crate::postgres::messaging::Person;
 
 /// The version of the API, in every answer.
 const VERSION: &str = "v1";
@@ -15,37 +19,33 @@ const VERSION: &str = "v1";
 const CHANNELS_MAX: usize = 100;
 const CHANNEL_BYTES_MAX: usize = 255;
 
+/// The fields of a request.
+type Fields = Map<String, Value>;
+
 /// In place of names: whatever the caller has joined.
 const ALL: &str = "all";
 
 impl Subscribe {
     /// Reads `{conversationId, includePresence, includeTyping, includeReadReceipts}`; the flags may be left out.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Invalid> {
-        let mut fields = Fields::read(body)?;
-        let mut includes = |field| fields.optional_flag(field).map(|flag| flag.unwrap_or(true));
+    pub(super) fn read(fields: &Fields) -> Result<Self, Error> {
+        let includes = |name| optional_flag(fields, name).map(|flag| flag.unwrap_or(true));
         let (presence, typing) = (includes("includePresence")?, includes("includeTyping")?);
         let read_receipts = includes("includeReadReceipts")?;
-        Ok(Self { conversation: fields.id("conversationId")?, presence, typing, read_receipts })
+        Ok(Self { conversation: id(fields, "conversationId")?, presence, typing, read_receipts })
     }
 
     /// For `get_conversation`, by which the database says whether the caller may see it.
-    pub(super) fn arguments(&self) -> Map<String, Value> {
-        [("conversation_id".to_owned(), json!(self.conversation.to_string()))].into_iter().collect()
+    pub(super) fn arguments(&self) -> Value {
+        json!({ "conversation_id": self.conversation })
     }
 
     /// What to join, and where.
-    pub(super) fn answer(
-        &self,
-        user_id: Option<Uuid>,
-        customer_id: Option<Uuid>,
-        url: Option<String>,
-        key: Option<String>,
-    ) -> Subscription {
+    pub(super) fn answer(&self, person: Person, place: Place) -> Subscription {
         let id = self.conversation;
         let presence = self.presence.then(|| format!("presence:{id}"));
         Subscription {
-            supabase_url: url,
-            supabase_key: key,
+            supabase_url: place.url,
+            supabase_key: place.key,
             channels: [Some(format!("conversation:{id}")), presence].into_iter().flatten().collect(),
             features: Features {
                 messages: true,
@@ -54,8 +54,8 @@ impl Subscribe {
                 presence: self.presence,
             },
             filters: Filters {
-                user_id: user_id.map(|id| id.to_string()),
-                customer_id: customer_id.map(|id| id.to_string()),
+                user_id: person.user_id().map(|id| id.to_string()),
+                customer_id: person.customer_id().map(|id| id.to_string()),
                 conversation_id: id.to_string(),
             },
         }
@@ -64,9 +64,8 @@ impl Subscribe {
 
 impl Unsubscribe {
     /// Reads `{channels}`; without a body, or without channels in it, all are meant.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Invalid> {
-        let channels =
-            Fields::read_optional(body)?.optional_texts("channels", CHANNELS_MAX, CHANNEL_BYTES_MAX)?;
+    pub(super) fn read(fields: &Fields) -> Result<Self, Error> {
+        let channels = optional_texts(fields, "channels", CHANNELS_MAX, CHANNEL_BYTES_MAX)?;
         Ok(Self { channels: channels.unwrap_or_else(|| vec![ALL.to_owned()]) })
     }
 
@@ -76,40 +75,83 @@ impl Unsubscribe {
     }
 }
 
-impl<T> Envelope<T> {
-    /// Around what was asked for, or why it is refused.
-    pub(super) fn around(content: Content<T>, timestamp: String) -> Self {
-        Self { success: matches!(content, Content::Data(_)), version: VERSION, timestamp, content }
+impl Place {
+    /// Where the settings say, or else where the request came to and with which key.
+    pub(super) fn of(told: &PublicPlace, headers: &HeaderMap) -> Self {
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let key = header("apikey").filter(|key| !key.is_empty());
+        Self {
+            url: told.url.clone().or_else(|| came_to(headers)),
+            key: told.api_key.clone().or_else(|| key.map(str::to_owned)),
+        }
     }
+}
+
+/// The scheme and the host of a request, as a gateway in front names them, or as they are.
+fn came_to(headers: &HeaderMap) -> Option<String> {
+    let header = |name| {
+        // Each gateway adds its own; the first is what the client has asked for.
+        headers.get(name).and_then(|value| value.to_str().ok()?.split(',').next()).map(str::trim)
+    };
+    let scheme = match header("x-forwarded-proto") {
+        Some("https") => "https",
+        _ => "http",
+    };
+    let forwarded = header("x-forwarded-host").filter(|host| is_host(host));
+    let host = forwarded.or_else(|| header("host").filter(|host| is_host(host)))?;
+    Some(format!("{scheme}://{host}"))
+}
+
+/// A name or an address, perhaps with a port.
+fn is_host(text: &str) -> bool {
+    let is_authority = text.parse::<Authority>().is_ok();
+    is_authority && !text.contains('@')
+}
+
+/// Around what was asked for.
+pub(super) fn done(data: impl Serialize, timestamp: String) -> Value {
+    json!({ "success": true, "version": VERSION, "timestamp": timestamp, "data": data })
+}
+
+/// Around why it is refused.
+pub(super) fn refused(error: &Error, timestamp: String) -> Value {
+    let refusal = Refusal::from(error);
+    json!({ "success": false, "version": VERSION, "timestamp": timestamp, "error": refusal })
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+    use uuid::Uuid;
+
     use super::*;
-    use crate::adapter::infrastructure::model::Refused;
 
     const CONVERSATION: &str = "c0000000-0000-4000-8000-000000000001";
     const PERSON: &str = "a0000000-0000-4000-8000-000000000001";
     const NOW: &str = "2026-11-22T12:00:00Z";
 
-    fn person() -> Option<Uuid> {
-        Some(Uuid::try_parse(PERSON).unwrap())
+    fn person() -> Uuid {
+        Uuid::try_parse(PERSON).unwrap()
     }
 
-    fn subscribe(rest: &str) -> Result<Subscribe, Invalid> {
-        Subscribe::read(format!(r#"{{"conversationId":"{CONVERSATION}"{rest}}}"#).as_bytes())
+    fn fields(json: &str) -> Fields {
+        serde_json::from_str(json).unwrap()
     }
 
-    fn wire<T: serde::Serialize>(content: Content<T>) -> Value {
-        serde_json::to_value(Envelope::around(content, NOW.to_owned())).unwrap()
+    fn subscribe(rest: &str) -> Result<Subscribe, Error> {
+        Subscribe::read(&fields(&format!(r#"{{"conversationId":"{CONVERSATION}"{rest}}}"#)))
+    }
+
+    fn nowhere() -> Place {
+        Place { url: None, key: None }
     }
 
     #[test]
     fn a_subscription_is_answered_as_the_apps_documentation_has_it() {
         let request =
             subscribe(r#","includePresence":true,"includeTyping":true,"includeReadReceipts":true"#).unwrap();
-        let answer =
-            request.answer(person(), None, Some("https://chat.example".into()), Some("anon-key".into()));
+        let place = Place { url: Some("https://chat.example".into()), key: Some("anon-key".into()) };
+        let answer = request.answer(Person::User(person()), place);
         let expected = json!({
             "success": true, "version": "v1", "timestamp": NOW,
             "data": {
@@ -120,7 +162,7 @@ mod tests {
                 "filters": { "userId": PERSON, "customerId": null, "conversationId": CONVERSATION },
             },
         });
-        assert_eq!(wire(Content::Data(answer)), expected);
+        assert_eq!(done(answer, NOW.to_owned()), expected);
     }
 
     #[test]
@@ -136,7 +178,7 @@ mod tests {
                 2,
             ),
         ] {
-            let answer = subscribe(flags).unwrap().answer(None, person(), None, None);
+            let answer = subscribe(flags).unwrap().answer(Person::Customer(person()), nowhere());
             assert_eq!((answer.features, answer.channels.len()), (expected, channel_count), "{flags}");
             assert_eq!((answer.filters.user_id, answer.filters.customer_id.as_deref()), (None, Some(PERSON)));
         }
@@ -144,21 +186,18 @@ mod tests {
 
     #[test]
     fn the_conversation_is_what_the_database_is_asked_about() {
-        let expected = json!({ "conversation_id": CONVERSATION });
-        assert_eq!(Value::Object(subscribe("").unwrap().arguments()), expected);
+        assert_eq!(subscribe("").unwrap().arguments(), json!({ "conversation_id": CONVERSATION }));
     }
 
     #[test]
     fn unsubscribing_means_all_channels_unless_some_are_named() {
-        let named = br#"{"channels":["conversation:1"]}"#;
         for (body, expected) in [
-            (&b""[..], json!(["all"])),
-            (b"{}", json!(["all"])),
-            (br#"{"channels":null}"#, json!(["all"])),
-            (br#"{"channels":[]}"#, json!([])),
-            (named, json!(["conversation:1"])),
+            ("{}", json!(["all"])),
+            (r#"{"channels":null}"#, json!(["all"])),
+            (r#"{"channels":[]}"#, json!([])),
+            (r#"{"channels":["conversation:1"]}"#, json!(["conversation:1"])),
         ] {
-            let answer = wire(Content::Data(Unsubscribe::read(body).unwrap().answer()));
+            let answer = done(Unsubscribe::read(&fields(body)).unwrap().answer(), NOW.to_owned());
             let data = json!({ "message": "Unsubscribed successfully", "channels": expected });
             assert_eq!((&answer["success"], &answer["data"]), (&json!(true), &data), "{body:?}");
         }
@@ -166,22 +205,51 @@ mod tests {
 
     #[test]
     fn a_refusal_has_the_same_envelope() {
-        let refused = Refused { code: "RATE_LIMITED", message: "Too many".into(), retry_after: Some(6) };
         let expected = json!({ "success": false, "version": "v1", "timestamp": NOW,
-            "error": { "code": "RATE_LIMITED", "message": "Too many", "retryAfter": 6 } });
-        assert_eq!(wire(Content::<()>::Error(refused)), expected);
+            "error": { "code": "NOT_FOUND", "message": "Not found" } });
+        assert_eq!(refused(&Error::NotFound, NOW.to_owned()), expected);
     }
 
     #[test]
     fn wrong_requests_are_told_which_field_is_wrong() {
-        assert_eq!(Subscribe::read(b"{}").unwrap_err(), Invalid::Missing("conversationId"));
-        let wrong = |field, expected| Err(Invalid::Wrong { field, expected });
-        assert_eq!(Subscribe::read(br#"{"conversationId":"7"}"#), wrong("conversationId", "a UUID"));
-        assert_eq!(subscribe(r#","includeTyping":1"#), wrong("includeTyping", "true or false"));
+        let read = |json: &str| Subscribe::read(&fields(json));
+        assert_eq!(read("{}").unwrap_err(), Error::missing("conversationId"));
+        assert_eq!(read(r#"{"conversationId":"7"}"#), Err(Error::invalid("conversationId")));
+        assert_eq!(subscribe(r#","includeTyping":1"#), Err(Error::invalid("includeTyping")));
         let many = format!(r#"{{"channels":[{}]}}"#, vec!["\"a\""; CHANNELS_MAX + 1].join(","));
         let long = format!(r#"{{"channels":["{}"]}}"#, "a".repeat(CHANNEL_BYTES_MAX + 1));
-        for body in [many.as_str(), &long, r#"{"channels":"all"}"#, r#"{"channels":[1]}"#, "[]", "{"] {
-            assert!(Unsubscribe::read(body.as_bytes()).is_err(), "{body}");
+        for body in [many.as_str(), &long, r#"{"channels":"all"}"#, r#"{"channels":[1]}"#] {
+            assert_eq!(Unsubscribe::read(&fields(body)), Err(Error::invalid("channels")), "{body}");
         }
+    }
+
+    #[test]
+    fn a_place_is_what_is_set_or_else_where_the_request_came_to() {
+        let place = |told: &PublicPlace, pairs: &[(&'static str, &'static str)]| {
+            let pair = |(name, value): &(&'static str, &'static str)| {
+                (HeaderName::from_static(name), HeaderValue::from_static(value))
+            };
+            let Place { url, key } = Place::of(told, &pairs.iter().map(pair).collect());
+            (url, key)
+        };
+        let unset = PublicPlace::default();
+        for (pairs, expected) in [
+            (&[][..], None),
+            (&[("host", "127.0.0.1:4000")], Some("http://127.0.0.1:4000")),
+            (&[("host", "[::1]:4000")], Some("http://[::1]:4000")),
+            (&[("host", "h"), ("x-forwarded-proto", "https")], Some("https://h")),
+            (&[("host", "h"), ("x-forwarded-proto", "https, http")], Some("https://h")),
+            (&[("host", "h"), ("x-forwarded-proto", "javascript")], Some("http://h")),
+            (&[("host", "h"), ("x-forwarded-host", "a.example:8443, b")], Some("http://a.example:8443")),
+            (&[("host", "h"), ("x-forwarded-host", "a@b")], Some("http://h")),
+            (&[("host", "a/b")], None),
+        ] {
+            assert_eq!(place(&unset, pairs).0.as_deref(), expected, "{pairs:?}");
+        }
+        assert_eq!(place(&unset, &[("apikey", "theirs")]).1.as_deref(), Some("theirs"));
+        assert_eq!(place(&unset, &[("apikey", "")]).1, None);
+        let set = PublicPlace { url: Some("https://a".to_owned()), api_key: Some("ours".to_owned()) };
+        let expected = (Some("https://a".to_owned()), Some("ours".to_owned()));
+        assert_eq!(place(&set, &[("host", "h"), ("apikey", "theirs")]), expected);
     }
 }

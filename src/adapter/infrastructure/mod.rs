@@ -5,3 +5,23 @@
 
 mod convert;
 mod model;
+mod routes;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::{Adapter, Services};
+
+/// The app.
+pub struct Infrastructure;
+
+impl Adapter for Infrastructure {
+    fn name(&self) -> &'static str {
+        "infrastructure"
+    }
+
+    fn routes(&self, services: Arc<Services>) -> Router {
+        routes::routes(services)
+    }
+}

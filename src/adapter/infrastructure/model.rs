@@ -18,32 +18,11 @@ pub(super) struct Unsubscribe {
     pub(super) channels: Vec<String>,
 }
 
-/// Around every answer, refusals as well.
-#[derive(Debug, Serialize)]
-pub(super) struct Envelope<T> {
-    pub(super) success: bool,
-    pub(super) version: &'static str,
-    pub(super) timestamp: String,
-    #[serde(flatten)]
-    pub(super) content: Content<T>,
-}
-
-/// What was asked for, or why it is refused.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Content<T> {
-    Data(T),
-    Error(Refused),
-}
-
-/// A refusal: its word for programs, its words for people, and perhaps how long to wait.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Refused {
-    pub(super) code: &'static str,
-    pub(super) message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) retry_after: Option<u64>,
+/// Where this server is, and the key that opens it to apps, as far as anybody knows.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) url: Option<String>,
+    pub(super) key: Option<String>,
 }
 
 /// Where to connect, and what to join there.

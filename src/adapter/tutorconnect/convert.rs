@@ -7,7 +7,11 @@ use super::model::{
     Action, Binding, Channel, ChannelConfig, Chat, ChatStatus, Features, Interest, Joining, Message,
     NewAttachment, NewMessage, Participant, PresenceKey, Read, Receipt, Typing, TypingChange, Wants,
 };
-use crate::adapter::fields::{Fields, Invalid};
+use crate::adapter::Error;
+use crate::adapter::answer::Refusal;
+use crate::adapter::fields::{flag, optional_flag, optional_ids, optional_integer, optional_list};
+use crate::adapter::request::{id, optional_id, optional_text, text};
+use crate::postgres::messaging::Person;
 
 /// How many messages one call may mark as read.
 const READ_MAX: usize = 500;
@@ -25,38 +29,42 @@ const READ_RECEIPTS: &str = "message_read_receipts";
 const TYPING: &str = "message_typing_indicators";
 const PRESENCE: &str = "user_presence";
 
-/// Named arguments of a function.
-pub(super) type Arguments = Map<String, Value>;
+/// The fields of a request.
+type Fields = Map<String, Value>;
+
+/// What a function returned is not what this version's returns.
+type Unreadable = serde_json::Error;
 
 impl Interest {
     /// Reads `{chatId, action, enablePresence, enableTyping, enableReadReceipts}`; all but the first may be left out.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Invalid> {
-        let mut fields = Fields::read(body)?;
-        let mut is_wanted = |field| fields.optional_flag(field).map(|flag| flag.unwrap_or(true));
+    pub(super) fn read(fields: &Fields) -> Result<Self, Error> {
+        let is_wanted = |name| optional_flag(fields, name).map(|flag| flag.unwrap_or(true));
         let wants = Wants {
             presence: is_wanted("enablePresence")?,
             typing: is_wanted("enableTyping")?,
             read_receipts: is_wanted("enableReadReceipts")?,
         };
-        let action = match fields.optional_text("action")?.as_deref() {
+        let action = match optional_text(fields, "action")? {
             None | Some("subscribe") => Action::Subscribe,
             Some("unsubscribe") => Action::Unsubscribe,
-            Some(_) => return Err(Invalid::Wrong { field: "action", expected: "subscribe or unsubscribe" }),
+            Some(_) => {
+                return Err(Error::Field { name: "action", problem: "must be subscribe or unsubscribe" });
+            }
         };
-        Ok(Self { chat: fields.id("chatId")?, action, wants })
+        Ok(Self { chat: id(fields, "chatId")?, action, wants })
     }
 
     /// What to join, for this person; what to leave, if interest ends.
-    pub(super) fn answer(&self, user_id: Option<Uuid>, customer_id: Option<Uuid>) -> Joining {
-        let channels: Vec<_> = match self.action {
-            Action::Subscribe => self.channels(user_id.or(customer_id)),
+    pub(super) fn answer(&self, person: Person) -> Joining {
+        let channels = match self.action {
+            Action::Subscribe => self.channels(person.id()),
             Action::Unsubscribe => Vec::new(),
         };
         Joining {
             chat_id: self.chat.to_string(),
             action: self.action.as_str(),
-            user_id: user_id.map(|id| id.to_string()),
-            customer_id: customer_id.map(|id| id.to_string()),
+            user_id: person.user_id().map(|id| id.to_string()),
+            customer_id: person.customer_id().map(|id| id.to_string()),
             channels,
             topics: self.names().map(|name| format!("{TOPIC_PREFIX}{name}")).collect(),
             features: match self.action {
@@ -72,9 +80,9 @@ impl Interest {
         [Some(format!("chat:{}", self.chat)), presence].into_iter().flatten()
     }
 
-    fn channels(&self, key: Option<Uuid>) -> Vec<Channel> {
-        let key = key.map(|key| PresenceKey { key: key.to_string() });
-        let presence = Some((key, vec![Binding::of(PRESENCE, None)]));
+    fn channels(&self, key: Uuid) -> Vec<Channel> {
+        let key = PresenceKey { key: key.to_string() };
+        let presence = Some((Some(key), vec![Binding::of(PRESENCE, None)]));
         let contents = [Some((None, self.bindings())), presence].into_iter().flatten();
         let channel = |(name, (presence, postgres_changes))| Channel {
             topic: format!("{TOPIC_PREFIX}{name}"),
@@ -114,12 +122,11 @@ impl Binding {
 
 impl TypingChange {
     /// Reads `{chatId, isTyping, expiresInSeconds}`; the last may be left out.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Invalid> {
-        let mut fields = Fields::read(body)?;
+    pub(super) fn read(fields: &Fields) -> Result<Self, Error> {
         Ok(Self {
-            chat: fields.id("chatId")?,
-            is_typing: fields.flag("isTyping")?,
-            expires_in_seconds: fields.optional_integer("expiresInSeconds")?,
+            chat: id(fields, "chatId")?,
+            is_typing: flag(fields, "isTyping")?,
+            expires_in_seconds: optional_integer(fields, "expiresInSeconds")?,
         })
     }
 
@@ -129,79 +136,71 @@ impl TypingChange {
     }
 
     /// For `update_typing_indicator`.
-    pub(super) fn arguments(&self) -> Arguments {
-        let mut arguments = arguments([
-            ("conversation_id", json!(self.chat.to_string())),
-            ("is_typing", json!(self.is_typing)),
-        ]);
-        if let Some(seconds) = self.expires_in_seconds {
-            arguments.insert("expires_in_seconds".to_owned(), json!(seconds));
-        }
-        arguments
+    pub(super) fn arguments(&self) -> Value {
+        json!({
+            "conversation_id": self.chat,
+            "is_typing": self.is_typing,
+            "expires_in_seconds": self.expires_in_seconds,
+        })
     }
 
-    /// The indicator that there is now; where there is none any more, that nobody types.
-    pub(super) fn answer(
-        &self,
-        row: &str,
-        user_id: Option<Uuid>,
-        customer_id: Option<Uuid>,
-    ) -> Result<Typing, serde_json::Error> {
-        let row: Option<Typing> = serde_json::from_str(row)?;
-        Ok(row.unwrap_or_else(|| Typing {
+    /// The indicator that there is now; where there is none any more, that this person does not type.
+    pub(super) fn answer(&self, returned: Value, person: Person) -> Result<Typing, Unreadable> {
+        // A row that is not there has no fields, or none that say anything.
+        if returned["conversation_id"].is_string() {
+            return serde_json::from_value(returned);
+        }
+        Ok(Typing {
             conversation_id: self.chat.to_string(),
-            user_id: user_id.map(|id| id.to_string()),
-            customer_id: customer_id.map(|id| id.to_string()),
+            user_id: person.user_id().map(|id| id.to_string()),
+            customer_id: person.customer_id().map(|id| id.to_string()),
             is_typing: false,
             started_at: None,
             expires_at: None,
-        }))
+        })
     }
 }
 
 impl NewMessage {
     /// Reads `{chatId, content, type, replyToId, receiverId, clientMessageId, attachments}`; all but the first may be
     /// left out, but there is content or an attachment, which the database asks for.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Invalid> {
-        let mut fields = Fields::read(body)?;
-        let attachments = fields.optional_objects("attachments", ATTACHMENTS_MAX)?.unwrap_or_default();
+    pub(super) fn read(fields: &Fields) -> Result<Self, Error> {
+        let attachments = optional_list(fields, "attachments", ATTACHMENTS_MAX)?.unwrap_or_default();
+        let owned = |name| optional_text(fields, name).map(|text| text.map(str::to_owned));
         Ok(Self {
-            chat: fields.id("chatId")?,
-            content: fields.optional_text("content")?.unwrap_or_default(),
-            kind: fields.optional_text("type")?,
-            reply_to: fields.optional_id("replyToId")?,
-            receiver: fields.optional_id("receiverId")?,
-            client_message_id: fields.optional_text("clientMessageId")?,
-            attachments: attachments.into_iter().map(NewAttachment::read).collect::<Result<_, _>>()?,
+            chat: id(fields, "chatId")?,
+            content: owned("content")?.unwrap_or_default(),
+            kind: owned("type")?,
+            reply_to: optional_id(fields, "replyToId")?,
+            receiver: optional_id(fields, "receiverId")?,
+            client_message_id: owned("clientMessageId")?,
+            attachments: attachments.iter().map(NewAttachment::read).collect::<Result<_, _>>()?,
         })
     }
 
     /// For `send_message`.
-    pub(super) fn arguments(&self) -> Arguments {
-        let id = |id: Option<Uuid>| id.map(|id| json!(id.to_string()));
-        let attachments = self.attachments.iter().map(NewAttachment::json).collect::<Vec<_>>();
-        let optional = [
-            ("message_type", self.kind.as_ref().map(|kind| json!(kind))),
-            ("reply_to_id", id(self.reply_to)),
-            ("receiver_id", id(self.receiver)),
-            ("client_message_id", self.client_message_id.as_ref().map(|id| json!(id))),
-            ("attachments", (!attachments.is_empty()).then(|| json!(attachments))),
-        ];
-        let mut arguments =
-            arguments([("conversation_id", json!(self.chat.to_string())), ("content", json!(self.content))]);
-        let given = optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        arguments.extend(given);
-        arguments
+    pub(super) fn arguments(&self) -> Value {
+        json!({
+            "conversation_id": self.chat,
+            "content": self.content,
+            "message_type": self.kind,
+            "reply_to_id": self.reply_to,
+            "receiver_id": self.receiver,
+            "client_message_id": self.client_message_id,
+            "attachments": self.attachments.iter().map(NewAttachment::json).collect::<Vec<_>>(),
+        })
     }
 }
 
 impl NewAttachment {
-    fn read(mut fields: Fields) -> Result<Self, Invalid> {
+    fn read(value: &Value) -> Result<Self, Error> {
+        let fields = value.as_object().ok_or(Error::invalid("attachments"))?;
+        let owned = |name| optional_text(fields, name).map(|text| text.map(str::to_owned));
         Ok(Self {
-            url: fields.text("url")?,
-            name: fields.optional_text("name")?,
-            size: fields.optional_integer("size")?,
-            mime_type: fields.optional_text("mimeType")?,
+            url: text(fields, "url")?.to_owned(),
+            name: owned("name")?,
+            size: optional_integer(fields, "size")?,
+            mime_type: owned("mimeType")?,
         })
     }
 
@@ -213,84 +212,73 @@ impl NewAttachment {
 
 impl Read {
     /// Reads `{messageId}`, `{messageIds}` or `{chatId}`, of which there is one.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Invalid> {
-        let mut fields = Fields::read(body)?;
+    pub(super) fn read(fields: &Fields) -> Result<Self, Error> {
         let found = (
-            fields.optional_id("messageId")?,
-            fields.optional_ids("messageIds", READ_MAX)?,
-            fields.optional_id("chatId")?,
+            optional_id(fields, "messageId")?,
+            optional_ids(fields, "messageIds", READ_MAX)?,
+            optional_id(fields, "chatId")?,
         );
         match found {
             (Some(message), None, None) => Ok(Self::One(message)),
             (None, Some(messages), None) => Ok(Self::Many(messages)),
             (None, None, Some(chat)) => Ok(Self::Chat(chat)),
-            (None, None, None) => Err(Invalid::Missing("messageId, messageIds or chatId")),
-            _ => Err(Invalid::Wrong {
-                field: "messageId",
-                expected: "alone: messageIds and chatId say the same",
+            (None, None, None) => Err(Error::missing("messageId, messageIds or chatId")),
+            _ => Err(Error::Field {
+                name: "messageId",
+                problem: "excludes messageIds and chatId, and they each other",
             }),
         }
     }
 
     /// The function that notes it, and its arguments.
-    pub(super) fn call(&self) -> (&'static str, Arguments) {
+    pub(super) fn call(&self) -> (&'static str, Value) {
         match self {
-            Self::One(id) => ("mark_message_as_read", arguments([("message_id", json!(id.to_string()))])),
-            Self::Many(ids) => {
-                let ids = ids.iter().map(Uuid::to_string).collect::<Vec<_>>();
-                ("mark_messages_as_read", arguments([("message_ids", json!(ids))]))
-            }
-            Self::Chat(id) => {
-                ("mark_conversation_as_read", arguments([("conversation_id", json!(id.to_string()))]))
-            }
+            Self::One(id) => ("mark_message_as_read", json!({ "message_id": id })),
+            Self::Many(ids) => ("mark_messages_as_read", json!({ "message_ids": ids })),
+            Self::Chat(id) => ("mark_conversation_as_read", json!({ "conversation_id": id })),
         }
     }
 
     /// The receipt of one message, or how many became read.
-    pub(super) fn answer(&self, returned: &str) -> Result<Value, serde_json::Error> {
+    pub(super) fn answer(&self, returned: Value) -> Result<Value, Unreadable> {
         match self {
             Self::One(_) => {
-                let receipt: Receipt = serde_json::from_str(returned)?;
+                let receipt: Receipt = serde_json::from_value(returned)?;
                 Ok(json!({ "receipt": receipt }))
             }
             Self::Many(_) | Self::Chat(_) => {
-                let count: i64 = serde_json::from_str(returned)?;
+                let count: i64 = serde_json::from_value(returned)?;
                 Ok(json!({ "readCount": count }))
             }
         }
     }
 }
 
-/// The text that a message is to have from now on: `{content}`.
-pub(super) fn new_content(body: &[u8]) -> Result<String, Invalid> {
-    Fields::read(body)?.text("content")
-}
-
-/// For `edit_message`.
-pub(super) fn edit_arguments(message: Uuid, content: &str) -> Arguments {
-    arguments([("message_id", json!(message.to_string())), ("content", json!(content))])
+/// For `edit_message`: the message and the text that it is to have from now on, `{content}`.
+pub(super) fn edit(message: Uuid, fields: &Fields) -> Result<Value, Error> {
+    Ok(json!({ "message_id": message, "content": text(fields, "content")? }))
 }
 
 /// For `delete_message`.
-pub(super) fn delete_arguments(message: Uuid) -> Arguments {
-    arguments([("message_id", json!(message.to_string()))])
+pub(super) fn message_arguments(message: Uuid) -> Value {
+    json!({ "message_id": message })
 }
 
 /// For `get_conversation` and `list_typing_indicators`.
-pub(super) fn chat_arguments(chat: Uuid) -> Arguments {
-    arguments([("conversation_id", json!(chat.to_string()))])
+pub(super) fn chat_arguments(chat: Uuid) -> Value {
+    json!({ "conversation_id": chat })
 }
 
 /// A message as a function returned it.
-pub(super) fn message(returned: &str) -> Result<Message, serde_json::Error> {
-    serde_json::from_str(returned)
+pub(super) fn message(returned: Value) -> Result<Message, Unreadable> {
+    serde_json::from_value(returned)
 }
 
 /// What is going on in a chat: who is there, and who types.
-pub(super) fn chat_status(chat: &str, typing: &str) -> Result<ChatStatus, serde_json::Error> {
+pub(super) fn chat_status(chat: Value, typing: Value) -> Result<ChatStatus, Unreadable> {
     let Chat { id, kind, title, participants, last_message, last_message_at, unread_count, is_archived } =
-        serde_json::from_str(chat)?;
-    let typing_users: Vec<Typing> = serde_json::from_str(typing)?;
+        serde_json::from_value(chat)?;
+    let typing_users: Vec<Typing> = serde_json::from_value(typing)?;
     let types = |participant: &Participant| {
         let is_of = |typing: &Typing| {
             typing.user_id == participant.user_id && typing.customer_id == participant.customer_id
@@ -322,8 +310,14 @@ pub(super) fn chat_status(chat: &str, typing: &str) -> Result<ChatStatus, serde_
     })
 }
 
-fn arguments<const N: usize>(pairs: [(&str, Value); N]) -> Arguments {
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+/// Around what was asked for.
+pub(super) fn done(data: &impl serde::Serialize) -> Value {
+    json!({ "success": true, "data": data })
+}
+
+/// Around why it is refused.
+pub(super) fn refused(error: &Error) -> Value {
+    json!({ "success": false, "error": Refusal::from(error) })
 }
 
 #[cfg(test)]
@@ -345,12 +339,31 @@ mod tests {
         "created_at":"2026-11-22T10:00:00.123456+00:00","updated_at":"2026-11-22T10:00:00.123456+00:00",
         "sender_name":"Kari Nordmann","sender_role":"teacher","inserted_in":"771"}"#;
 
-    fn id(text: &str) -> Uuid {
+    fn uuid(text: &str) -> Uuid {
         Uuid::try_parse(text).unwrap()
     }
 
-    fn with_chat(rest: &str) -> Vec<u8> {
-        format!(r#"{{"chatId":"{CHAT}"{rest}}}"#).into_bytes()
+    fn teacher() -> Person {
+        Person::User(uuid(TEACHER))
+    }
+
+    fn fields(json: &str) -> Fields {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn with_chat(rest: &str) -> Fields {
+        fields(&format!(r#"{{"chatId":"{CHAT}"{rest}}}"#))
+    }
+
+    fn row(json: &str) -> Value {
+        serde_json::from_str(json).unwrap()
+    }
+
+    /// Without what a call leaves out.
+    fn given(arguments: Value) -> Value {
+        let mut arguments = arguments.as_object().unwrap().clone();
+        arguments.retain(|_, value| !value.is_null());
+        Value::Object(arguments)
     }
 
     fn wire(value: &impl serde::Serialize) -> Value {
@@ -360,7 +373,7 @@ mod tests {
     #[test]
     fn interest_in_a_chat_names_what_to_join() {
         let interest = Interest::read(&with_chat("")).unwrap();
-        let answer = wire(&interest.answer(Some(id(TEACHER)), None));
+        let answer = wire(&interest.answer(teacher()));
         assert_eq!(answer["action"], "subscribe");
         assert_eq!(answer["userId"], TEACHER);
         let topics = [format!("realtime:chat:{CHAT}"), format!("realtime:chat:{CHAT}:presence")];
@@ -388,7 +401,7 @@ mod tests {
     fn what_is_not_wanted_is_not_joined() {
         let flags = r#","enablePresence":false,"enableTyping":false,"enableReadReceipts":false"#;
         let interest = Interest::read(&with_chat(flags)).unwrap();
-        let answer = wire(&interest.answer(None, Some(id(PUPIL))));
+        let answer = wire(&interest.answer(Person::Customer(uuid(PUPIL))));
         assert_eq!(answer["topics"], json!([format!("realtime:chat:{CHAT}")]));
         assert_eq!(answer["channels"].as_array().unwrap().len(), 1);
         assert_eq!(answer["channels"][0]["postgresChanges"].as_array().unwrap().len(), ALWAYS.len());
@@ -400,7 +413,7 @@ mod tests {
     #[test]
     fn interest_that_ends_names_what_to_leave() {
         let interest = Interest::read(&with_chat(r#","action":"unsubscribe""#)).unwrap();
-        let answer = wire(&interest.answer(Some(id(TEACHER)), None));
+        let answer = wire(&interest.answer(teacher()));
         assert_eq!((&answer["action"], &answer["channels"]), (&json!("unsubscribe"), &json!([])));
         assert_eq!(answer["topics"].as_array().unwrap().len(), 2);
         assert!(answer["features"].as_object().unwrap().values().all(|feature| feature == false));
@@ -422,49 +435,48 @@ mod tests {
                 { "url": "https://files.example/b", "name": null, "size": null, "mime_type": null },
             ],
         });
-        assert_eq!(Value::Object(message.arguments()), expected);
+        assert_eq!(given(message.arguments()), expected);
         let least = NewMessage::read(&with_chat(r#","content":"Hei""#)).unwrap();
-        let expected = json!({ "conversation_id": CHAT, "content": "Hei" });
-        assert_eq!(Value::Object(least.arguments()), expected, "defaults are the function's");
+        let expected = json!({ "conversation_id": CHAT, "content": "Hei", "attachments": [] });
+        assert_eq!(given(least.arguments()), expected, "defaults are the function's");
     }
 
     #[test]
     fn typing_becomes_the_arguments_of_update_typing_indicator() {
         let typing = TypingChange::read(&with_chat(r#","isTyping":true,"expiresInSeconds":8"#)).unwrap();
         let expected = json!({ "conversation_id": CHAT, "is_typing": true, "expires_in_seconds": 8 });
-        assert_eq!(Value::Object(typing.arguments()), expected);
+        assert_eq!(given(typing.arguments()), expected);
         let expected = json!({ "conversation_id": CHAT, "is_typing": false });
-        assert_eq!(Value::Object(TypingChange::stop(id(CHAT)).arguments()), expected);
+        assert_eq!(given(TypingChange::stop(uuid(CHAT)).arguments()), expected);
     }
 
     #[test]
     fn a_typing_indicator_that_is_gone_says_that_nobody_types() {
-        let typing = TypingChange::stop(id(CHAT));
-        for returned in ["null", "null\n"] {
-            let answer = wire(&typing.answer(returned, Some(id(TEACHER)), None).unwrap());
+        let typing = TypingChange::stop(uuid(CHAT));
+        for returned in [Value::Null, json!({ "id": null, "conversation_id": null, "is_typing": null })] {
+            let answer = wire(&typing.answer(returned, teacher()).unwrap());
             let expected = json!({ "chatId": CHAT, "userId": TEACHER, "customerId": null, "isTyping": false,
                 "startedAt": null, "expiresAt": null });
             assert_eq!(answer, expected);
         }
-        let row = format!(
-            r#"{{"id":"{MESSAGE}","conversation_id":"{CHAT}","user_id":"{TEACHER}","customer_id":null,"is_typing":true,
-            "started_at":"2026-11-22T10:00:00+00:00","expires_at":"2026-11-22T10:00:05+00:00","updated_at":"x"}}"#
-        );
-        let answer = wire(&typing.answer(&row, None, None).unwrap());
+        let row = json!({ "id": MESSAGE, "conversation_id": CHAT, "user_id": TEACHER, "customer_id": null,
+            "is_typing": true, "started_at": "2026-11-22T10:00:00+00:00",
+            "expires_at": "2026-11-22T10:00:05+00:00", "updated_at": "x" });
+        let answer = wire(&typing.answer(row, Person::Customer(uuid(PUPIL))).unwrap());
         assert_eq!((&answer["isTyping"], &answer["userId"]), (&json!(true), &json!(TEACHER)));
         assert_eq!(answer["expiresAt"], "2026-11-22T10:00:05+00:00");
-        assert!(typing.answer("[]", None, None).is_err());
+        assert!(typing.answer(json!({ "conversation_id": CHAT }), teacher()).is_err());
     }
 
     #[test]
     fn what_has_been_read_is_one_thing() {
-        let read = |json: String| Read::read(json.as_bytes());
+        let read = |json: String| Read::read(&fields(&json));
         let one = read(format!(r#"{{"messageId":"{MESSAGE}"}}"#)).unwrap();
-        assert_eq!(one.call(), ("mark_message_as_read", arguments([("message_id", json!(MESSAGE))])));
+        assert_eq!(one.call(), ("mark_message_as_read", json!({ "message_id": MESSAGE })));
         let many = read(format!(r#"{{"messageIds":["{MESSAGE}"]}}"#)).unwrap();
-        assert_eq!(many.call(), ("mark_messages_as_read", arguments([("message_ids", json!([MESSAGE]))])));
+        assert_eq!(many.call(), ("mark_messages_as_read", json!({ "message_ids": [MESSAGE] })));
         let chat = read(format!(r#"{{"chatId":"{CHAT}"}}"#)).unwrap();
-        assert_eq!(chat.call(), ("mark_conversation_as_read", arguments([("conversation_id", json!(CHAT))])));
+        assert_eq!(chat.call(), ("mark_conversation_as_read", json!({ "conversation_id": CHAT })));
         for refused in [
             "{}".to_owned(),
             r#"{"messageIds":[]}"#.to_owned(),
@@ -479,9 +491,9 @@ mod tests {
         );
         let expected = json!({ "receipt": { "id": CHAT, "messageId": MESSAGE, "chatId": CHAT, "userId": TEACHER,
             "customerId": null, "readAt": "2026-11-22T10:00:00+00:00" } });
-        assert_eq!(one.answer(&receipt).unwrap(), expected);
-        assert_eq!(chat.answer("3").unwrap(), json!({ "readCount": 3 }));
-        assert!(many.answer(&receipt).is_err());
+        assert_eq!(one.answer(row(&receipt)).unwrap(), expected);
+        assert_eq!(chat.answer(json!(3)).unwrap(), json!({ "readCount": 3 }));
+        assert!(many.answer(row(&receipt)).is_err());
     }
 
     #[test]
@@ -495,7 +507,7 @@ mod tests {
             "clientMessageId": "temp-17", "editedAt": null, "deletedAt": null,
             "createdAt": "2026-11-22T10:00:00.123456+00:00", "updatedAt": "2026-11-22T10:00:00.123456+00:00",
         });
-        assert_eq!(wire(&message(ROW).unwrap()), expected);
+        assert_eq!(wire(&message(row(ROW)).unwrap()), expected);
     }
 
     #[test]
@@ -516,7 +528,7 @@ mod tests {
         });
         let typing = json!([{ "id": MESSAGE, "conversation_id": CHAT, "user_id": PUPIL, "customer_id": null,
             "is_typing": true, "started_at": "s", "expires_at": "e", "updated_at": "s" }]);
-        let status = wire(&chat_status(&chat.to_string(), &typing.to_string()).unwrap());
+        let status = wire(&chat_status(chat, typing).unwrap());
         assert_eq!((&status["chatId"], &status["unreadCount"]), (&json!(CHAT), &json!(2)));
         assert_eq!(status["onlineUsers"], json!([TEACHER]));
         assert_eq!(status["typingUsers"][0]["userId"], PUPIL);
@@ -531,45 +543,53 @@ mod tests {
         assert_eq!(status["lastMessage"]["readBy"], json!([]));
         let empty = json!({ "id": CHAT, "kind": "group", "title": "Matte", "participants": [], "last_message": null,
             "last_message_at": null, "unread_count": 0, "is_archived": true });
-        let status = wire(&chat_status(&empty.to_string(), "[]").unwrap());
+        let status = wire(&chat_status(empty, json!([])).unwrap());
         assert_eq!((&status["lastMessage"], &status["onlineUsers"]), (&Value::Null, &json!([])));
     }
 
     #[test]
     fn wrong_requests_are_told_which_field_is_wrong() {
-        let missing = |field| Invalid::Missing(field);
-        let wrong = |field, expected| Invalid::Wrong { field, expected };
-        let chat = wrong("chatId", "a UUID");
-        assert_eq!(Interest::read(b"{}").unwrap_err(), missing("chatId"));
-        assert_eq!(Interest::read(br#"{"chatId":7}"#).unwrap_err(), chat);
+        let is_required = |name| Error::missing(name);
+        let is_wrong = |name| Error::invalid(name);
+        assert_eq!(Interest::read(&fields("{}")).unwrap_err(), is_required("chatId"));
+        assert_eq!(Interest::read(&fields(r#"{"chatId":7}"#)).unwrap_err(), is_wrong("chatId"));
+        let action = Error::Field { name: "action", problem: "must be subscribe or unsubscribe" };
         for (rest, expected) in [
-            (r#","action":"listen""#, wrong("action", "subscribe or unsubscribe")),
-            (r#","action":1"#, wrong("action", "a text")),
-            (r#","enableTyping":"yes""#, wrong("enableTyping", "true or false")),
+            (r#","action":"listen""#, action),
+            (r#","action":1"#, is_wrong("action")),
+            (r#","enableTyping":"yes""#, is_wrong("enableTyping")),
         ] {
             assert_eq!(Interest::read(&with_chat(rest)).unwrap_err(), expected, "{rest}");
         }
         for (rest, expected) in [
-            ("", missing("isTyping")),
-            (r#","isTyping":1"#, wrong("isTyping", "true or false")),
-            (r#","isTyping":true,"expiresInSeconds":"5""#, wrong("expiresInSeconds", "a whole number")),
+            ("", is_required("isTyping")),
+            (r#","isTyping":1"#, is_wrong("isTyping")),
+            (r#","isTyping":true,"expiresInSeconds":"5""#, is_wrong("expiresInSeconds")),
         ] {
             assert_eq!(TypingChange::read(&with_chat(rest)).unwrap_err(), expected, "{rest}");
         }
         let many = format!(r#","attachments":[{}]"#, vec!["{}"; ATTACHMENTS_MAX + 1].join(","));
-        let attachments = wrong("attachments", "an array of objects, and not too long");
         for (rest, expected) in [
-            (r#","content":["a"]"#, wrong("content", "a text")),
-            (r#","replyToId":"x""#, wrong("replyToId", "a UUID")),
-            (r#","clientMessageId":17"#, wrong("clientMessageId", "a text")),
-            (r#","attachments":{}"#, attachments),
-            (many.as_str(), attachments),
-            (r#","attachments":[{}]"#, missing("url")),
-            (r#","attachments":[{"url":"u","size":1.5}]"#, wrong("size", "a whole number")),
+            (r#","content":["a"]"#, is_wrong("content")),
+            (r#","replyToId":"x""#, is_wrong("replyToId")),
+            (r#","clientMessageId":17"#, is_wrong("clientMessageId")),
+            (r#","attachments":{}"#, is_wrong("attachments")),
+            (r#","attachments":["a"]"#, is_wrong("attachments")),
+            (many.as_str(), is_wrong("attachments")),
+            (r#","attachments":[{}]"#, is_required("url")),
+            (r#","attachments":[{"url":"u","size":1.5}]"#, is_wrong("size")),
         ] {
             assert_eq!(NewMessage::read(&with_chat(rest)).unwrap_err(), expected, "{rest}");
         }
-        assert_eq!(new_content(b"{}"), Err(missing("content")));
-        assert_eq!(new_content(br#"{"content":"ny"}"#), Ok("ny".to_owned()));
+        assert_eq!(edit(uuid(MESSAGE), &fields("{}")), Err(is_required("content")));
+        let arguments = json!({ "message_id": MESSAGE, "content": "ny" });
+        assert_eq!(edit(uuid(MESSAGE), &fields(r#"{"content":"ny"}"#)), Ok(arguments));
+    }
+
+    #[test]
+    fn answers_say_whether_they_succeeded() {
+        assert_eq!(done(&json!({ "a": 1 })), json!({ "success": true, "data": { "a": 1 } }));
+        let error = json!({ "code": "NOT_FOUND", "message": "Not found" });
+        assert_eq!(refused(&Error::NotFound), json!({ "success": false, "error": error }));
     }
 }

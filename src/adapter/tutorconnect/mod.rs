@@ -5,3 +5,23 @@
 
 mod convert;
 mod model;
+mod routes;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::{Adapter, Services};
+
+/// The app.
+pub struct TutorConnect;
+
+impl Adapter for TutorConnect {
+    fn name(&self) -> &'static str {
+        "tutorconnect"
+    }
+
+    fn routes(&self, services: Arc<Services>) -> Router {
+        routes::routes(services)
+    }
+}
