@@ -22,6 +22,31 @@ export async function connect(token: string): Promise<SupabaseClient> {
   return client
 }
 
+/** Somebody with a profile on Rowcast's messaging tables. */
+export type Person = { id: string; name: string; token: string; client: SupabaseClient }
+
+/** Makes the profile that goes with a token, unless it is there. */
+export async function enter(name: string, token: string): Promise<Person> {
+  const client = await connect(token)
+  const { id } = await rpc<{ id: string }>(client, 'upsert_profile', { full_name: name })
+  return { id, name, token, client }
+}
+
+/** Calls a function of the database, with named arguments and the caller's rights. */
+export async function rpc<T>(client: SupabaseClient, name: string, named: Record<string, unknown> = {}): Promise<T> {
+  const { data } = await client.rpc(name, named).throwOnError()
+  return data as T
+}
+
+/** Asks an app's REST interface, as the bearer of this token. */
+export async function request<T>(token: string, method: string, path: string, body?: object): Promise<T> {
+  const headers = { apikey: setting('SUPABASE_ANON_KEY'), authorization: `Bearer ${token}` }
+  const content = body && { headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify(body) }
+  const answer = await fetch(setting('SUPABASE_URL') + path, { method, headers, ...content })
+  if (!answer.ok) throw new Error(`${method} ${path.split('?')[0]}: ${answer.status} ${await answer.text()}`)
+  return (await answer.json()) as T
+}
+
 /** Joins a channel, and waits until the rows that it asks for flow. */
 export function join(channel: RealtimeChannel): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -55,7 +80,7 @@ export function refuse(error: unknown): void {
 }
 
 /** Does something, and waits until this line is printed because of it. */
-export async function until<T>(line: string, act: () => PromiseLike<T>): Promise<T> {
+export async function until<T>(line: string, act: () => PromiseLike<T> | T): Promise<T> {
   const seen = once(said, `line ${line}`)
   const result = await act()
   await seen

@@ -1,6 +1,6 @@
 // A coach and her client talk: messages are rows, typing is a broadcast, and who is there is presence.
 import type { RealtimeChannel, SupabaseClient } from '@supabase/supabase-js'
-import { connect, join, leave, refuse, say, setting, until } from '../steps.ts'
+import { connect, join, leave, refuse, rpc, say, setting, until } from '../steps.ts'
 
 type Message = { id: string; conversation_id: string; sender_id: string; content: string }
 
@@ -30,10 +30,9 @@ function conversation(client: SupabaseClient, me: string): RealtimeChannel {
     .on('presence', { event: 'leave' }, ({ key }) => heard(key, 'has left'))
 }
 
-/** Writes a row with the writer's own rights. */
-async function send(client: SupabaseClient, content: string): Promise<void> {
-  await client.rpc('send_message', { conversation_id: CONVERSATION, content }).throwOnError()
-}
+/** Writes a row, with the writer's own rights. */
+const send = (client: SupabaseClient, content: string) =>
+  rpc<Message>(client, 'send_message', { conversation_id: CONVERSATION, content })
 
 try {
   const annsChannel = conversation(ann, 'ann')

@@ -1,6 +1,6 @@
 // A tutor and her student chat: rows tell of messages, edits and reading, broadcasts of typing, presence of who is there.
 import type { RealtimeChannel, SupabaseClient } from '@supabase/supabase-js'
-import { connect, join, leave, refuse, say, setting, until } from '../steps.ts'
+import { connect, join, leave, refuse, rpc, say, setting, until } from '../steps.ts'
 
 type Message = { id: string; chat_id: string; sender_id: string; content: string; edited_at: string | null }
 type Participant = { chat_id: string; user_id: string; last_read_at: string | null }
@@ -44,12 +44,12 @@ try {
   await until('Ann: Bob skriver...', () =>
     bobsChannel.send({ type: 'broadcast', event: 'typing', payload: { userId: BOB } }),
   )
-  const { data: question } = await until('Ann: Bob skriver: Hva er 7 * 8?', () =>
-    bob.rpc('send_message', { chat_id: CHAT, content: 'Hva er 7 * 8?' }).single<Message>().throwOnError(),
+  const question = await until('Ann: Bob skriver: Hva er 7 * 8?', () =>
+    rpc<Message>(bob, 'send_message', { chat_id: CHAT, content: 'Hva er 7 * 8?' }),
   )
-  await until('Bob: Ann har lest', () => ann.rpc('mark_chat_as_read', { chat_id: CHAT }).throwOnError())
+  await until('Bob: Ann har lest', () => rpc(ann, 'mark_chat_as_read', { chat_id: CHAT }))
   await until('Ann: Bob retter: Hva er 7 * 9?', () =>
-    bob.rpc('edit_message', { message_id: question.id, content: 'Hva er 7 * 9?' }).throwOnError(),
+    rpc<Message>(bob, 'edit_message', { message_id: question.id, content: 'Hva er 7 * 9?' }),
   )
   await until('Ann: Bob er opptatt', () => bobsChannel.track({ status: 'opptatt', device: 'mobile' }))
   await until('Ann: Bob er frakoblet', () => bob.removeChannel(bobsChannel))

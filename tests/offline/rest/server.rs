@@ -81,6 +81,7 @@ fn with<S: Sink>(
         feed: Arc::default(),
         authorizations: Arc::default(),
         http: Arc::default(),
+        others: Vec::new(),
     });
     Services {
         broadcaster,
