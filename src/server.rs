@@ -30,10 +30,12 @@ use crate::hub::{
 };
 use crate::policy::Claims;
 use crate::postgres::maintenance;
+use crate::postgres::rpc::{self, Rpc};
 use crate::protocol::change::write_timestamp;
 use crate::protocol::code::{CLOSE_RESTART, CloseCode};
 use crate::rest::{
-    self, BodyLimits, BodyReader, BroadcastLimits, HttpConfig, Readers, Scrape, Services, Sources,
+    self, Api, BodyLimits, BodyReader, BroadcastLimits, Forwarder, HttpConfig, Readers, Scrape, Services,
+    Sources,
 };
 use crate::socket::shard::Refused;
 use crate::socket::{self, Gate, GateConfig, ShardConfig, ShardHandle};
@@ -84,6 +86,9 @@ pub enum Error {
     /// The keys of tokens cannot be had.
     #[error(transparent)]
     Keys(#[from] jwks::Error),
+    /// The cryptography lacks what a PostgREST is asked by.
+    #[error("could not set up TLS for postgrest_url")]
+    Tls(#[source] rustls::Error),
     /// The system gives no more threads.
     #[error("could not start a thread")]
     Thread(#[source] io::Error),
@@ -122,6 +127,7 @@ pub async fn run(
         None => None,
     };
 
+    let api = api(&settings)?;
     let verifier = Arc::new(Verifier::new(settings.auth.verifier_config()));
     jwks::warn_of_skipped(KeySource::Settings, &settings.auth.key_set);
     // Before anybody connects: a client takes the refusal of its token for the last word.
@@ -175,6 +181,7 @@ pub async fn run(
         channels: counters,
         feed: feed_counters,
         authorizations,
+        rpc: api.rpc.clone(),
         http: Arc::clone(&http_counters),
     });
     let services = Services {
@@ -189,6 +196,7 @@ pub async fn run(
         header_bytes_max: settings.socket.header_bytes_max,
         broadcasts: broadcast_limits(&settings),
         bodies: BodyReader::new(BodyLimits::default()),
+        api,
         counters: http_counters,
     };
     let router = rest::router(gate.clone(), Arc::new(services));
@@ -374,6 +382,22 @@ fn start_shards(
 fn broadcast_limits(settings: &Settings) -> BroadcastLimits {
     let hub::Config { topic_bytes_max, json_depth_max, channel, .. } = hub_config(settings);
     BroadcastLimits { payload_bytes_max: channel.payload_bytes_max, json_depth_max, topic_bytes_max }
+}
+
+fn rpc_config(settings: &Settings) -> rpc::Config {
+    rpc::Config {
+        database: settings.database.clone(),
+        connections: settings.rest.rpc_connections,
+        waiting_max: settings.rest.rpc_waiting_max,
+        timeout: settings.rest.rpc_timeout,
+    }
+}
+
+/// What answers under `/rest/v1`. It opens no session before it is asked.
+fn api(settings: &Settings) -> Result<Api, Error> {
+    let forwarder = settings.rest.postgrest.clone().map(Forwarder::new).transpose().map_err(Error::Tls)?;
+    let rpc = Rpc::new(rpc_config(settings));
+    Ok(Api { rpc, schemas: settings.rest.rpc_schemas.clone(), forwarder })
 }
 
 /// Now, as tenants tell it.

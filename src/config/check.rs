@@ -9,10 +9,13 @@ use std::time::Duration;
 use super::secret::Secret;
 use super::setting::{API_KEY_BYTES_MIN, Kind, SECRET_BYTES_MIN, Setting};
 use super::source::{Given, Origin, Resolved};
-use super::{Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Postgres, Settings, Slot, Socket, Wal};
+use super::{
+    Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Postgres, Rest, Settings, Slot, Socket, Wal,
+};
 use crate::auth::{Audience, KeySet, jwks};
 use crate::policy::Switches;
 use crate::postgres::connect::Database;
+use crate::rest::Upstream;
 
 /// One wrong or unknown setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +144,8 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
         }
         Kind::ApiKeys(prefix) => items(text).all(|key| is_api_key(key, prefix)),
         Kind::Path => true,
+        Kind::Names => items(text).all(|name| name.len() <= 63 && !name.contains('\0')),
+        Kind::Url => text.is_empty() || Upstream::parse(text).is_some(),
         Kind::KeySet if text.is_empty() => return None,
         Kind::KeySet => match KeySet::parse(text.as_bytes(), Audience::Private) {
             Ok(_) => true,
@@ -255,6 +260,13 @@ impl Check {
                 connections_max: self.count("connections_max")?,
                 idle_timeout: self.time("idle_timeout_ms")?,
                 connect_error_delay: self.time("connect_error_delay_ms")?,
+            },
+            rest: Rest {
+                rpc_schemas: items(self.text("rpc_schemas")).map(str::to_owned).collect(),
+                rpc_connections: self.count("rpc_connections")?,
+                rpc_waiting_max: self.count("rpc_waiting_max")?,
+                rpc_timeout: self.time("rpc_timeout_ms")?,
+                postgrest: Upstream::parse(self.text("postgrest_url")),
             },
             log: Log {
                 level: match self.text("log_level") {

@@ -14,6 +14,7 @@ use super::error::Error;
 use super::services;
 use crate::auth::AdminVerifier;
 use crate::hub::{Counters, Meters, authorization, feed};
+use crate::postgres::rpc::Rpc;
 use crate::socket::ShardMetrics;
 use crate::telemetry::clock::unix_seconds;
 use crate::telemetry::health::{Health, Liveness};
@@ -42,6 +43,8 @@ pub struct Sources {
     pub feed: Arc<feed::Counters>,
     /// What private channels ask.
     pub authorizations: Arc<authorization::Counters>,
+    /// Calls of functions.
+    pub rpc: Rpc,
     /// The broadcasts over HTTP.
     pub http: Arc<services::Counters>,
 }
@@ -60,6 +63,7 @@ impl Sources {
         self.channels.iter().for_each(|shard| shard.add_to(&mut page));
         self.feed.add_to(&mut page);
         self.authorizations.add_to(&mut page);
+        self.rpc.add_to(&mut page);
         self.http.add_to(&mut page);
         report::add_to(&mut page);
         process::add_to(&mut page);
