@@ -38,8 +38,9 @@ where
                 router = router.route(&pattern, handler(operation, &gate, &services));
             }
         }
-        router.method_not_allowed_fallback(async || Error::Method)
+        router
     };
+    let own = |accesses: &[Access]| routes(accesses).method_not_allowed_fallback(async || Error::Method);
     let hold = from_fn_with_state(Arc::clone(&services.meters), rate::hold);
     let api = if services.api.schemas.is_empty() {
         Router::new()
@@ -48,10 +49,10 @@ where
     };
     let forwarded =
         routes(&[Access::Forwarded]).layer(api_cors(&[Method::PATCH, Method::PUT, Method::DELETE]));
-    let metered = routes(&[Access::Metered, Access::Project]).layer(hold);
-    let browser = metered.merge(routes(&[Access::Browser])).layer(cors());
+    let metered = own(&[Access::Metered, Access::Project]).layer(hold);
+    let browser = metered.merge(own(&[Access::Browser])).layer(cors());
     browser
-        .merge(routes(&[Access::Open, Access::Operator]))
+        .merge(own(&[Access::Open, Access::Operator]))
         .merge(blocked())
         .merge(api)
         .merge(forwarded)
