@@ -199,6 +199,7 @@ impl LiveHandle {
             topic: format!("adapter:{app}").into(),
             dialect: Dialect::V1,
             legacy: false,
+            whole_deleted: true,
             claims,
             bindings: (1..).zip(tables.iter().map(|table| binding(*table))).collect(),
         };
