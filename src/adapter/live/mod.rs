@@ -244,3 +244,6 @@ fn binding(table: Table) -> serde_json::Map<String, serde_json::Value> {
     let fields = [("event", table.event()), ("schema", "public"), ("table", table.name())];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
+
+#[cfg(test)]
+mod tests;
