@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers fail a test as tests do, by a panic")]
 #![allow(dead_code, unused_imports, reason = "the stage has more than these tests need")]
 
+#[path = "../support/app_socket.rs"]
+mod app_socket;
 #[cfg(feature = "e2e-tests")]
 #[path = "../e2e/stage/mod.rs"]
 mod stage;
