@@ -10,4 +10,11 @@ mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod app;
+mod people;
+
+mod infrastructure;
+mod infrastructure_live;
 mod school;
+mod tutorconnect;
+mod tutorconnect_live;
