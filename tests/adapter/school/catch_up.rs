@@ -100,7 +100,42 @@ async fn a_socket_after_a_socket_continues() {
     assert_eq!(third.expect("new_message").await["data"]["content"], "3");
 }
 
-#[tokio::test]
+/// An app that asks now and then although its socket is open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checks_beside_an_open_socket_give_nothing_that_it_brings() {
+    let school = School::open().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let committed = Arc::new(Mutex::new(Vec::new()));
+    let mut writers = Vec::new();
+    for (index, thread) in THREADS.into_iter().enumerate() {
+        let client = school.writer(BOB).await;
+        writers.push(tokio::spawn(write(client, thread, index, Arc::clone(&stop), Arc::clone(&committed))));
+    }
+    let token = device(ANN);
+    let mut shown = Shown::default();
+    let (contents, mut time) = school.check(&token, EVER);
+    contents.into_iter().for_each(|content| shown.show(content, true));
+    let mut socket = Socket::open(&school, &token).await;
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let (contents, next) = tokio::task::block_in_place(|| school.check(&token, &time));
+        contents.into_iter().for_each(|content| shown.show(content, true));
+        time = next;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let (contents, _) = tokio::task::block_in_place(|| school.check(&token, &time));
+    contents.into_iter().for_each(|content| shown.show(content, true));
+    shown.take(&socket.until_pong().await, true);
+    let committed = committed.lock().await;
+    let all: HashSet<_> = shown.contents.iter().collect();
+    assert_eq!(all.len(), shown.contents.len(), "something twice: {:?}", shown.contents);
+    assert_eq!(all, committed.iter().collect::<HashSet<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_starts_among_writers_lose_nothing_and_show_nothing_twice() {
     let school = School::open().await;
     let stop = Arc::new(AtomicBool::new(false));
