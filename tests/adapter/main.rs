@@ -28,6 +28,8 @@ mod infrastructure;
 #[cfg(feature = "e2e-tests")]
 mod infrastructure_live;
 #[cfg(feature = "e2e-tests")]
+mod school;
+#[cfg(feature = "e2e-tests")]
 mod tutorconnect;
 #[cfg(feature = "e2e-tests")]
 mod tutorconnect_live;
