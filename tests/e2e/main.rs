@@ -15,6 +15,7 @@ mod support;
 
 mod stage;
 
+mod apps;
 mod bad_input;
 mod broadcast;
 mod changes;

@@ -5,8 +5,8 @@
 
 use serde_json::{Value, json};
 
-use crate::app::{App, CUSTOMER, KARI, OTHER_CUSTOMER, OTHER_SUPPORT, SUPPORT, customer, staff};
-use crate::people::People;
+use super::people::People;
+use super::{App, CUSTOMER, KARI, OTHER_CUSTOMER, OTHER_SUPPORT, SUPPORT, customer, staff};
 use crate::stage::Stock;
 
 const SUBSCRIBE: &str = "/api/messages/realtime/subscribe";
@@ -21,20 +21,22 @@ fn changes(table: &str, filter: Option<String>) -> Value {
 
 /// What the manager listens to without a conversation: row level security says what that is.
 fn everything() -> Value {
-    let tables = ["messages", "message_read_receipts", "message_typing_indicators", "message_delivery_status"];
+    let tables =
+        ["messages", "message_read_receipts", "message_typing_indicators", "message_delivery_status"];
     json!(tables.map(|table| changes(table, None)))
 }
 
 /// What it listens to in a conversation.
 fn of_conversation(id: &str) -> Value {
     let filter = format!("conversation_id=eq.{id}");
-    let tables = ["messages", "message_read_receipts", "message_typing_indicators", "message_delivery_status"];
+    let tables =
+        ["messages", "message_read_receipts", "message_typing_indicators", "message_delivery_status"];
     json!(tables.map(|table| changes(table, Some(filter.clone()))))
 }
 
 /// Somebody subscribes over the API, and joins what it answers.
 async fn subscribe(app: &App, people: &People, who: &str, token: &str, key: &str) {
-    let answer = app.ask("POST", SUBSCRIBE, Some(token), &json!({ "conversationId": SUPPORT }));
+    let answer = app.ask("POST", SUBSCRIBE, token, &json!({ "conversationId": SUPPORT }));
     let data = answer.data();
     let id = data["filters"]["conversationId"].as_str().unwrap();
     let channels: Vec<&str> =
@@ -102,9 +104,13 @@ async fn a_question(stock: Stock) {
 
     // Who is there.
     people.track("customer", &presence, json!({ "status": "online" })).await;
-    people.sees(json!({ "as": "staff", "topic": presence, "kind": "presence", "event": "join", "key": CUSTOMER }))
+    people
+        .sees(
+            json!({ "as": "staff", "topic": presence, "kind": "presence", "event": "join", "key": CUSTOMER }),
+        )
         .await;
-    let online = json!({ "customer_id": CUSTOMER, "status": "online", "metadata": { "deviceType": "mobile" } });
+    let online =
+        json!({ "customer_id": CUSTOMER, "status": "online", "metadata": { "deviceType": "mobile" } });
     people.rpc("customer", "update_user_presence", online).await;
     let row = json!({ "customer_id": CUSTOMER, "status": "online" });
     people.sees(json!({ "as": "staff", "topic": presence, "kind": "change", "table": "user_presence", "new": row }))
@@ -145,7 +151,7 @@ async fn a_question(stock: Stock) {
 
     // The end of it.
     let body = json!({ "channels": [conversation] });
-    let answer = app.ask("DELETE", SUBSCRIBE, Some(&customer(CUSTOMER)), &body);
+    let answer = app.ask("DELETE", SUBSCRIBE, &customer(CUSTOMER), &body);
     assert_eq!(answer.data()["channels"], json!([conversation]));
     people.leave("customer", &presence).await;
     people.sees(json!({ "as": "staff", "topic": presence, "kind": "presence", "event": "leave", "key": CUSTOMER }))
