@@ -16,6 +16,7 @@ pub mod infrastructure;
 pub mod live;
 pub mod pitchey;
 pub mod request;
+pub mod school;
 pub mod socket;
 pub mod tutorconnect;
 
@@ -38,7 +39,7 @@ use socket::Sockets;
 
 /// Every adapter there is, in the order of their names.
 static ADAPTERS: &[&dyn Adapter] =
-    &[&infrastructure::Infrastructure, &pitchey::Pitchey, &tutorconnect::TutorConnect];
+    &[&infrastructure::Infrastructure, &pitchey::Pitchey, &school::School, &tutorconnect::TutorConnect];
 
 /// Bytes of one request's body: a message of the longest length fits, escaped.
 const BODY_BYTES_MAX: usize = 512 * 1024;
