@@ -6,5 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod infrastructure;
 mod pitchey;
+mod requests;
 mod stage;
+mod tutorconnect;
