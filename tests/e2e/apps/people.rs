@@ -49,12 +49,19 @@ impl People {
 
     /// Calls a function over HTTP, as an app does.
     pub(super) async fn rpc(&self, who: &str, name: &str, args: Value) -> Value {
-        self.client.order(json!({ "do": "rpc", "as": who, "name": name, "args": args })).await
+        let mut answer = self.call(who, name, args).await;
+        assert_eq!(answer["error"], Value::Null, "{who} {name}: {answer}");
+        answer["data"].take()
     }
 
-    /// Calls a function over HTTP that must refuse; its words.
+    /// Calls a function over HTTP that must refuse; the code of the refusal.
     pub(super) async fn rpc_refused(&self, who: &str, name: &str, args: Value) -> String {
-        self.client.refused(json!({ "do": "rpc", "as": who, "name": name, "args": args })).await
+        let answer = self.call(who, name, args).await;
+        answer["error"]["code"].as_str().unwrap_or_else(|| panic!("{who} {name}: {answer}")).to_owned()
+    }
+
+    async fn call(&self, who: &str, name: &str, args: Value) -> Value {
+        self.client.order(json!({ "do": "rpc", "as": who, "name": name, "args": args })).await
     }
 
     /// Sends a broadcast.
