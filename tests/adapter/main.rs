@@ -1,13 +1,17 @@
-//! Apps with protocols of their own, on a whole server, a live Postgres and the messaging schema: what each request and
-//! each frame is answered with.
+//! Apps with an interface of their own, on a whole server, a live Postgres and the messaging schema: what each request
+//! and each frame is answered with.
+//!
+//! Apps whose clients are stock ones are played whole, with those, in `tests/e2e/apps/`.
 
 #![allow(clippy::unwrap_used, reason = "helpers fail a test as tests do, by a panic")]
 
+#[path = "../support/app_socket.rs"]
+mod app_socket;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod infrastructure;
 mod pitchey;
 mod requests;
-mod stage;
 mod tutorconnect;
+mod whole;

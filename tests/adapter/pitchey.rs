@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::{ANN, BOB, EVE, Socket, Stage, on_each_major, token, token_of};
+use crate::app_socket::Socket;
+use crate::whole::{ANN, BOB, EVE, Stage, on_each_major, token, token_of};
 
 const NOBODY: &str = "00000000-0000-4000-8000-00000000dead";
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::{Answer, Stage, token_of};
 use crate::support::majors;
+use crate::whole::{Answer, Stage, token_of};
 
 /// A teacher, or one of the staff.
 pub(crate) const KARI: &str = "a0000000-0000-4000-8000-000000000001";

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers fail a test as tests do, by a panic")]
 
+#[path = "../support/app_socket.rs"]
+mod app_socket;
 #[path = "../support/key_server.rs"]
 mod key_server;
 #[path = "../support/signer.rs"]

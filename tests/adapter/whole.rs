@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use rowcast::auth::{Secret, sign};
 use rowcast::config::Sources;
 use rowcast::postgres::connect::Database;
@@ -17,9 +16,8 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::app_socket::Socket;
 use crate::support::{TestDatabase, majors};
 
 /// How long anything that must come may take.
@@ -202,8 +200,7 @@ impl Stage {
 
     /// A socket at `target`.
     pub(crate) async fn socket(&self, target: &str) -> Socket {
-        let (socket, _) = connect_async(format!("ws://{}{target}", self.address)).await.unwrap();
-        Socket { socket }
+        Socket::connect(self.address, target).await
     }
 
     /// The answer to who asks for a socket and gets none.
@@ -259,75 +256,5 @@ impl Answer {
     /// A header, by its name in small letters; its value is in small letters, too.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-    }
-}
-
-/// A client's end of a socket.
-pub(crate) struct Socket {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-}
-
-impl Socket {
-    /// Sends a frame of JSON.
-    pub(crate) async fn send(&mut self, frame: Value) {
-        self.text(&frame.to_string()).await;
-    }
-
-    /// Sends a text as it is.
-    pub(crate) async fn text(&mut self, text: &str) {
-        self.socket.send(Message::text(text)).await.unwrap();
-    }
-
-    /// Sends bytes.
-    pub(crate) async fn bytes(&mut self, bytes: &[u8]) {
-        self.socket.send(Message::binary(bytes.to_vec())).await.unwrap();
-    }
-
-    /// The next frame; `{"closed": code}` is the end.
-    pub(crate) async fn next(&mut self) -> Value {
-        let frame = async {
-            loop {
-                match self.socket.next().await {
-                    Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
-                    Some(Ok(Message::Close(frame))) => {
-                        return json!({ "closed": frame.map(|frame| u16::from(frame.code)) });
-                    }
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                    Some(Err(tungstenite::Error::ConnectionClosed)) | None => {
-                        return json!({ "closed": null });
-                    }
-                    other => panic!("{other:?}"),
-                }
-            }
-        };
-        timeout(PATIENCE, frame).await.expect("a frame")
-    }
-
-    /// The next frame of this type; those before it are passed over.
-    pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
-        self.next_where(|frame| frame["type"] == kind).await
-    }
-
-    /// The next frame that is such; those before it are passed over.
-    pub(crate) async fn next_where(&mut self, is_such: impl Fn(&Value) -> bool) -> Value {
-        self.all_until(is_such).await.pop().unwrap()
-    }
-
-    /// All frames up to the first that is such, with it.
-    pub(crate) async fn all_until(&mut self, is_such: impl Fn(&Value) -> bool) -> Vec<Value> {
-        let mut frames = Vec::new();
-        loop {
-            let frame = self.next().await;
-            assert!(frame.get("closed").is_none() || is_such(&frame), "closed with {frame} after {frames:?}");
-            frames.push(frame);
-            if frames.last().is_some_and(&is_such) {
-                return frames;
-            }
-        }
-    }
-
-    /// Reads to the end, and gives the code of the close.
-    pub(crate) async fn closed(&mut self) -> Value {
-        self.next_where(|frame| frame.get("closed").is_some()).await["closed"].take()
     }
 }
