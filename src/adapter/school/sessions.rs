@@ -3,19 +3,22 @@
 //! A check must know what sockets have brought, and so must the socket after a socket. Both ask here first: a socket
 //! that has ended a moment ago, or will in a moment, may have brought more than the database knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::catch_up::{self, TokenHash};
 use super::ledger::Ledger;
-use crate::adapter::{Error, Services};
+use super::model::Checked;
+use crate::adapter::{Asker, Error, Services};
 use crate::postgres::messaging::Person;
 use crate::postgres::rpc::Caller;
+use crate::postgres::snapshot::Snapshot;
 
 /// How long whoever asks waits for the pong of a socket. One that is gone without a word gives none, and what it has
 /// not confirmed counts as missed.
@@ -89,6 +92,45 @@ impl Sessions {
         Ok(())
     }
 
+    /// What was missed since a check. Sockets that continue it are its client's own: what they have brought is left out,
+    /// and they continue the new check, so that they bring nothing that it gives.
+    pub(super) async fn check(
+        &self,
+        services: &Services,
+        asker: &Asker,
+        token: &TokenHash,
+        since: &str,
+    ) -> Result<Checked, Error> {
+        self.settle(services, asker.person, token, Some(since)).await?;
+        let own = self.of(asker.person).into_iter();
+        let own: Vec<_> = own.filter(|session| session.lock().since.as_deref() == Some(since)).collect();
+        let mut turns = Vec::with_capacity(own.len());
+        for session in &own {
+            // What is noted is noted before the check, or with the new one.
+            let turn = session.noting.lock().await;
+            session.note_all(services).await?;
+            turns.push(turn);
+        }
+        let mut checked = catch_up::check(services, &asker.caller, token, since).await?;
+        let seen = Snapshot::parse(&checked.seen).ok_or(Error::NotSetUp)?;
+        let mut sent = Vec::new();
+        for session in &own {
+            sent.push((session, session.continue_later(&checked, seen.clone())));
+        }
+        drop(turns);
+        // What they have sent meanwhile, and what has arrived of that, is not given again.
+        for (session, ids) in sent {
+            if !ids.is_empty() {
+                let _ = timeout(SETTLED_WITHIN, session.settled()).await;
+                let state = session.lock();
+                checked
+                    .messages
+                    .retain(|message| !ids.contains(&message.id) || state.ledger.awaits(message.id));
+            }
+        }
+        Ok(checked)
+    }
+
     /// Silences the sockets of a token, or has them speak again.
     pub(super) fn silence(&self, person: Person, token: &TokenHash, is_silenced: bool) {
         for session in self.of(person).iter().filter(|session| session.token == *token) {
@@ -129,7 +171,9 @@ impl Session {
         self.changed.notify_waiters();
     }
 
+    /// Waits until what it has sent so far has arrived, or nothing more will.
     async fn settled(&self) {
+        let Some(ping) = self.lock().ledger.last_ping() else { return };
         loop {
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);
@@ -137,7 +181,7 @@ impl Session {
             changed.as_mut().enable();
             {
                 let state = self.lock();
-                if state.is_over || state.ledger.is_settled() {
+                if state.is_over || state.ledger.has_arrived(ping) {
                     return;
                 }
             }
@@ -145,9 +189,23 @@ impl Session {
         }
     }
 
+    /// Continues a check that its client has made meanwhile. Answers what both give.
+    fn continue_later(&self, checked: &Checked, seen: Snapshot) -> HashSet<Uuid> {
+        let mut state = self.lock();
+        let ids = || checked.messages.iter().map(|message| message.id);
+        let sent = ids().filter(|id| state.ledger.has_sent(*id)).collect();
+        state.ledger.continues_later(seen, ids());
+        state.since = Some(checked.last_check_time.clone());
+        sent
+    }
+
     /// Notes all that has arrived. What cannot be noted now is tried again by whoever comes next.
     pub(super) async fn note(&self, services: &Services) -> Result<(), Error> {
         let _turn = self.noting.lock().await;
+        self.note_all(services).await
+    }
+
+    async fn note_all(&self, services: &Services) -> Result<(), Error> {
         loop {
             let (since, ids) = {
                 let mut state = self.lock();

@@ -120,7 +120,10 @@ impl Conversation {
     /// Sends missed messages, and looks for the next ones.
     fn bring(&mut self, messages: Vec<conversation::Message>, out: &mut Frames) -> Option<Job<Done>> {
         for message in messages {
-            self.deliver(message, out);
+            let is_due = self.session.lock().ledger.is_due(message.id);
+            if is_due {
+                self.deliver(message, out);
+            }
         }
         self.ask_for_pong(out);
         if self.missed.is_empty() {
@@ -134,6 +137,7 @@ impl Conversation {
 
     /// All that was missed is sent: tells what has happened meanwhile, and goes on with what happens.
     fn go_live(&mut self, out: &mut Frames) -> Option<Job<Done>> {
+        self.session.lock().ledger.is_live();
         for event in self.waiting.take().unwrap_or_default() {
             self.tell(&event, out);
         }
