@@ -41,6 +41,7 @@ mod raw_socket;
 mod revocation;
 mod shutdown;
 mod stock_environment;
+mod supabase_apps;
 mod token;
 mod tokens;
 mod visibility;
