@@ -352,6 +352,7 @@ fn start_shards(
             authorizer: neighbours.authorizer.clone(),
             engine: Arc::clone(neighbours.engine),
             meters: Arc::clone(meters),
+            messaging: None,
             counters: Arc::clone(counters),
         };
         let shard_config = ShardConfig {
@@ -442,6 +443,7 @@ fn feed_config(settings: &Settings, counters: &Arc<feed::Counters>) -> Result<fe
         record_bytes_max: settings.channel.record_bytes_max,
         broadcast_bytes_max: settings.channel.payload_bytes_max,
         waiting_max: WAITING_MAX,
+        notes_sent: false,
         counters: Arc::clone(counters),
     })
 }
@@ -602,6 +604,7 @@ mod tests {
             record_bytes_max: 1,
             broadcast_bytes_max: 1,
             waiting_max: 1,
+            notes_sent: false,
             counters: Arc::default(),
         };
         let (sender, commands) = mpsc::channel(1);
