@@ -9,6 +9,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::adapter::App;
 use crate::policy::Switches;
 use crate::postgres::connect::Database;
 
@@ -38,6 +39,10 @@ pub struct Settings {
     pub tenant_id: String,
     /// Where the metrics are read without a token, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where apps reach this server, without a slash at its end, if they are told another place than they came to.
+    pub public_url: Option<String>,
+    /// The key that apps are told, if it is none of those in `auth`.
+    pub public_api_key: Option<Secret>,
     /// The database to follow.
     pub database: Database,
     /// Whether to bring it to this version's schema before serving.
@@ -56,6 +61,8 @@ pub struct Settings {
     pub channel: Channel,
     /// For `socket`.
     pub socket: Socket,
+    /// For `adapter`.
+    pub adapter: Adapter,
     /// For `telemetry`.
     pub log: Log,
 }
@@ -167,6 +174,19 @@ pub struct Socket {
     pub idle_timeout: Duration,
     /// Wait before a refused connection is answered.
     pub connect_error_delay: Duration,
+}
+
+/// Apps with protocols of their own, and what they need to be kept.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// Those that are served.
+    pub apps: Vec<App>,
+    /// Whether this server keeps typing, presence and delivery.
+    pub messaging: bool,
+    /// After how long without activity a connected person is away.
+    pub presence_idle: Duration,
+    /// How long a person stays as they are after their last device has gone.
+    pub presence_grace: Duration,
 }
 
 /// What is logged, and how.

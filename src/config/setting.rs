@@ -3,6 +3,7 @@
 //! Flags, environment variables, file keys, help, the reference page and the checks all come from this one
 //! list and from the comments and defaults in `default.toml`.
 
+use crate::adapter::App;
 use crate::auth::{PUBLISHABLE_PREFIX, SECRET_PREFIX};
 
 /// One setting.
@@ -39,6 +40,10 @@ pub enum Kind {
     KeySet,
     /// The URL of a key set; printed without its query.
     KeySetUrl,
+    /// The URL of this server for apps, or nothing.
+    PublicUrl,
+    /// A key that everybody may see, or nothing; never printed, as it may be another by mistake.
+    PublicKey,
     /// The path of a file.
     Path,
     /// An identifier that is safe in replication commands, which cannot quote it.
@@ -47,6 +52,8 @@ pub enum Kind {
     Label,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// Names of adapters with commas between them, or `all`.
+    Apps,
     /// `true` or `false`.
     Boolean,
     /// A whole number within these bounds, both included.
@@ -68,10 +75,16 @@ impl Kind {
             Self::Object => "a JSON object".to_owned(),
             Self::KeySet => "a JSON Web Key Set, its array of keys, or one key".to_owned(),
             Self::KeySetUrl => "an https URL, or an http URL of this machine".to_owned(),
+            Self::PublicUrl => "https://host, perhaps with a port and a path, or nothing".to_owned(),
+            Self::PublicKey => "a publishable key or a token of the role anon, or nothing".to_owned(),
             Self::Path => "the path of a file".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
             Self::Label => "1 to 63 of a-z, A-Z, 0-9, - and _".to_owned(),
             Self::OneOf([words @ .., last]) => format!("{} or {last}", words.join(", ")),
+            Self::Apps => {
+                let names: Vec<_> = App::all().into_iter().map(App::name).collect();
+                format!("names with commas between them, of {}, or all", names.join(", "))
+            }
             Self::Boolean => "true or false".to_owned(),
             Self::OneOf([]) => "nothing".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
@@ -85,6 +98,7 @@ impl Kind {
             Self::Secret
                 | Self::Tokens
                 | Self::ApiKeys(_)
+                | Self::PublicKey
                 | Self::KeySet
                 | Self::KeySetUrl
                 | Self::DatabaseUrl
@@ -124,6 +138,8 @@ pub static SETTINGS: &[Setting] = &[
     setting("listen", "server", Kind::Address, &["PORT"]),
     setting("tenant_id", "server", Kind::Label, &["SELF_HOST_TENANT_NAME"]),
     setting("metrics_listen", "server", Kind::OptionalAddress, &[]),
+    setting("public_url", "server", Kind::PublicUrl, &[]),
+    setting("public_api_key", "server", Kind::PublicKey, &[]),
     setting(
         "database_url",
         "postgres",
@@ -201,6 +217,10 @@ pub static SETTINGS: &[Setting] = &[
     setting("connections_max", "socket", Kind::Integer(1, 1_000_000), &["MAX_CONNECTIONS"]),
     setting("idle_timeout_ms", "socket", Kind::Integer(1000, HOUR_MS), &[]),
     setting("connect_error_delay_ms", "socket", Kind::Integer(0, 60_000), &["CONNECT_ERROR_BACKOFF_MS"]),
+    setting("adapters", "adapter", Kind::Apps, &[]),
+    setting("messaging", "adapter", Kind::Boolean, &[]),
+    setting("presence_idle_ms", "adapter", Kind::Integer(1000, 24 * HOUR_MS), &[]),
+    setting("presence_grace_ms", "adapter", Kind::Integer(1000, HOUR_MS), &[]),
     setting("log_level", "log", Kind::OneOf(&["error", "warn", "info", "debug", "trace"]), &["LOG_LEVEL"]),
     setting("log_format", "log", Kind::OneOf(&["text", "json"]), &[]),
 ];

@@ -37,6 +37,7 @@ pub mod program;
 pub mod reach;
 pub mod row;
 pub mod source;
+pub mod split;
 pub mod switches;
 pub mod tree;
 pub(crate) mod types;

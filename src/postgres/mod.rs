@@ -10,6 +10,7 @@ pub mod migrate;
 pub mod policies;
 mod programs;
 pub mod rows;
+pub mod rpc;
 pub mod snapshot;
 mod tls;
 pub mod types;

@@ -29,6 +29,6 @@ pub use body::{BodyLimits, BodyReader};
 pub use broadcast::BroadcastLimits;
 pub use listener::{HttpConfig, serve};
 pub use metrics::{Readers, Scrape, Sources, metrics_routes};
-pub use router::router;
+pub use router::{Additions, router};
 pub use services::{Counters, Services, Shards};
 pub use tenant::{Tenant, TenantField, TenantValue};

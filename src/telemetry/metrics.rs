@@ -164,6 +164,17 @@ metrics! {
     MESSAGING_DELIVERIES_WAITING = Own GAUGE "rowcast_messaging_deliveries_waiting" "Such deliveries that wait to be written.";
     MESSAGING_DELIVERIES_DROPPED = Own COUNTER "rowcast_messaging_deliveries_dropped_total" "Those that were not written, because too many waited or the database did not take them.";
     MESSAGING_FAILURES = Own COUNTER "rowcast_messaging_failures_total" "Statements of this upkeep that failed, and sessions that could not be had.";
+    ADAPTER_SOCKETS = Own GAUGE "rowcast_adapter_sockets_open" "Sockets of apps open now.";
+    ADAPTER_EVENTS = Own COUNTER "rowcast_adapter_events_total" "Live events handed to sockets of apps, each once for each socket.";
+    ADAPTER_UNREADABLE = Own COUNTER "rowcast_adapter_events_unreadable_total" "Changes of the messaging schema's tables that could not be read, and were handed to no app.";
+    ADAPTER_BEHIND = Own COUNTER "rowcast_adapter_sockets_behind_total" "Sockets of apps that were closed because changes came faster than they were read.";
+    RPC_CALLS = Own COUNTER "rowcast_rpc_calls_total" ["result"] "Calls of functions, by how they ended: success, refused by Postgres, not_found (none fits, or several do), busy, or failed.";
+    RPC_TIME = Own SECONDS "rowcast_rpc_seconds" "How long calls took, the wait for a session included.";
+    RPC_WAITING = Own GAUGE "rowcast_rpc_waiting" "Calls that wait for a session.";
+    RPC_SESSIONS_BUSY = Own GAUGE "rowcast_rpc_sessions_busy" "Sessions that make a call.";
+    RPC_SESSIONS_OPENED = Own COUNTER "rowcast_rpc_sessions_opened_total" "Sessions opened for calls.";
+    RPC_SESSIONS_LOST = Own COUNTER "rowcast_rpc_sessions_lost_total" "Those that were given up in the midst of a call.";
+    RPC_CATALOG_READINGS = Own COUNTER "rowcast_rpc_catalog_readings_total" "How often the functions of a schema were listed.";
     RATE = Own GAUGE "rowcast_rate_per_second" ["of"] "The average rate that a limit of the whole server is held against.";
     RATE_LIMIT = Own GAUGE "rowcast_rate_limit_per_second" ["of"] "That limit; 0 is none.";
     ERRORS = Own COUNTER "rowcast_errors_total" ["code"] "Refusals, ended channels and failures, by their code.";

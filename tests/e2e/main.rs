@@ -24,6 +24,7 @@ mod container;
 mod database_broadcast;
 mod dev;
 mod doctor;
+mod examples;
 mod explain;
 mod gateway;
 mod http;

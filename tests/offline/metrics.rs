@@ -40,6 +40,7 @@ fn sources(meters: Arc<Meters>, channels: Vec<Arc<Counters>>) -> Arc<Sources> {
         feed: Arc::default(),
         authorizations: Arc::default(),
         http: Arc::default(),
+        others: Vec::new(),
     })
 }
 

@@ -7,6 +7,7 @@
 mod support;
 
 mod authorization;
+mod catch_up;
 mod cluster;
 mod connect;
 mod dev;
@@ -21,4 +22,5 @@ mod policy_oracle;
 mod policy_source;
 mod realtime_schema;
 mod replay;
+mod rpc;
 mod value_oracle;

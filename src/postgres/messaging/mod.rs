@@ -39,7 +39,7 @@ use super::connect::Database;
 use crate::telemetry::log::chain;
 use crate::telemetry::metrics as names;
 use crate::telemetry::number::Number;
-use crate::telemetry::page::Page;
+use crate::telemetry::page::{Counts, Page};
 use crate::telemetry::report::report;
 use crate::wal::stream::Backoff;
 
@@ -126,9 +126,10 @@ impl Messaging {
         let (deliveries, notes) = Deliveries::queue(NOTES_MAX);
         (Self { people: People::default(), deliveries, counters: Arc::default() }, notes)
     }
+}
 
-    /// Adds all of it to the metrics page.
-    pub fn add_to(&self, page: &mut Page) {
+impl Counts for Messaging {
+    fn add_to(&self, page: &mut Page) {
         let length = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
         let (counters, noted) = (&self.counters, self.deliveries.counters());
         for (metric, number) in [

@@ -13,8 +13,8 @@ use rowcast::hub::{
 };
 use rowcast::policy::Claims;
 use rowcast::rest::{
-    BodyLimits, BodyReader, BroadcastLimits, HttpConfig, Readers, Scrape, Services, Sources, Tenant,
-    TenantField, TenantValue, router, serve,
+    Additions, BodyLimits, BodyReader, BroadcastLimits, HttpConfig, Readers, Scrape, Services, Sources,
+    Tenant, TenantField, TenantValue, router, serve,
 };
 use rowcast::socket::{Gate, GateConfig, ShardConfig, ShardHandle, spawn};
 use rowcast::telemetry::clock::unix_seconds;
@@ -81,6 +81,7 @@ fn with<S: Sink>(
         feed: Arc::default(),
         authorizations: Arc::default(),
         http: Arc::default(),
+        others: Vec::new(),
     });
     Services {
         broadcaster,
@@ -160,7 +161,7 @@ impl RestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let app = router(gate, Arc::clone(&services));
+        let app = router(gate, Arc::clone(&services), Additions::default());
         let http = tokio::spawn(serve(listener, app, HttpConfig::default(), async {
             let _ = stopped.await;
         }));

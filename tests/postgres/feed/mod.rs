@@ -216,7 +216,7 @@ impl TestFeed {
         }
         let database = TestDatabase::create(major).await;
         let target = Database::parse(&database.url).unwrap();
-        migrate(&target).await.unwrap();
+        migrate(&target, &[]).await.unwrap();
         database.execute(SCHEMA).await;
         database.execute(schema).await;
         let publication = "supabase_realtime";
