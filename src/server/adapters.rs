@@ -14,7 +14,7 @@ use crate::auth::Verifier;
 use crate::config::Settings;
 use crate::hub::FeedCommand;
 use crate::postgres::messaging::Messaging;
-use crate::postgres::rpc::{self, Rpc};
+use crate::postgres::rpc::Rpc;
 use crate::rest::Additions;
 use crate::telemetry::page::Counts;
 
@@ -39,6 +39,7 @@ impl Adapters {
         settings: &Settings,
         verifier: &Arc<Verifier>,
         feed: &mpsc::Sender<FeedCommand>,
+        rpc: &Rpc,
         messaging: &Messaging,
     ) -> Self {
         if settings.adapter.apps.is_empty() {
@@ -49,7 +50,7 @@ impl Adapters {
         let (task, sink, live) = Live::new(shard_count(settings), feed.clone(), Arc::clone(&counters));
         tokio::spawn(task.run());
         let services = Services {
-            rpc: Rpc::new(rpc::Config::new(settings.database.clone())),
+            rpc: rpc.clone(),
             verifier: Arc::clone(verifier),
             bodies: Services::bodies(),
             place: place(settings),

@@ -44,7 +44,7 @@ use crate::telemetry::health::{Health, Hold};
 use crate::telemetry::report;
 
 use adapters::Adapters;
-use part::{broadcast_limits, feed_config, hub_config, place, server_limits, shard_count, started_at};
+use part::{api, broadcast_limits, feed_config, hub_config, place, server_limits, shard_count, started_at};
 use sink::{FeedSink, OtherShards, ShardSink};
 use thread::{FeedThread, join, start_authorizations};
 use upkeep::Upkeep;
@@ -90,6 +90,9 @@ pub enum Error {
     /// The keys of tokens cannot be had.
     #[error(transparent)]
     Keys(#[from] jwks::Error),
+    /// The cryptography lacks what a PostgREST is asked by.
+    #[error("could not set up TLS for postgrest_url")]
+    Tls(#[source] rustls::Error),
     /// The system gives no more threads.
     #[error("could not start a thread")]
     Thread(#[source] io::Error),
@@ -128,6 +131,7 @@ pub async fn run(
         None => None,
     };
 
+    let api = api(&settings)?;
     let verifier = Arc::new(Verifier::new(settings.auth.verifier_config()));
     jwks::warn_of_skipped(KeySource::Settings, &settings.auth.key_set);
     // Before anybody connects: a client takes the refusal of its token for the last word.
@@ -145,7 +149,7 @@ pub async fn run(
     let engine = Arc::<Engine>::default();
     let (messaging, notes) = Messaging::new();
     let upkeep = Upkeep::start(&settings, &messaging, notes);
-    let adapters = Adapters::start(&settings, &verifier, &feed_commands, &messaging);
+    let adapters = Adapters::start(&settings, &verifier, &feed_commands, &api.rpc, &messaging);
     let messaging = settings.adapter.messaging.then_some(messaging);
     let neighbours =
         Neighbours { feed: feed_commands, authorizer: &authorizer, engine: &engine, messaging: &messaging };
@@ -193,6 +197,7 @@ pub async fn run(
         channels: counters,
         feed: feed_counters,
         authorizations,
+        rpc: api.rpc.clone(),
         http: Arc::clone(&http_counters),
         others: adapters.counts().into_iter().chain(upkeep.counts()).collect(),
     });
@@ -208,6 +213,7 @@ pub async fn run(
         header_bytes_max: settings.socket.header_bytes_max,
         broadcasts: broadcast_limits(&settings),
         bodies: BodyReader::new(BodyLimits::default()),
+        api,
         counters: http_counters,
     };
     let router = rest::router(gate.clone(), Arc::new(services), adapters.additions(&settings));
