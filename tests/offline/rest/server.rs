@@ -359,6 +359,7 @@ fn shards(directory: &Arc<Directory>, authorizer: &Authorizer, meters: &Arc<Mete
             authorizer: authorizer.clone(),
             engine: Arc::default(),
             meters: Arc::clone(meters),
+            messaging: None,
             counters: Arc::default(),
         };
         let directory = Arc::clone(directory);
