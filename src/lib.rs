@@ -40,6 +40,8 @@ pub mod socket;
 
 pub mod rest;
 
+pub mod adapter;
+
 pub mod config;
 
 pub mod server;

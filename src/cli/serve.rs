@@ -84,7 +84,7 @@ fn raise_file_limit(connections_max: usize) {
 async fn migrate_in_time(database: &Database) -> Result<(), Error> {
     let mut pause = PAUSE_MIN;
     let report = loop {
-        match migrate(database).await {
+        match migrate(database, &[]).await {
             Ok(report) => break report,
             Err(migrate::Error::Connect(error)) => {
                 warn!(error = chain(&error), remedy = error.remedy(), "waiting for the database");

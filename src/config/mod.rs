@@ -9,6 +9,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::adapter::App;
 use crate::policy::Switches;
 use crate::postgres::connect::Database;
 use crate::rest::Upstream;
@@ -39,6 +40,10 @@ pub struct Settings {
     pub tenant_id: String,
     /// Where the metrics are read without a token, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where apps reach this server, without a slash at its end, if they are told another place than they came to.
+    pub public_url: Option<String>,
+    /// The key that apps are told, if it is none of those in `auth`.
+    pub public_api_key: Option<Secret>,
     /// The database to follow.
     pub database: Database,
     /// Whether to bring it to this version's schema before serving.
@@ -59,6 +64,8 @@ pub struct Settings {
     pub socket: Socket,
     /// For `rest`.
     pub rest: Rest,
+    /// For `adapter`.
+    pub adapter: Adapter,
     /// For `telemetry`.
     pub log: Log,
 }
@@ -185,6 +192,15 @@ pub struct Rest {
     pub rpc_timeout: Duration,
     /// Who answers everything else.
     pub postgrest: Option<Upstream>,
+}
+
+/// Apps with protocols of their own, and what they need to be kept.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// Those that are served.
+    pub apps: Vec<App>,
+    /// Whether this server keeps typing, presence and delivery.
+    pub messaging: bool,
 }
 
 /// What is logged, and how.

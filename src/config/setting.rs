@@ -3,6 +3,7 @@
 //! Flags, environment variables, file keys, help, the reference page and the checks all come from this one
 //! list and from the comments and defaults in `default.toml`.
 
+use crate::adapter::App;
 use crate::auth::{PUBLISHABLE_PREFIX, SECRET_PREFIX};
 
 /// One setting.
@@ -39,6 +40,10 @@ pub enum Kind {
     KeySet,
     /// The URL of a key set; printed without its query.
     KeySetUrl,
+    /// The URL of this server for apps, or nothing.
+    PublicUrl,
+    /// A key that everybody may see, or nothing; never printed, as it may be another by mistake.
+    PublicKey,
     /// The path of a file.
     Path,
     /// An identifier that is safe in replication commands, which cannot quote it.
@@ -51,6 +56,8 @@ pub enum Kind {
     Url,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// Names of adapters with commas between them, or `all`.
+    Apps,
     /// `true` or `false`.
     Boolean,
     /// A whole number within these bounds, both included.
@@ -72,12 +79,18 @@ impl Kind {
             Self::Object => "a JSON object".to_owned(),
             Self::KeySet => "a JSON Web Key Set, its array of keys, or one key".to_owned(),
             Self::KeySetUrl => "an https URL, or an http URL of this machine".to_owned(),
+            Self::PublicUrl => "https://host, perhaps with a port and a path, or nothing".to_owned(),
+            Self::PublicKey => "a publishable key or a token of the role anon, or nothing".to_owned(),
             Self::Path => "the path of a file".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
             Self::Label => "1 to 63 of a-z, A-Z, 0-9, - and _".to_owned(),
             Self::Names => "names of at most 63 bytes, with commas between them".to_owned(),
             Self::Url => "an http or https URL without user and query, or nothing".to_owned(),
             Self::OneOf([words @ .., last]) => format!("{} or {last}", words.join(", ")),
+            Self::Apps => {
+                let names: Vec<_> = App::all().into_iter().map(App::name).collect();
+                format!("names with commas between them, of {}, or all", names.join(", "))
+            }
             Self::Boolean => "true or false".to_owned(),
             Self::OneOf([]) => "nothing".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
@@ -91,6 +104,7 @@ impl Kind {
             Self::Secret
                 | Self::Tokens
                 | Self::ApiKeys(_)
+                | Self::PublicKey
                 | Self::KeySet
                 | Self::KeySetUrl
                 | Self::DatabaseUrl
@@ -130,6 +144,8 @@ pub static SETTINGS: &[Setting] = &[
     setting("listen", "server", Kind::Address, &["PORT"]),
     setting("tenant_id", "server", Kind::Label, &["SELF_HOST_TENANT_NAME"]),
     setting("metrics_listen", "server", Kind::OptionalAddress, &[]),
+    setting("public_url", "server", Kind::PublicUrl, &[]),
+    setting("public_api_key", "server", Kind::PublicKey, &[]),
     setting(
         "database_url",
         "postgres",
@@ -212,6 +228,8 @@ pub static SETTINGS: &[Setting] = &[
     setting("rpc_waiting_max", "rest", Kind::Integer(0, 65_536), &[]),
     setting("rpc_timeout_ms", "rest", Kind::Integer(10, HOUR_MS), &[]),
     setting("postgrest_url", "rest", Kind::Url, &[]),
+    setting("adapters", "adapter", Kind::Apps, &[]),
+    setting("messaging", "adapter", Kind::Boolean, &[]),
     setting("log_level", "log", Kind::OneOf(&["error", "warn", "info", "debug", "trace"]), &["LOG_LEVEL"]),
     setting("log_format", "log", Kind::OneOf(&["text", "json"]), &[]),
 ];

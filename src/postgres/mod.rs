@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod connect;
 pub mod maintenance;
 mod messages;
+pub mod messaging;
 pub mod migrate;
 pub mod policies;
 mod programs;

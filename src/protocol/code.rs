@@ -190,6 +190,27 @@ pub const CLOSE_RESTART: CloseCode = CloseCode {
     reason: "service restart",
 };
 
+/// To a socket of an app: the stream of changes has broken, so that it may have missed some.
+pub const CLOSE_INTERRUPTED: CloseCode = CloseCode {
+    code: 1012,
+    name: Code::ReplicationConnectionDown,
+    advice: Advice::Reconnect,
+    reason: "changes interrupted",
+};
+/// To a socket of an app: changes come faster than it reads them.
+pub const CLOSE_BEHIND: CloseCode =
+    CloseCode { code: 1013, name: Code::SlowConsumer, advice: Advice::Reconnect, reason: "too many changes" };
+/// To a socket of an app: changes do not flow yet.
+pub const CLOSE_NOT_LIVE: CloseCode = CloseCode {
+    code: 1013,
+    name: Code::ReplicationConnectionTimeout,
+    advice: Advice::Reconnect,
+    reason: "changes do not flow",
+};
+/// To a socket of an app: its token is no longer good.
+pub const CLOSE_TOKEN: CloseCode =
+    CloseCode { code: 4001, name: Code::InvalidJWTToken, advice: Advice::Terminal, reason: "token expired" };
+
 /// All of them.
 pub const CLOSE_CODES: &[CloseCode] = &[
     CLOSE_IDLE,
@@ -201,6 +222,10 @@ pub const CLOSE_CODES: &[CloseCode] = &[
     CLOSE_TOO_LARGE,
     CLOSE_INTERNAL,
     CLOSE_RESTART,
+    CLOSE_INTERRUPTED,
+    CLOSE_BEHIND,
+    CLOSE_NOT_LIVE,
+    CLOSE_TOKEN,
 ];
 
 /// The reason of a reply to a message for a topic that the socket has not joined.

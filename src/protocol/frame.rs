@@ -131,6 +131,21 @@ impl fmt::Debug for FrameWriter {
     }
 }
 
+/// The payload of a finished frame; `None` for bytes that are none.
+pub fn payload_of(frame: &[u8]) -> Option<&[u8]> {
+    let length_bytes = match frame.get(1)? & 0x7F {
+        126 => 2,
+        127 => 8,
+        _ => 0,
+    };
+    frame.get(2 + length_bytes..)
+}
+
+/// A finished ping. A payload longer than [`CONTROL_BYTES_MAX`] is cut off.
+pub fn ping_frame(payload: &[u8]) -> Bytes {
+    frame(Opcode::Ping, &payload[..payload.len().min(CONTROL_BYTES_MAX)])
+}
+
 /// A finished text frame. The payload must be UTF-8; every client checks it.
 pub fn text_frame(payload: &[u8]) -> Bytes {
     frame(Opcode::Text, payload)
@@ -184,6 +199,7 @@ mod tests {
             let frame = text_frame(&payload);
             assert_eq!(&frame[..header.len()], header);
             assert_eq!(&frame[header.len()..], payload);
+            assert_eq!(payload_of(&frame), Some(&payload[..]));
             let mut writer = FrameWriter::text(0);
             writer.put(&"x".repeat(length));
             assert_eq!(writer.finish(), frame);
@@ -191,6 +207,8 @@ mod tests {
         assert_eq!(FrameWriter::binary(0).finish()[0], 0x82);
         assert_eq!(&binary_frame(b"a")[..], b"\x82\x01a");
         assert_eq!(&pong_frame(b"a")[..], b"\x8A\x01a");
+        assert_eq!(&ping_frame(b"")[..], b"\x89\x00");
+        assert_eq!((payload_of(b"\x81"), payload_of(b"\x81\x7E\x00")), (None, None));
     }
 
     #[test]

@@ -40,8 +40,8 @@ pub struct BodyReader {
 }
 
 /// A whole body. It takes up room until it is dropped.
-pub(super) struct WholeBody<'a> {
-    pub(super) bytes: Bytes,
+pub(crate) struct WholeBody<'a> {
+    pub(crate) bytes: Bytes,
     _room: Option<SemaphorePermit<'a>>,
 }
 
@@ -52,7 +52,7 @@ impl BodyReader {
     }
 
     /// Reads a body to its end.
-    pub(super) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<WholeBody<'_>, Error> {
+    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<WholeBody<'_>, Error> {
         let announced =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if announced

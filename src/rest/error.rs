@@ -12,7 +12,7 @@ use crate::hub::authorization::AuthorizationError;
 use crate::telemetry::code::{Advice, Code};
 
 /// The content type of every body that is JSON.
-pub(super) const JSON: &str = "application/json; charset=utf-8";
+pub(crate) const JSON: &str = "application/json; charset=utf-8";
 
 /// Why a request is refused. Its words are those that the body has as `message`, except where its shape says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -202,11 +202,11 @@ pub(super) fn authorization_code(error: &AuthorizationError) -> Code {
 
 /// What the log is told of a refusal; it travels with the answer, to be logged once and in one place.
 #[derive(Clone, Debug)]
-pub(super) struct Refused {
-    pub(super) code: Code,
+pub(crate) struct Refused {
+    pub(crate) code: Code,
     /// Safe to be logged: our own words, and an SQLSTATE where there is one.
-    pub(super) cause: Option<String>,
-    pub(super) is_the_servers: bool,
+    pub(crate) cause: Option<String>,
+    pub(crate) is_the_servers: bool,
 }
 
 impl From<&Error> for Refused {

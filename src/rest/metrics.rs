@@ -19,11 +19,10 @@ use crate::socket::ShardMetrics;
 use crate::telemetry::clock::unix_seconds;
 use crate::telemetry::health::{Health, Liveness};
 use crate::telemetry::metrics as names;
-use crate::telemetry::page::{CONTENT_TYPE, Page, Place};
+use crate::telemetry::page::{CONTENT_TYPE, Counts, Page, Place};
 use crate::telemetry::{process, report};
 
 /// Everything that is counted in this process.
-#[derive(Debug)]
 pub struct Sources {
     /// Where it runs.
     pub place: Place,
@@ -47,6 +46,8 @@ pub struct Sources {
     pub rpc: Rpc,
     /// The broadcasts over HTTP.
     pub http: Arc<services::Counters>,
+    /// What stages after this one count.
+    pub others: Vec<Arc<dyn Counts>>,
 }
 
 impl Sources {
@@ -65,9 +66,16 @@ impl Sources {
         self.authorizations.add_to(&mut page);
         self.rpc.add_to(&mut page);
         self.http.add_to(&mut page);
+        self.others.iter().for_each(|counted| counted.add_to(&mut page));
         report::add_to(&mut page);
         process::add_to(&mut page);
         page.render(&self.place)
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("place", &self.place).finish_non_exhaustive()
     }
 }
 

@@ -32,7 +32,7 @@ pub use broadcast::BroadcastLimits;
 pub use forward::{Forwarder, Upstream};
 pub use listener::{HttpConfig, serve};
 pub use metrics::{Readers, Scrape, Sources, metrics_routes};
-pub use router::router;
+pub use router::{Additions, router};
 pub use rpc::Api;
 pub use services::{Counters, Services, Shards};
 pub use tenant::{Tenant, TenantField, TenantValue};

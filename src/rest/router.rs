@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderName, Method, header};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::handler::Handler as _;
+use axum::http::{HeaderMap, HeaderName, Method, Response, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
@@ -24,8 +27,17 @@ const PREFLIGHT_AGE: Duration = Duration::from_secs(7200);
 /// The same under `/rest/v1`, as PostgREST has it.
 const API_PREFLIGHT_AGE: Duration = Duration::from_secs(86_400);
 
+/// What other stages answer besides: under the same bounds of headers and the same rate, for pages of any origin.
+#[derive(Default)]
+pub struct Additions {
+    /// Their paths.
+    pub routes: Router,
+    /// Who answers those who ask for a WebSocket at `/`; without one they get the page.
+    pub root: Option<MethodRouter>,
+}
+
 /// The routes of this server.
-pub fn router<H, S>(gate: Gate<H>, services: Arc<Services<S>>) -> Router
+pub fn router<H, S>(gate: Gate<H>, services: Arc<Services<S>>, additions: Additions) -> Router
 where
     H: Handler<Session = Session>,
     S: Shards,
@@ -49,10 +61,14 @@ where
     };
     let forwarded =
         routes(&[Access::Forwarded]).layer(api_cors(&[Method::PATCH, Method::PUT, Method::DELETE]));
-    let metered = own(&[Access::Metered, Access::Project]).layer(hold);
-    let browser = metered.merge(own(&[Access::Browser])).layer(cors());
+    let metered = own(&[Access::Metered, Access::Project]).layer(hold.clone());
+    let browser = metered.merge(own(&[Access::Browser])).layer(cors(&METHODS, &[]));
+    let Additions { routes: added, root } = additions;
+    let root = root.map(|root| root.layer(hold.clone()));
+    let open = own(&[Access::Open, Access::Operator]).layer(from_fn_with_state(root, root_socket));
     browser
-        .merge(own(&[Access::Open, Access::Operator]))
+        .merge(added.layer(hold).layer(cors(&ADDED_METHODS, &[header::RETRY_AFTER])))
+        .merge(open)
         .merge(blocked())
         .merge(api)
         .merge(forwarded)
@@ -104,13 +120,35 @@ fn blocked() -> Router {
     router
 }
 
+/// Who asks for a WebSocket at `/` gets it, if there is somebody to answer.
+async fn root_socket(
+    State(root): State<Option<MethodRouter>>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    match root.filter(|_| request.uri().path() == "/" && is_upgrade(request.headers())) {
+        Some(root) => root.call(request, ()).await,
+        None => next.run(request).await,
+    }
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// What pages may do on our own routes, and on those that are added.
+const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
+const ADDED_METHODS: [Method; 6] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
 /// Any page may ask, with any header; what it may do depends on its token alone.
-fn cors() -> CorsLayer {
+fn cors(methods: &[Method], exposed: &[HeaderName]) -> CorsLayer {
+    let exposed = exposed.iter().cloned().chain(rate::HEADERS);
     CorsLayer::new()
         .allow_origin(Any)
-        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_methods(methods.to_vec())
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([request_id::HEADER].into_iter().chain(rate::HEADERS).collect::<Vec<_>>())
+        .expose_headers([request_id::HEADER].into_iter().chain(exposed).collect::<Vec<_>>())
         .max_age(PREFLIGHT_AGE)
 }
 

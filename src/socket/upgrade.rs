@@ -278,34 +278,39 @@ async fn hand_over<H: Handler>(
     place: Place,
     session: H::Session,
 ) {
+    let Some((stream, read)) = upgraded(upgrade).await else { return };
+    if shard.accept_at(place, stream, read, session).await.is_err() {
+        tracing::debug!("a connection came after its shard had ended");
+    }
+}
+
+/// The raw stream of an upgrade, once its 101 is written, with what was read beyond the request.
+pub(crate) async fn upgraded(upgrade: OnUpgrade) -> Option<(std::net::TcpStream, Vec<u8>)> {
     let upgraded = match timeout(HANDOVER_MAX, upgrade).await {
         Ok(Ok(upgraded)) => upgraded,
         Ok(Err(error)) => {
             tracing::debug!(%error, "the client left during the handshake");
-            return;
+            return None;
         }
         Err(_) => {
             tracing::debug!("the handshake took too long");
-            return;
+            return None;
         }
     };
     let parts = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => parts,
         Err(_) => {
             tracing::error!("an upgraded connection is no plain TCP stream");
-            return;
+            return None;
         }
     };
-    let stream = match parts.io.into_inner().into_std() {
-        Ok(stream) => stream,
+    match parts.io.into_inner().into_std() {
+        // Copied, as the original may pin a much larger buffer.
+        Ok(stream) => Some((stream, parts.read_buf.to_vec())),
         Err(error) => {
             tracing::warn!(%error, "could not take an upgraded stream from its runtime");
-            return;
+            None
         }
-    };
-    // Copied, as the original may pin a much larger buffer.
-    if shard.accept_at(place, stream, parts.read_buf.to_vec(), session).await.is_err() {
-        tracing::debug!("a connection came after its shard had ended");
     }
 }
 

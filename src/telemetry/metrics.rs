@@ -155,6 +155,10 @@ metrics! {
     MIRROR_BYTES = Own GAUGE "rowcast_mirror_bytes" "About how many bytes they have there.";
     MIRROR_LOADS = Own COUNTER "rowcast_mirror_loads_total" "How often such a table was loaded.";
     MIRROR_LOSSES = Own COUNTER "rowcast_mirror_losses_total" "How often one was given up until it is loaded again; the log says why.";
+    ADAPTER_SOCKETS = Own GAUGE "rowcast_adapter_sockets_open" "Sockets of apps open now.";
+    ADAPTER_EVENTS = Own COUNTER "rowcast_adapter_events_total" "Live events handed to sockets of apps, each once for each socket.";
+    ADAPTER_UNREADABLE = Own COUNTER "rowcast_adapter_events_unreadable_total" "Changes of the messaging schema's tables that could not be read, and were handed to no app.";
+    ADAPTER_BEHIND = Own COUNTER "rowcast_adapter_sockets_behind_total" "Sockets of apps that were closed because changes came faster than they were read.";
     RPC_CALLS = Own COUNTER "rowcast_rpc_calls_total" ["result"] "Calls of functions, by how they ended: success, refused by Postgres, not_found (none fits, or several do), busy, or failed.";
     RPC_TIME = Own SECONDS "rowcast_rpc_seconds" "How long calls took, the wait for a session included.";
     RPC_WAITING = Own GAUGE "rowcast_rpc_waiting" "Calls that wait for a session.";

@@ -12,6 +12,12 @@ use super::number::Histogram;
 /// The media type of a page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// What stages after `rest` have counted, as the page takes it.
+pub trait Counts: Send + Sync {
+    /// Adds all of it.
+    fn add_to(&self, page: &mut Page);
+}
+
 /// A page that is being filled. What several threads have counted is added up.
 #[derive(Debug, Default)]
 pub struct Page {

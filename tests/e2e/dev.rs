@@ -186,6 +186,6 @@ async fn ephemeral_demo_leaves_no_database() {
     let mut left: Vec<_> =
         std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["hello.mjs", "lock", "secret"], "no database, and no note of one");
+    assert_eq!(left, ["env", "hello.mjs", "lock", "secret"], "no database, and no note of one");
     std::fs::remove_dir_all(&directory).unwrap();
 }

@@ -11,7 +11,7 @@ use futures_util::{SinkExt, StreamExt};
 use rowcast::auth::{self, Secret, Verifier, sign};
 use rowcast::hub::{ConnectionId, Meters, ServerLimits};
 use rowcast::protocol::frame::{binary_frame, text_frame};
-use rowcast::rest::{HttpConfig, router, serve};
+use rowcast::rest::{Additions, HttpConfig, router, serve};
 use rowcast::socket::{
     Gate, GateConfig, Handler, Message, Outbox, Session, ShardConfig, ShardHandle, ShardMetrics, spawn,
 };
@@ -150,7 +150,8 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let routes = router(gate.clone(), Arc::new(crate::rest::nowhere(health.clone())));
+        let routes =
+            router(gate.clone(), Arc::new(crate::rest::nowhere(health.clone())), Additions::default());
         let http = tokio::spawn(serve(listener, routes, options.http, async {
             let _ = stopped.await;
         }));

@@ -43,6 +43,7 @@ fn sources(meters: Arc<Meters>, channels: Vec<Arc<Counters>>) -> Arc<Sources> {
         authorizations: Arc::default(),
         rpc: Rpc::new(rpc::Config::new(Database::parse("postgres://nobody@127.0.0.1:1/none").unwrap())),
         http: Arc::default(),
+        others: Vec::new(),
     })
 }
 

@@ -14,7 +14,7 @@ const BYTES_MAX: usize = 1 << 20;
 
 async fn database(major: u32) -> TestDatabase {
     let database = TestDatabase::create(major).await;
-    migrate(&Database::parse(&database.url).unwrap()).await.unwrap();
+    migrate(&Database::parse(&database.url).unwrap(), &[]).await.unwrap();
     // Another zone than that of the server's clock, which is what the table holds.
     database.execute("set timezone = 'UTC'").await;
     database

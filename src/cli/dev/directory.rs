@@ -126,6 +126,12 @@ impl Directory {
         std::fs::read_to_string(self.path.join("database-url")).ok()
     }
 
+    /// Writes keys and tokens where programs find them.
+    pub(super) fn write_environment(&self, text: &str) -> Result<PathBuf, Error> {
+        write_private(&self.path.join("env"), text)?;
+        Ok(self.given.join("env"))
+    }
+
     /// Writes the first client where it can be run.
     pub(super) fn write_client(&self, text: &str) -> Result<PathBuf, Error> {
         write_private(&self.path.join("hello.mjs"), text)?;

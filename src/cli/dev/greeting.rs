@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::cli::Error;
 use crate::cli::token::{claims, sign};
 use crate::config::Secret;
@@ -12,24 +14,60 @@ use super::demo::{ANN, BOB};
 
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// Two keys for clients and a token for each of the demo's people, valid for ten years.
+/// One of the staff, as `app_metadata` says.
+const STAFF: &str = "50000000-0000-4000-8000-000000000001";
+/// A customer, who has no account.
+const CUSTOMER: &str = "d0000000-0000-4000-8000-000000000001";
+
+/// Two keys for clients, and tokens of people, valid for ten years.
 pub(super) struct Keys {
     anon: String,
     service: String,
     ann: String,
     bob: String,
+    staff: String,
+    customer: String,
 }
 
 impl Keys {
     pub(super) fn sign(secret: &Secret, now: Duration) -> Result<Self, Error> {
+        let with = |role: &str, sub, (name, value): (&str, Value)| {
+            let mut claims = claims(role, sub, now, TEN_YEARS);
+            claims.insert(name.to_owned(), value);
+            sign(secret, &claims)
+        };
         let token = |role: &str, sub| sign(secret, &claims(role, sub, now, TEN_YEARS));
         Ok(Self {
             anon: token("anon", None)?,
             service: token("service_role", None)?,
             ann: token("authenticated", Some(ANN))?,
             bob: token("authenticated", Some(BOB))?,
+            staff: with("authenticated", Some(STAFF), ("app_metadata", json!({ "role": "staff" })))?,
+            customer: with("authenticated", None, ("customer_id", json!(CUSTOMER)))?,
         })
     }
+}
+
+/// The same as variables, as the examples and the stock clients' documentation name them.
+pub(super) fn environment(address: SocketAddr, keys: &Keys) -> String {
+    format!(
+        "\
+# Written by `rowcast dev` at each start.
+SUPABASE_URL=http://{address}
+SUPABASE_ANON_KEY={anon}
+SUPABASE_SERVICE_ROLE_KEY={service}
+ANN_TOKEN={ann}
+BOB_TOKEN={bob}
+STAFF_TOKEN={staff}
+CUSTOMER_TOKEN={customer}
+",
+        anon = keys.anon,
+        service = keys.service,
+        ann = keys.ann,
+        bob = keys.bob,
+        staff = keys.staff,
+        customer = keys.customer,
+    )
 }
 
 /// A first client: prints every message that ann may see.
@@ -61,18 +99,8 @@ supabase
     )
 }
 
-/// All of it; `flag` is what `rowcast dev --say` needs to find this directory again.
-pub(super) fn greeting(
-    address: SocketAddr,
-    url: &str,
-    keys: &Keys,
-    client: &str,
-    path: &Path,
-    flag: Option<&str>,
-) -> String {
-    let program = std::env::args().next().unwrap_or_else(|| "rowcast".to_owned());
-    let flag = flag.map(|flag| format!(" {flag}")).unwrap_or_default();
-    let folder = path.parent().unwrap_or(Path::new("."));
+/// Where it serves, and with which keys; `environment` is the file that has them, too.
+pub(super) fn head(address: SocketAddr, url: &str, keys: &Keys, environment: &Path) -> String {
     format!(
         "
 Rowcast serves realtime on http://{address}
@@ -83,6 +111,23 @@ Rowcast serves realtime on http://{address}
   bob's token   {bob}
   Postgres      {url}
 
+The keys and tokens are in {file}, too, for programs.
+",
+        anon = keys.anon,
+        service = keys.service,
+        ann = keys.ann,
+        bob = keys.bob,
+        file = environment.display(),
+    )
+}
+
+/// The first client, and how it is run; `flag` is what `rowcast dev --say` needs to find this directory again.
+pub(super) fn first_client(client: &str, path: &Path, flag: Option<&str>) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "rowcast".to_owned());
+    let flag = flag.map(|flag| format!(" {flag}")).unwrap_or_default();
+    let folder = path.parent().unwrap_or(Path::new("."));
+    format!(
+        "\
 A first client, also in {file}:
 
 {client}
@@ -94,12 +139,7 @@ Run it in a second terminal:
 In a third one, let bob write to ann, who sees it at once:
 
   {program} dev{flag} --say \"hello\"
-
-Ctrl-C stops it all.",
-        anon = keys.anon,
-        service = keys.service,
-        ann = keys.ann,
-        bob = keys.bob,
+",
         file = path.display(),
         folder = folder.display(),
     )

@@ -15,10 +15,12 @@ use crate::{server, telemetry};
 use super::signals::Signals;
 use super::{Error, block_on, print, say};
 use directory::Directory;
+use schema::Schema;
 
 mod demo;
 mod directory;
 mod greeting;
+mod schema;
 
 /// Try it: a private Postgres, a demo, keys and a first client
 #[derive(clap::Args)]
@@ -33,8 +35,11 @@ pub(super) struct Arguments {
     /// Where database, key and first client are kept
     #[arg(long, value_name = "PATH", default_value = ".rowcast")]
     directory: PathBuf,
+    /// Run the SQL in this file in place of the demo's; each start begins anew
+    #[arg(long, value_name = "FILE", requires = "ephemeral")]
+    schema: Option<PathBuf>,
     /// Let bob write this to ann, in the demo of a `rowcast dev` that runs already
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["ephemeral", "port"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["ephemeral", "port", "schema"])]
     say: Option<String>,
 }
 
@@ -43,6 +48,7 @@ Examples:
   rowcast dev                      then follow what it prints
   rowcast dev --say \"hello\"        in a second terminal: a message that ann's client receives
   rowcast dev --ephemeral --port 4001 --directory /tmp/another
+  rowcast dev --ephemeral --schema examples/ipec-own-tables/schema.sql
 
 It needs PostgreSQL 14 or newer on this machine, running or not: it starts one of its own, on a free port of
 127.0.0.1, and stops it with Ctrl-C. PGBIN names the directory of its programs where it is an unusual one. Settings
@@ -56,6 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let lock = directory.lock()?;
     let address = SocketAddr::from(([127, 0, 0, 1], arguments.port));
     check_free(address)?;
+    let schema = arguments.schema.as_deref().map(Schema::read).transpose()?;
     let secret = directory.secret()?;
     let home = directory.cluster(arguments.ephemeral)?;
     let binaries = find_binaries(&directory, home.path())?;
@@ -66,7 +73,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     say(format_args!("starting PostgreSQL {} in {}", binaries.major, home.path().display()));
     let mut cluster = Cluster::start(binaries, home.path(), !arguments.ephemeral).map_err(cluster_error)?;
     let url = cluster.url("postgres");
-    let result = block_on(serve(&directory, &secret, settings(address, &url, &secret)?, &url));
+    let content = Content { directory: &directory, secret: &secret, url: &url, schema: schema.as_ref() };
+    let result = block_on(serve(&content, settings(address, &url, &secret)?));
     directory.forget_url();
     say("stopping PostgreSQL");
     let stopped = cluster.stop().map_err(cluster_error);
@@ -75,14 +83,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     result.and(stopped)
 }
 
-async fn serve(directory: &Directory, secret: &Secret, settings: Settings, url: &str) -> Result<(), Error> {
+/// What is served, and what is said of it.
+struct Content<'a> {
+    directory: &'a Directory,
+    secret: &'a Secret,
+    url: &'a str,
+    /// In place of the demo.
+    schema: Option<&'a Schema>,
+}
+
+async fn serve(content: &Content<'_>, settings: Settings) -> Result<(), Error> {
     // From here on Ctrl-C is a request, as Postgres has to be stopped.
     let signals = Signals::catch()?;
     telemetry::log::install(settings.log.level.as_str(), settings.log.format == LogFormat::Json);
-    prepare(&settings.database).await?;
-    directory.remember_url(url)?;
+    content.prepare(&settings.database).await?;
+    content.directory.remember_url(content.url)?;
     let mut greeted = Ok(());
-    let ready = |address| greeted = greet(directory, secret, address, url);
+    let ready = |address| greeted = content.greet(address);
     signals
         .run(|stopped| {
             server::run(settings, ready, async {
@@ -94,22 +111,35 @@ async fn serve(directory: &Directory, secret: &Secret, settings: Settings, url: 
     greeted
 }
 
-/// Schema and demo.
-async fn prepare(database: &Database) -> Result<(), Error> {
-    let report = migrate(database).await?;
-    if !report.applied.is_empty() {
-        say(format_args!("applied {} migrations", report.applied.len()));
+impl Content<'_> {
+    /// Migrates, and makes the demo or what is in its place.
+    async fn prepare(&self, database: &Database) -> Result<(), Error> {
+        let report = migrate(database, &[]).await?;
+        if !report.applied.is_empty() {
+            say(format_args!("applied {} migrations", report.applied.len()));
+        }
+        report.notices.iter().for_each(|notice| say(format_args!("notice: {notice}")));
+        match self.schema {
+            Some(schema) => schema.run(database).await,
+            None => demo::seed(database).await,
+        }
     }
-    report.notices.iter().for_each(|notice| say(format_args!("notice: {notice}")));
-    demo::seed(database).await
-}
 
-fn greet(directory: &Directory, secret: &Secret, address: SocketAddr, url: &str) -> Result<(), Error> {
-    let keys = greeting::Keys::sign(secret, telemetry::clock::unix_time())?;
-    let client = greeting::client(address, &keys);
-    let path = directory.write_client(&client)?;
-    print(greeting::greeting(address, url, &keys, &client, &path, directory.flag().as_deref()));
-    Ok(())
+    fn greet(&self, address: SocketAddr) -> Result<(), Error> {
+        let keys = greeting::Keys::sign(self.secret, telemetry::clock::unix_time())?;
+        let environment = self.directory.write_environment(&greeting::environment(address, &keys))?;
+        let head = greeting::head(address, self.url, &keys, &environment);
+        let client = match self.schema {
+            Some(_) => String::new(),
+            None => {
+                let client = greeting::client(address, &keys);
+                let path = self.directory.write_client(&client)?;
+                greeting::first_client(&client, &path, self.directory.flag().as_deref())
+            }
+        };
+        print(format_args!("{head}\n{client}\nCtrl-C stops it all."));
+        Ok(())
+    }
 }
 
 fn settings(address: SocketAddr, url: &str, secret: &Secret) -> Result<Settings, Error> {

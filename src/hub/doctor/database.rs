@@ -168,7 +168,7 @@ async fn taken_on(
 
 /// Migrations and event triggers.
 pub(super) async fn schema(client: &Client, plan: &Plan, report: &mut Report) -> Result<(), Error> {
-    match migrate::pending(&plan.scope.database).await {
+    match migrate::pending(&plan.scope.database, &[]).await {
         Ok(pending) if pending.is_empty() => report.ok("schema", "the schema is that of this version"),
         Ok(pending) => {
             let names: Vec<&str> = pending.iter().map(|migration| migration.name).collect();

@@ -15,8 +15,8 @@ use rowcast::policy::Claims;
 use rowcast::postgres::connect::Database;
 use rowcast::postgres::rpc::{self, Rpc};
 use rowcast::rest::{
-    Api, BodyLimits, BodyReader, BroadcastLimits, Forwarder, HttpConfig, Readers, Scrape, Services, Sources,
-    Tenant, TenantField, TenantValue, Upstream, router, serve,
+    Additions, Api, BodyLimits, BodyReader, BroadcastLimits, Forwarder, HttpConfig, Readers, Scrape,
+    Services, Sources, Tenant, TenantField, TenantValue, Upstream, router, serve,
 };
 use rowcast::socket::{Gate, GateConfig, ShardConfig, ShardHandle, spawn};
 use rowcast::telemetry::clock::unix_seconds;
@@ -96,6 +96,7 @@ fn with<S: Sink>(
         authorizations: Arc::default(),
         rpc: rpc.clone(),
         http: Arc::default(),
+        others: Vec::new(),
     });
     Services {
         broadcaster,
@@ -176,7 +177,7 @@ impl RestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let app = router(gate, Arc::clone(&services));
+        let app = router(gate, Arc::clone(&services), Additions::default());
         let http = tokio::spawn(serve(listener, app, HttpConfig::default(), async {
             let _ = stopped.await;
         }));

@@ -66,7 +66,7 @@ impl Sink for Inbox {
 /// A database with the table of messages, and these statements on top.
 async fn messages(major: u32, sql: &str) -> TestDatabase {
     let database = TestDatabase::create(major).await;
-    migrate(&Database::parse(&database.url).unwrap()).await.unwrap();
+    migrate(&Database::parse(&database.url).unwrap(), &[]).await.unwrap();
     database.execute("grant usage on schema public to anon, authenticated, service_role").await;
     database.execute("select rowcast.maintain_messages()").await;
     database.execute(sql).await;

@@ -252,7 +252,7 @@ const PARTITIONS: &str = "select count(*) from pg_inherits where inhparent = 're
 async fn it_is_live_once_the_messages_have_their_partitions() {
     let server = Server::start(18, "").await;
     let url = server.cluster.url("postgres");
-    migrate(&Database::parse(&url).unwrap()).await.unwrap();
+    migrate(&Database::parse(&url).unwrap(), &[]).await.unwrap();
     let holder = server.client().await;
     holder
         .batch_execute(
@@ -288,7 +288,7 @@ async fn it_is_live_without_messages_and_says_what_is_missing() {
     program.answers("200", "ok").await;
     program.logs("PartitionCreationFailed").await;
     assert!(program.log().contains("run `rowcast migrate`"), "{}", program.log());
-    migrate(&Database::parse(&url).unwrap()).await.unwrap();
+    migrate(&Database::parse(&url).unwrap(), &[]).await.unwrap();
     program.logs("realtime.messages is kept up again").await;
     assert_eq!(program.log().matches("upkeep failed").count(), 1, "{}", program.log());
     assert_eq!(program.terminate().await, Some(0));

@@ -139,7 +139,7 @@ async fn what_matters_is_announced_and_nothing_else() {
     ];
     for major in majors() {
         let database = TestDatabase::create(major).await;
-        migrate(&Database::parse(&database.url).unwrap()).await.unwrap();
+        migrate(&Database::parse(&database.url).unwrap(), &[]).await.unwrap();
         // What is not flushed is not decoded.
         database.execute("set synchronous_commit = on").await;
         let slot = "select pg_create_logical_replication_slot('ddl_' || current_database(), 'pgoutput')";

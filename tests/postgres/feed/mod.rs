@@ -216,7 +216,7 @@ impl TestFeed {
         }
         let database = TestDatabase::create(major).await;
         let target = Database::parse(&database.url).unwrap();
-        migrate(&target).await.unwrap();
+        migrate(&target, &[]).await.unwrap();
         database.execute(SCHEMA).await;
         database.execute(schema).await;
         let publication = "supabase_realtime";
@@ -313,6 +313,7 @@ impl TestFeed {
             topic: format!("realtime:{topic}").into(),
             dialect: Dialect::V2,
             legacy,
+            whole_deleted: false,
             claims: Arc::clone(claims),
             bindings,
         };

@@ -79,7 +79,7 @@ impl TestMirror {
         }
         let database = TestDatabase::create(major).await;
         let target = Database::parse(&database.url).unwrap();
-        migrate(&target).await.unwrap();
+        migrate(&target, &[]).await.unwrap();
         database.execute("create table public.marks (id int)").await;
         database.execute(schema).await;
         let publication = "supabase_realtime";

@@ -134,7 +134,7 @@ impl Court {
     /// Opens one in a database of its own.
     pub(crate) async fn open(major: u32) -> Self {
         let database = TestDatabase::create(major).await;
-        migrate(&Database::parse(&database.url).expect("a URL")).await.expect("the schema");
+        migrate(&Database::parse(&database.url).expect("a URL"), &[]).await.expect("the schema");
         database.execute(SCHEMA).await;
         database.execute(truth::SCHEMA).await;
         let reader = CatalogReader::new(connect(&database.url).await, vec![PUBLICATION.to_owned()]);

@@ -14,7 +14,7 @@ mod upkeep;
 /// A migrated database.
 async fn prepared(major: u32) -> TestDatabase {
     let database = TestDatabase::create(major).await;
-    migrate(&Database::parse(&database.url).unwrap()).await.unwrap();
+    migrate(&Database::parse(&database.url).unwrap(), &[]).await.unwrap();
     database
 }
 

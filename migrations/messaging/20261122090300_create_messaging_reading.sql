@@ -1,0 +1,356 @@
+-- why:   messages and conversations as JSON, lists, pages, search, and how much is unread.
+-- locks: nothing that exists.
+-- undo:  drop function (each of them);
+
+create or replace function rowcast.message_json(message public.messages, user_id uuid, customer_id uuid) returns jsonb
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $fn$
+declare
+    reactions jsonb;
+    read_by jsonb;
+    status text;
+begin
+    select coalesce(
+        jsonb_agg(
+            jsonb_build_object(
+                'user_id', r.user_id, 'customer_id', r.customer_id, 'emoji', r.emoji, 'created_at', r.created_at
+            )
+            order by r.created_at, r.id
+        ),
+        '[]'
+    ) into reactions
+    from public.message_reactions r
+    where r.message_id = message.id;
+
+    select coalesce(
+        jsonb_agg(
+            jsonb_build_object('user_id', r.read_by_user_id, 'customer_id', r.read_by_customer_id, 'read_at', r.read_at)
+            order by r.read_at, r.id
+        ),
+        '[]'
+    ) into read_by
+    from public.message_read_receipts r
+    where r.message_id = message.id;
+
+    if message.sender_id = message_json.user_id or message.sender_customer_id = message_json.customer_id then
+        select d.status into status
+        from public.message_delivery_status d
+        where d.message_id = message.id
+        order by array_position('{failed,sent,delivered,read}', d.status)
+        limit 1;
+    end if;
+
+    return to_jsonb(message) - 'inserted_in'
+        || jsonb_build_object('reactions', reactions, 'read_by', read_by, 'status', status);
+end
+$fn$;
+comment on function rowcast.message_json(public.messages, uuid, uuid) is 'A message with its reactions and readers, and for its sender how far it has come. Made by Rowcast.';
+
+-- What is unread stands after last_read_at, so this looks at little.
+create or replace function rowcast.unread_count(participant public.conversation_participants) returns integer
+language sql
+stable
+security definer
+set search_path = ''
+as $fn$
+    select count(*)::integer
+    from public.messages m
+    where m.conversation_id = participant.conversation_id
+        and m.created_at > coalesce(participant.last_read_at, '-infinity')
+        and m.deleted_at is null
+        and (m.sender_id = participant.user_id or m.sender_customer_id = participant.customer_id) is not true
+        and not exists (
+            select from public.message_read_receipts r
+            where r.message_id = m.id
+                and (r.read_by_user_id = participant.user_id or r.read_by_customer_id = participant.customer_id)
+        )
+$fn$;
+comment on function rowcast.unread_count(public.conversation_participants) is 'How many messages of others somebody who takes part has not read. Made by Rowcast.';
+
+create or replace function rowcast.conversation_json(conversation public.conversations, user_id uuid, customer_id uuid)
+returns jsonb
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $fn$
+declare
+    participants jsonb;
+    last_message jsonb;
+    unread_count integer;
+begin
+    select coalesce(
+        jsonb_agg(
+            jsonb_build_object(
+                'user_id', p.user_id,
+                'customer_id', p.customer_id,
+                'name', coalesce(u.full_name, u.username, c.full_name),
+                'role', p.role,
+                'joined_at', p.joined_at,
+                'last_read_at', p.last_read_at,
+                'status', coalesce(s.status, 'offline'),
+                'last_seen_at', s.last_seen_at
+            )
+            order by p.joined_at, p.id
+        ),
+        '[]'
+    ) into participants
+    from public.conversation_participants p
+    left join public.users u on u.id = p.user_id
+    left join public.customers c on c.id = p.customer_id
+    left join lateral (
+        select s.status, s.last_seen_at from public.user_presence s where s.user_id = p.user_id
+        union all
+        select s.status, s.last_seen_at from public.user_presence s where s.customer_id = p.customer_id
+    ) s on true
+    where p.conversation_id = conversation.id and p.left_at is null;
+
+    select rowcast.message_json(m, conversation_json.user_id, conversation_json.customer_id) into last_message
+    from public.messages m
+    where m.id = conversation.last_message_id;
+
+    select rowcast.unread_count(p) into unread_count
+    from public.conversation_participants p
+    where p.conversation_id = conversation.id
+        and p.left_at is null
+        and (p.user_id = conversation_json.user_id or p.customer_id = conversation_json.customer_id);
+
+    return jsonb_build_object(
+        'id', conversation.id,
+        'kind', conversation.kind,
+        'title', conversation.title,
+        'participants', participants,
+        'customer_id', conversation.customer_id,
+        'created_by', conversation.created_by,
+        'last_message', last_message,
+        'last_message_at', conversation.last_message_at,
+        'unread_count', coalesce(unread_count, 0),
+        'is_archived', conversation.is_archived,
+        'metadata', conversation.metadata,
+        'created_at', conversation.created_at,
+        'updated_at', conversation.updated_at
+    );
+end
+$fn$;
+comment on function rowcast.conversation_json(public.conversations, uuid, uuid) is 'A conversation with those who take part, its last message, and what the caller has not read. Made by Rowcast.';
+
+revoke all on function
+    rowcast.message_json(public.messages, uuid, uuid), rowcast.unread_count(public.conversation_participants),
+    rowcast.conversation_json(public.conversations, uuid, uuid)
+from public;
+
+create or replace function public.list_conversations(
+    page_limit integer default 50,
+    before timestamptz default null,
+    include_archived boolean default false
+) returns setof jsonb
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $fn$
+declare
+    own_user_id constant uuid := rowcast.caller_user_id();
+    own_customer_id constant uuid := rowcast.caller_customer_id();
+    most constant integer := rowcast.page_size(page_limit);
+    latest constant timestamptz := coalesce(list_conversations.before, 'infinity');
+begin
+    if rowcast.caller_is_staff() or rowcast.caller_is_service() then
+        return query
+        select rowcast.conversation_json(c, own_user_id, own_customer_id)
+        from public.conversations c
+        where coalesce(c.last_message_at, c.created_at) < latest
+            and (list_conversations.include_archived or not c.is_archived)
+        order by coalesce(c.last_message_at, c.created_at) desc
+        limit most;
+        return;
+    end if;
+    return query
+    select rowcast.conversation_json(page, own_user_id, own_customer_id)
+    from (
+        select c.*
+        from public.conversation_participants p
+        join public.conversations c on c.id = p.conversation_id
+        where p.left_at is null
+            and (p.user_id = own_user_id or p.customer_id = own_customer_id)
+            and coalesce(c.last_message_at, c.created_at) < latest
+            and (list_conversations.include_archived or not c.is_archived)
+        order by coalesce(c.last_message_at, c.created_at) desc
+        limit most
+    ) page
+    order by coalesce(page.last_message_at, page.created_at) desc;
+end
+$fn$;
+comment on function public.list_conversations(integer, timestamptz, boolean) is 'The conversations that the caller sees, those with the latest message first. Made by Rowcast.';
+
+create or replace function public.get_conversation(conversation_id uuid) returns jsonb
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $fn$
+begin
+    perform rowcast.require_conversation(get_conversation.conversation_id, false);
+    return (
+        select rowcast.conversation_json(c, rowcast.caller_user_id(), rowcast.caller_customer_id())
+        from public.conversations c
+        where c.id = get_conversation.conversation_id
+    );
+end
+$fn$;
+comment on function public.get_conversation(uuid) is 'One conversation. Made by Rowcast.';
+
+create or replace function public.list_messages(
+    conversation_id uuid,
+    page_limit integer default 50,
+    before_id uuid default null
+) returns setof jsonb
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $fn$
+declare
+    own_user_id constant uuid := rowcast.caller_user_id();
+    own_customer_id constant uuid := rowcast.caller_customer_id();
+    latest timestamptz := 'infinity';
+begin
+    perform rowcast.require_conversation(list_messages.conversation_id, false);
+    if list_messages.before_id is not null then
+        select m.created_at into latest
+        from public.messages m
+        where m.id = list_messages.before_id and m.conversation_id = list_messages.conversation_id;
+        if not found then
+            raise exception using errcode = 'P0002', message = 'there is no such message';
+        end if;
+    end if;
+    return query
+    select rowcast.message_json(page.message, own_user_id, own_customer_id)
+    from (
+        select m as message, m.created_at
+        from public.messages m
+        where m.conversation_id = list_messages.conversation_id and m.created_at < latest
+        order by m.created_at desc
+        limit rowcast.page_size(list_messages.page_limit)
+    ) page
+    order by page.created_at;
+end
+$fn$;
+comment on function public.list_messages(uuid, integer, uuid) is 'The newest messages of a conversation, or those before one, oldest first. Made by Rowcast.';
+
+create or replace function public.get_message(message_id uuid) returns jsonb
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $fn$
+declare
+    message public.messages;
+begin
+    select m.* into message from public.messages m where m.id = get_message.message_id;
+    if not found or not rowcast.may_see(message.conversation_id) then
+        raise exception using errcode = 'P0002', message = 'there is no such message';
+    end if;
+    return rowcast.message_json(message, rowcast.caller_user_id(), rowcast.caller_customer_id());
+end
+$fn$;
+comment on function public.get_message(uuid) is 'One message. Made by Rowcast.';
+
+create or replace function public.search_messages(
+    query text,
+    conversation_id uuid default null,
+    page_limit integer default 20
+) returns setof jsonb
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $fn$
+declare
+    own_user_id constant uuid := rowcast.caller_user_id();
+    own_customer_id constant uuid := rowcast.caller_customer_id();
+    sees_all constant boolean := rowcast.caller_is_staff() or rowcast.caller_is_service();
+begin
+    if search_messages.conversation_id is not null then
+        perform rowcast.require_conversation(search_messages.conversation_id, false);
+    end if;
+    return query
+    select rowcast.message_json(page.message, own_user_id, own_customer_id)
+    from (
+        select m as message, m.created_at
+        from public.messages m
+        where to_tsvector('simple'::regconfig, m.content)
+                @@ websearch_to_tsquery('simple'::regconfig, search_messages.query)
+            and (search_messages.conversation_id is null or m.conversation_id = search_messages.conversation_id)
+            and (
+                sees_all
+                or m.conversation_id in (
+                    select p.conversation_id
+                    from public.conversation_participants p
+                    where p.left_at is null and (p.user_id = own_user_id or p.customer_id = own_customer_id)
+                )
+            )
+        order by m.created_at desc
+        limit rowcast.page_size(search_messages.page_limit)
+    ) page
+    order by page.created_at desc;
+end
+$fn$;
+comment on function public.search_messages(text, uuid, integer) is 'Messages with these words, newest first; "quotes", or and - as in search engines. Made by Rowcast.';
+
+create or replace function public.messages_since(since timestamptz, page_limit integer default 500) returns setof jsonb
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $fn$
+declare
+    own_user_id constant uuid := rowcast.caller_user_id();
+    own_customer_id constant uuid := rowcast.caller_customer_id();
+    most constant integer := rowcast.page_size(page_limit);
+begin
+    if rowcast.caller_is_staff() or rowcast.caller_is_service() then
+        return query
+        select rowcast.message_json(m, own_user_id, own_customer_id)
+        from public.messages m
+        where m.created_at > messages_since.since
+        order by m.created_at, m.id
+        limit most;
+        return;
+    end if;
+    return query
+    select rowcast.message_json(page.message, own_user_id, own_customer_id)
+    from (
+        select later.message, later.created_at
+        from public.conversation_participants p
+        cross join lateral (
+            select m as message, m.created_at
+            from public.messages m
+            where m.conversation_id = p.conversation_id and m.created_at > messages_since.since
+            order by m.created_at
+            limit most
+        ) later
+        where p.left_at is null and (p.user_id = own_user_id or p.customer_id = own_customer_id)
+        order by later.created_at, (later.message).id
+        limit most
+    ) page
+    order by page.created_at, (page.message).id;
+end
+$fn$;
+comment on function public.messages_since(timestamptz, integer) is 'Messages after a moment in all conversations that the caller sees, oldest first. Made by Rowcast.';
+
+create or replace function rowcast.page_size(page_limit integer) returns integer
+language sql
+immutable
+security invoker
+return least(greatest(coalesce(page_limit, 50), 1), 1000);
+comment on function rowcast.page_size(integer) is 'How many rows a page has: between 1 and 1000. Made by Rowcast.';
+
+revoke all on function
+    public.list_conversations(integer, timestamptz, boolean), public.get_conversation(uuid),
+    public.list_messages(uuid, integer, uuid), public.get_message(uuid), public.search_messages(text, uuid, integer),
+    public.messages_since(timestamptz, integer), rowcast.page_size(integer)
+from public;

@@ -1,0 +1,93 @@
+-- upsert_profile(): the caller's row in users or customers.
+-- Re-runnable.
+--
+-- Security definer: email and role come from the token alone, so nobody may write these columns.
+
+create or replace function public.upsert_profile(
+    full_name text default null,
+    username text default null,
+    avatar_url text default null
+) returns jsonb
+language plpgsql
+volatile
+security definer
+set search_path = ''
+as $fn$
+declare
+    claims constant jsonb := auth.jwt();
+    own_user_id constant uuid := rowcast.caller_user_id();
+    own_customer_id constant uuid := rowcast.caller_customer_id();
+    user_metadata constant jsonb := claims -> 'user_metadata';
+    claimed_username text;
+    profile jsonb;
+begin
+    if own_customer_id is not null then
+        insert into public.customers as c (id, full_name, email)
+        values (
+            own_customer_id,
+            coalesce(upsert_profile.full_name, claims ->> 'customer_name', user_metadata ->> 'full_name'),
+            nullif(claims ->> 'email', '')
+        )
+        on conflict on constraint customers_pkey do update
+        set full_name = coalesce(upsert_profile.full_name, c.full_name, excluded.full_name),
+            email = coalesce(excluded.email, c.email)
+        returning jsonb_build_object(
+            'id', c.id, 'kind', 'customer', 'full_name', c.full_name, 'username', null, 'email', c.email,
+            'role', null, 'avatar_url', null
+        ) into profile;
+        return profile;
+    end if;
+    if own_user_id is null then
+        raise exception using errcode = '22023', message = 'the token names nobody';
+    end if;
+    -- A name that a token only suggests is not worth an error if somebody else has it.
+    select coalesce(user_metadata ->> 'username', user_metadata ->> 'user_name') into claimed_username
+    where not exists (
+        select from public.users u
+        where u.username = coalesce(user_metadata ->> 'username', user_metadata ->> 'user_name') and u.id <> own_user_id
+    );
+    insert into public.users as u (id, full_name, username, email, role, avatar_url)
+    values (
+        own_user_id,
+        coalesce(upsert_profile.full_name, user_metadata ->> 'full_name'),
+        coalesce(upsert_profile.username, nullif(claimed_username, '')),
+        nullif(claims ->> 'email', ''),
+        claims -> 'app_metadata' ->> 'role',
+        coalesce(upsert_profile.avatar_url, user_metadata ->> 'avatar_url')
+    )
+    on conflict on constraint users_pkey do update
+    set full_name = coalesce(upsert_profile.full_name, u.full_name, excluded.full_name),
+        username = coalesce(upsert_profile.username, u.username, excluded.username),
+        email = coalesce(excluded.email, u.email),
+        role = coalesce(excluded.role, u.role),
+        avatar_url = coalesce(upsert_profile.avatar_url, u.avatar_url, excluded.avatar_url)
+    returning jsonb_build_object(
+        'id', u.id, 'kind', 'user', 'full_name', u.full_name, 'username', u.username, 'email', u.email,
+        'role', u.role, 'avatar_url', u.avatar_url
+    ) into profile;
+    return profile;
+end
+$fn$;
+comment on function public.upsert_profile(text, text, text) is 'Makes or changes the caller''s profile; null keeps what is there. Made by Rowcast.';
+
+-- Whoever writes for the first time has a profile from then on.
+create or replace function rowcast.make_profile() returns void
+language plpgsql
+volatile
+security invoker
+set search_path = ''
+as $fn$
+declare
+    own_user_id constant uuid := rowcast.caller_user_id();
+    own_customer_id constant uuid := rowcast.caller_customer_id();
+begin
+    if own_user_id is not null and not exists (select from public.users u where u.id = own_user_id)
+        or own_customer_id is not null and not exists (select from public.customers c where c.id = own_customer_id)
+    then
+        perform public.upsert_profile();
+    end if;
+end
+$fn$;
+comment on function rowcast.make_profile() is 'Makes the caller''s profile where there is none. Made by Rowcast.';
+
+revoke all on function public.upsert_profile(text, text, text), rowcast.make_profile() from public;

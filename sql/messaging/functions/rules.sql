@@ -1,0 +1,121 @@
+-- What every function and trigger asks before it does something: for whom, whether they may, and how often.
+-- Re-runnable.
+--
+-- What somebody may not see does not exist for them (P0002); what they see and may not do is refused (42501).
+
+-- For whom a call acts: the caller, unless ids are given; and other ids than the caller's only for those whom row level
+-- security does not bind.
+create or replace function rowcast.person(inout user_id uuid, inout customer_id uuid)
+language plpgsql
+stable
+security invoker
+set search_path = ''
+as $fn$
+declare
+    own_user_id constant uuid := rowcast.caller_user_id();
+    own_customer_id constant uuid := rowcast.caller_customer_id();
+begin
+    if person.user_id is null and person.customer_id is null then
+        person.user_id := own_user_id;
+        person.customer_id := own_customer_id;
+        if num_nulls(person.user_id, person.customer_id) = 2 then
+            raise exception using errcode = '22023', message = 'the token names nobody: give user_id or customer_id';
+        end if;
+    elsif num_nonnulls(person.user_id, person.customer_id) = 2 then
+        raise exception using errcode = '22023', message = 'give user_id or customer_id, and not both';
+    elsif (
+        person.user_id is distinct from own_user_id or person.customer_id is distinct from own_customer_id
+    ) and not rowcast.caller_is_service() then
+        raise exception using errcode = '42501', message = 'nobody may act for somebody else';
+    end if;
+end
+$fn$;
+comment on function rowcast.person(uuid, uuid) is 'For whom a call acts: the caller, or whoever a trusted role names. Made by Rowcast.';
+
+create or replace function rowcast.may_see(conversation_id uuid) returns boolean
+language plpgsql
+stable
+security invoker
+set search_path = ''
+as $fn$
+begin
+    return rowcast.caller_is_service() or rowcast.caller_is_staff() or rowcast.takes_part(may_see.conversation_id);
+end
+$fn$;
+comment on function rowcast.may_see(uuid) is 'Whether the caller sees what is in a conversation. Made by Rowcast.';
+
+-- Security definer: it looks at conversations of others, to tell what is refused from what does not exist.
+create or replace function rowcast.require_conversation(conversation_id uuid, is_writing boolean) returns void
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $fn$
+declare
+    kind text;
+begin
+    select c.kind into kind from public.conversations c where c.id = require_conversation.conversation_id;
+    if kind is null or not rowcast.may_see(require_conversation.conversation_id) then
+        raise exception using errcode = 'P0002', message = 'there is no such conversation';
+    end if;
+    if is_writing
+        and kind <> 'support'
+        and not rowcast.takes_part(require_conversation.conversation_id)
+        and not rowcast.caller_is_service()
+    then
+        raise exception using errcode = '42501', message = 'only those who take part may write in this conversation';
+    end if;
+end
+$fn$;
+comment on function rowcast.require_conversation(uuid, boolean) is 'Refuses a conversation that the caller does not see, or may not write in. Made by Rowcast.';
+
+-- Security definer: nobody reads or writes the rates of anybody.
+create or replace function rowcast.spend(setting text, user_id uuid, customer_id uuid, scope uuid) returns void
+language plpgsql
+volatile
+security definer
+set search_path = ''
+as $fn$
+declare
+    nobody constant uuid := '00000000-0000-0000-0000-000000000000';
+    most integer;
+    moment constant timestamptz := clock_timestamp();
+    rate record;
+begin
+    if rowcast.caller_is_service() then
+        return;
+    end if;
+    select s.value into most from rowcast.messaging_settings s where s.name = spend.setting;
+    if coalesce(most, 0) = 0 then
+        return;
+    end if;
+    insert into rowcast.messaging_rates as r (kind, person_id, scope, started_at, used)
+    values (
+        spend.setting,
+        coalesce(spend.user_id, spend.customer_id, nobody),
+        coalesce(spend.scope, nobody),
+        moment,
+        1
+    )
+    on conflict on constraint messaging_rates_pkey do update
+    set started_at = case when r.started_at > moment - interval '1 minute' then r.started_at else moment end,
+        used = case when r.started_at > moment - interval '1 minute' then r.used + 1 else 1 end
+    returning r.started_at, r.used into rate;
+    if rate.used > most then
+        raise exception using
+            errcode = 'PT429',
+            message = format('no more than %s in a minute', most),
+            detail = format(
+                'retry after %s seconds',
+                greatest(1, ceil(extract(epoch from rate.started_at + interval '1 minute' - moment)))::integer
+            ),
+            hint = spend.setting;
+    end if;
+end
+$fn$;
+comment on function rowcast.spend(text, uuid, uuid, uuid) is 'Counts one use of a limit, and refuses what goes beyond it. Made by Rowcast.';
+
+revoke all on function
+    rowcast.person(uuid, uuid), rowcast.may_see(uuid), rowcast.require_conversation(uuid, boolean),
+    rowcast.spend(text, uuid, uuid, uuid)
+from public;

@@ -1,0 +1,45 @@
+-- Which functions happen with which writes.
+-- Re-runnable.
+
+create or replace trigger users_stamp before update on public.users
+    for each row execute function rowcast.stamp_updated_at();
+create or replace trigger customers_stamp before update on public.customers
+    for each row execute function rowcast.stamp_updated_at();
+create or replace trigger conversations_stamp before update on public.conversations
+    for each row execute function rowcast.stamp_updated_at();
+create or replace trigger notification_preferences_stamp before update on public.notification_preferences
+    for each row execute function rowcast.stamp_updated_at();
+
+create or replace trigger conversation_participants_joined after insert on public.conversation_participants
+    referencing new table as changed
+    for each statement execute function rowcast.keep_participants();
+create or replace trigger conversation_participants_changed after update on public.conversation_participants
+    referencing new table as changed
+    for each statement execute function rowcast.keep_participants();
+create or replace trigger conversation_participants_removed after delete on public.conversation_participants
+    referencing old table as changed
+    for each statement execute function rowcast.keep_participants();
+
+create or replace trigger messages_stamp before insert on public.messages
+    for each row execute function rowcast.stamp_message();
+create or replace trigger messages_note after insert on public.messages
+    for each row execute function rowcast.note_message();
+create or replace trigger messages_stamp_change before update on public.messages
+    for each row execute function rowcast.stamp_message_change();
+
+create or replace trigger message_reactions_stamp before insert on public.message_reactions
+    for each row execute function rowcast.stamp_reaction();
+
+create or replace trigger message_read_receipts_count before insert on public.message_read_receipts
+    for each statement execute function rowcast.count_receipts();
+create or replace trigger message_read_receipts_stamp before insert on public.message_read_receipts
+    for each row execute function rowcast.stamp_receipt();
+create or replace trigger message_read_receipts_note after insert on public.message_read_receipts
+    referencing new table as made
+    for each statement execute function rowcast.note_receipts();
+
+create or replace trigger message_delivery_status_stamp before update on public.message_delivery_status
+    for each row execute function rowcast.stamp_delivery();
+
+create or replace trigger user_presence_stamp before insert or update on public.user_presence
+    for each row execute function rowcast.stamp_presence();
