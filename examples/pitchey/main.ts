@@ -1,14 +1,14 @@
 // A founder and an investor talk over one socket each; what is written while it is away is sent when it is back.
+import { randomUUID } from 'node:crypto'
 import WebSocket from 'ws'
 import { enter, type Person, refuse, request, rpc, say, setting, until } from '../steps.ts'
 
 type Frame = {
   type: string
-  conversationId: string
   messageId: string
+  clientMessageId: string
   senderId: string
   userId: string
-  username: string
   readBy: string
   content: string
   isTyping: boolean
@@ -16,15 +16,15 @@ type Frame = {
 }
 type Conversation = { id: string; unreadCount: number; lastMessage: { content: string } | null }
 
-/** One person's device: prints what others do, and keeps what is sent while it is offline. */
+/** One person's device: prints what others do, and keeps what it writes until the server has it. */
 class Device {
   readonly #owner: Person
   readonly #names: Map<string, string>
   /** The last message that came. */
   last = ''
   #socket: WebSocket | undefined
-  #queue: string[] = []
   #heartbeat: NodeJS.Timeout | undefined
+  readonly #unconfirmed = new Map<string, object>()
 
   constructor(owner: Person, names: Map<string, string>) {
     this.#owner = owner
@@ -38,19 +38,23 @@ class Device {
       socket.on('error', reject)
       socket.on('message', (text) => {
         const frame = JSON.parse(String(text)) as Frame
-        if (frame.type !== 'connected') return this.#show(frame)
+        if (frame.type !== 'connected') return this.#take(frame)
         this.#socket = socket
         this.#heartbeat = setInterval(() => this.send({ type: 'ping' }), 30_000)
-        this.#queue.splice(0).forEach((waiting) => socket.send(waiting))
+        this.#unconfirmed.forEach((waiting) => this.send(waiting))
         resolve()
       })
     })
   }
 
+  write(conversationId: string, content: string): void {
+    const message = { type: 'send_message', conversationId, content, clientMessageId: randomUUID() }
+    this.#unconfirmed.set(message.clientMessageId, message)
+    this.send(message)
+  }
+
   send(frame: object): void {
-    const text = JSON.stringify(frame)
-    if (this.#socket) this.#socket.send(text)
-    else this.#queue.push(text)
+    this.#socket?.send(JSON.stringify(frame))
   }
 
   disconnect(): void {
@@ -59,10 +63,11 @@ class Device {
     this.#socket = undefined
   }
 
-  #show(frame: Frame): void {
+  #take(frame: Frame): void {
     const { id, name } = this.#owner
     const heard = (who: string, what: string) => who !== id && say(`${name} sees: ${this.#names.get(who)} ${what}`)
-    if (frame.type === 'user_online') heard(frame.userId, 'is online')
+    if (frame.type === 'message_sent') this.#unconfirmed.delete(frame.clientMessageId)
+    else if (frame.type === 'user_online') heard(frame.userId, 'is online')
     else if (frame.type === 'user_typing' && frame.isTyping) heard(frame.userId, 'is typing')
     else if (frame.type === 'message_read') heard(frame.readBy, 'has read it')
     else if (frame.type === 'error') say(`${name} is told: ${frame.message}`)
@@ -80,24 +85,25 @@ const [anns, bobs] = [new Device(ann, names), new Device(bob, names)]
 try {
   const start = () => rpc<{ id: string }>(ann.client, 'start_conversation', { participant_ids: [bob.id] })
   const conversationId = process.env['CONVERSATION'] ?? (await start()).id
-  // What was said before: the app shows it first.
+  // What was said before: an app shows it first.
   for (const { token } of [ann, bob]) await request(token, 'GET', `/api/messages/${conversationId}/messages`)
-  const message = (content: string) => ({ type: 'send_message', conversationId, content })
 
   await anns.connect()
   await until('Ann sees: Bob is online', () => bobs.connect())
   await until('Ann sees: Bob is typing', () => bobs.send({ type: 'typing_start', conversationId }))
-  await until('Ann sees: Bob writes: Is the deck ready?', () => bobs.send(message('Is the deck ready?')))
+  await until('Ann sees: Bob writes: Is the deck ready?', () => bobs.write(conversationId, 'Is the deck ready?'))
   await until('Bob sees: Ann has read it', () => anns.send({ type: 'message_read', messageId: anns.last }))
 
   bobs.disconnect()
   say('Bob is offline, and writes two messages')
-  bobs.send(message('I am on a train.'))
-  bobs.send(message('Send it by mail, please.'))
+  bobs.write(conversationId, 'I am on a train.')
+  bobs.write(conversationId, 'Send it by mail, please.')
   await until('Ann sees: Bob writes: Send it by mail, please.', () => bobs.connect())
 
-  const [inbox] = await request<Conversation[]>(ann.token, 'GET', '/api/messages/conversations')
-  say(`Ann's list: ${inbox?.unreadCount} unread: ${inbox?.lastMessage?.content}`)
+  const path = '/api/messages/conversations'
+  const { conversations } = await request<{ conversations: Conversation[] }>(ann.token, 'GET', path)
+  const entry = conversations.find(({ id }) => id === conversationId)
+  say(`Ann's list: ${entry?.unreadCount} unread: ${entry?.lastMessage?.content}`)
 } catch (error) {
   refuse(error)
 } finally {
