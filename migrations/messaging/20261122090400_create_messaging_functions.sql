@@ -232,6 +232,8 @@ declare
     has_left boolean;
 begin
     perform rowcast.require_conversation(leave_conversation.conversation_id, false);
+    -- In the order in which everybody locks: the conversation, then who takes part.
+    perform from public.conversations c where c.id = leave_conversation.conversation_id for no key update;
     update public.conversation_participants p
     set left_at = now()
     where p.conversation_id = leave_conversation.conversation_id
@@ -607,11 +609,18 @@ begin
     end if;
     update public.message_delivery_status d
     set status = 'delivered'
-    where d.message_id = any (message_ids)
-        and d.recipient_id = coalesce(person.user_id, person.customer_id)
-        and d.recipient_type = case when person.customer_id is null then 'staff' else 'customer' end
-        and d.status in ('sent', 'failed')
-        and rowcast.takes_part(d.conversation_id);
+    where d.id in (
+        select own.id
+        from public.message_delivery_status own
+        where own.message_id = any (message_ids)
+            and own.recipient_id = coalesce(person.user_id, person.customer_id)
+            and own.recipient_type = case when person.customer_id is null then 'staff' else 'customer' end
+            and own.status in ('sent', 'failed')
+            and rowcast.takes_part(own.conversation_id)
+        -- In the order in which everybody locks deliveries.
+        order by own.message_id
+        for no key update
+    );
     get diagnostics delivered_count = row_count;
     return delivered_count;
 end

@@ -83,6 +83,10 @@ begin
     order by coalesce(connected.user_id, connected.customer_id)
     on conflict do nothing;
 
+    perform from public.user_presence p
+    where p.user_id = any (touch_presence.user_ids) or p.customer_id = any (touch_presence.customer_ids)
+    order by p.id
+    for no key update;
     update public.user_presence p
     set status = case
             when (p.status = 'offline' or p.status = 'away' and p.is_automatic)
@@ -122,6 +126,10 @@ security definer
 set search_path = ''
 as $fn$
 begin
+    perform from public.user_presence p
+    where p.user_id = any (leave_presence.user_ids) or p.customer_id = any (leave_presence.customer_ids)
+    order by p.id
+    for no key update;
     update public.user_presence p
     set last_seen_at = now(), expires_at = now() + make_interval(secs => grace_seconds)
     where p.id in (
@@ -144,6 +152,12 @@ declare
     gone_count integer;
     idle_count integer;
 begin
+    -- In the order in which everybody locks presence.
+    perform from public.user_presence p
+    where p.status <> 'offline' and p.expires_at <= now()
+        or p.status = 'online' and p.active_at < now() - make_interval(secs => idle_seconds)
+    order by p.id
+    for no key update;
     update public.user_presence p
     set status = 'offline', is_automatic = true
     where p.status <> 'offline' and p.expires_at <= now();
@@ -168,12 +182,19 @@ declare
 begin
     update public.message_delivery_status d
     set status = 'delivered'
-    from unnest(note_deliveries.message_ids, note_deliveries.user_ids, note_deliveries.customer_ids)
-        t (message_id, user_id, customer_id)
-    where d.message_id = t.message_id
-        and d.recipient_id = coalesce(t.user_id, t.customer_id)
-        and d.recipient_type = case when t.customer_id is null then 'staff' else 'customer' end
-        and d.status in ('sent', 'failed');
+    where d.id in (
+        select reached.id
+        from unnest(note_deliveries.message_ids, note_deliveries.user_ids, note_deliveries.customer_ids)
+            t (message_id, user_id, customer_id)
+        join public.message_delivery_status reached
+            on reached.message_id = t.message_id
+            and reached.recipient_id = coalesce(t.user_id, t.customer_id)
+            and reached.recipient_type = case when t.customer_id is null then 'staff' else 'customer' end
+        where reached.status in ('sent', 'failed')
+        -- In the order in which everybody locks deliveries.
+        order by reached.message_id, reached.recipient_id
+        for no key update of reached
+    );
     get diagnostics delivered_count = row_count;
     return delivered_count;
 end

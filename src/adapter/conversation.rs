@@ -119,6 +119,9 @@ pub struct Message {
     /// What its sender is: a teacher, a coach.
     #[serde(default)]
     pub sender_role: Option<String>,
+    /// The transaction that brought it, as Postgres prints it; missing from what functions return.
+    #[serde(default)]
+    pub inserted_in: Option<String>,
 }
 
 impl Message {

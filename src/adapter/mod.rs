@@ -13,6 +13,7 @@ mod error;
 pub mod live;
 pub mod pitchey;
 pub mod request;
+pub mod school;
 pub mod socket;
 
 use std::fmt;
@@ -33,7 +34,7 @@ use live::LiveHandle;
 use socket::Sockets;
 
 /// Every adapter there is, in the order of their names.
-static ADAPTERS: &[&dyn Adapter] = &[&pitchey::Pitchey];
+static ADAPTERS: &[&dyn Adapter] = &[&pitchey::Pitchey, &school::School];
 
 /// Bytes of one request's body: a message of the longest length fits, escaped.
 const BODY_BYTES_MAX: usize = 512 * 1024;

@@ -62,6 +62,7 @@ pub static MESSAGING: &[Migration] = migrations! {
     20261122090500 "create_messaging_upkeep",
     20261122090600 "create_messaging_policies",
     20261122090700 "grant_messaging",
+    20261122120000 "create_catch_ups",
 };
 
 /// Migrations that belong together.
@@ -168,6 +169,9 @@ pub enum Error {
         /// The first one.
         name: String,
     },
+    /// Policies of a set name a role that is missing.
+    #[error("the role authenticated is missing, and the policies of the messaging schema name it")]
+    NoRole,
     /// One migration failed and was rolled back.
     #[error("migration {version}_{name} failed and was rolled back")]
     Apply {
@@ -190,6 +194,10 @@ impl Error {
             Self::Taken { .. } => {
                 "migrate a database of its own, or rename what is there or move it to another schema, then run \
                  `rowcast migrate --with messaging` again"
+            }
+            Self::NoRole => {
+                "as a superuser: create role anon nologin noinherit; create role authenticated nologin noinherit; create \
+                 role service_role nologin noinherit bypassrls"
             }
             Self::Apply { source, .. } => match source.code() {
                 Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
@@ -222,6 +230,9 @@ pub async fn migrate(database: &Database, sets: &[Set]) -> Result<Report, Error>
     // Before anything is made, so that nothing is if this stops.
     check_names(&client, sets, &applied).await?;
     for migration in wanted(sets, &applied) {
+        if Set::Messaging.migrations().first() == Some(migration) {
+            check_role(&client).await?;
+        }
         let failed = |source| Error::Apply { version: migration.version, name: migration.name, source };
         if apply(&mut client, migration).await.map_err(failed)? {
             report.applied.push(migration);
@@ -248,6 +259,13 @@ fn wanted(sets: &[Set], applied: &[i64]) -> impl Iterator<Item = &'static Migrat
     let is_wanted = |set: Set| set == Set::Core || sets.contains(&set) || has(set, applied);
     let chosen: Vec<Set> = Set::ALL.into_iter().filter(|set| is_wanted(*set)).collect();
     chosen.into_iter().flat_map(Set::migrations)
+}
+
+/// The core has made the roles of tokens, if it was allowed to.
+async fn check_role(client: &Client) -> Result<(), Error> {
+    let there = "select to_regrole('authenticated') is not null";
+    let row = client.query_one(there, &[]).await.map_err(Error::History)?;
+    if row.get(0) { Ok(()) } else { Err(Error::NoRole) }
 }
 
 fn has(set: Set, applied: &[i64]) -> bool {

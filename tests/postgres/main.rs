@@ -7,6 +7,7 @@
 mod support;
 
 mod authorization;
+mod catch_up;
 mod cluster;
 mod connect;
 mod dev;

@@ -144,6 +144,8 @@ declare
     has_left boolean;
 begin
     perform rowcast.require_conversation(leave_conversation.conversation_id, false);
+    -- In the order in which everybody locks: the conversation, then who takes part.
+    perform from public.conversations c where c.id = leave_conversation.conversation_id for no key update;
     update public.conversation_participants p
     set left_at = now()
     where p.conversation_id = leave_conversation.conversation_id

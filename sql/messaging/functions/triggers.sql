@@ -253,7 +253,7 @@ begin
         r.read_at,
         r.read_at
     from made r
-    order by r.message_id
+    order by r.message_id, coalesce(r.read_by_user_id, r.read_by_customer_id)
     on conflict on constraint message_delivery_status_recipient_key do update
     set status = 'read', delivered_at = coalesce(s.delivered_at, excluded.read_at), read_at = excluded.read_at
     where s.status <> 'read';
