@@ -104,6 +104,8 @@ fn argument(setting: &Setting) -> Arg {
         Kind::KeySetUrl => "URL",
         Kind::Path => "FILE",
         Kind::Identifier | Kind::Label => "NAME",
+        Kind::PublicUrl => "URL",
+        Kind::PublicKey => "KEY",
         Kind::Apps => "NAMES",
         Kind::OneOf(_) => "WORD",
         Kind::Boolean => "true|false",

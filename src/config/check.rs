@@ -6,6 +6,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::Uri;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::secret::Secret;
 use super::setting::{API_KEY_BYTES_MIN, Kind, SECRET_BYTES_MIN, Setting};
 use super::source::{Given, Origin, Resolved};
@@ -13,7 +17,7 @@ use super::{
     Adapter, Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Postgres, Settings, Slot, Socket, Wal,
 };
 use crate::adapter::App;
-use crate::auth::{Audience, KeySet, jwks};
+use crate::auth::{Audience, KeySet, PUBLISHABLE_PREFIX, jwks};
 use crate::policy::Switches;
 use crate::postgres::connect::Database;
 
@@ -143,6 +147,8 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         }
         Kind::ApiKeys(prefix) => items(text).all(|key| is_api_key(key, prefix)),
+        Kind::PublicUrl => text.is_empty() || is_public_url(text),
+        Kind::PublicKey => text.is_empty() || is_public_key(text),
         Kind::Path => true,
         Kind::KeySet if text.is_empty() => return None,
         Kind::KeySet => match KeySet::parse(text.as_bytes(), Audience::Private) {
@@ -215,6 +221,9 @@ impl Check {
             listen: self.text("listen").parse().ok()?,
             tenant_id: self.text("tenant_id").to_owned(),
             metrics_listen: self.text("metrics_listen").parse().ok(),
+            public_url: Some(self.text("public_url").trim_end_matches('/').to_owned())
+                .filter(|url| !url.is_empty()),
+            public_api_key: self.optional("public_api_key"),
             database: database?,
             migrate_on_start: self.text("migrate_on_start") == "true",
             postgres: Postgres {
@@ -387,6 +396,24 @@ fn is_api_key(key: &str, prefix: &str) -> bool {
         rest.len() >= API_KEY_BYTES_MIN
             && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
     })
+}
+
+/// What clients put their paths behind: without a query, and without anybody's password.
+fn is_public_url(text: &str) -> bool {
+    let Ok(uri) = text.parse::<Uri>() else { return false };
+    matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+        && uri.query().is_none()
+}
+
+/// A key that opens no more than the role anon does: everybody who asks is told it.
+fn is_public_key(text: &str) -> bool {
+    let is_key = is_api_key(text, PUBLISHABLE_PREFIX);
+    let role = text.split('.').nth(1).and_then(|body| {
+        let body = URL_SAFE_NO_PAD.decode(body).ok()?;
+        Some(serde_json::from_slice::<serde_json::Value>(&body).ok()?["role"] == "anon")
+    });
+    is_key || role == Some(true)
 }
 
 fn object(text: &str) -> Option<serde_json::Map<String, serde_json::Value>> {

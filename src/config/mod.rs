@@ -39,6 +39,10 @@ pub struct Settings {
     pub tenant_id: String,
     /// Where the metrics are read without a token, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where apps reach this server, without a slash at its end, if they are told another place than they came to.
+    pub public_url: Option<String>,
+    /// The key that apps are told, if it is none of those in `auth`.
+    pub public_api_key: Option<Secret>,
     /// The database to follow.
     pub database: Database,
     /// Whether to bring it to this version's schema before serving.

@@ -40,6 +40,10 @@ pub enum Kind {
     KeySet,
     /// The URL of a key set; printed without its query.
     KeySetUrl,
+    /// The URL of this server for apps, or nothing.
+    PublicUrl,
+    /// A key that everybody may see, or nothing; never printed, as it may be another by mistake.
+    PublicKey,
     /// The path of a file.
     Path,
     /// An identifier that is safe in replication commands, which cannot quote it.
@@ -71,6 +75,8 @@ impl Kind {
             Self::Object => "a JSON object".to_owned(),
             Self::KeySet => "a JSON Web Key Set, its array of keys, or one key".to_owned(),
             Self::KeySetUrl => "an https URL, or an http URL of this machine".to_owned(),
+            Self::PublicUrl => "https://host, perhaps with a port and a path, or nothing".to_owned(),
+            Self::PublicKey => "a publishable key or a token of the role anon, or nothing".to_owned(),
             Self::Path => "the path of a file".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
             Self::Label => "1 to 63 of a-z, A-Z, 0-9, - and _".to_owned(),
@@ -92,6 +98,7 @@ impl Kind {
             Self::Secret
                 | Self::Tokens
                 | Self::ApiKeys(_)
+                | Self::PublicKey
                 | Self::KeySet
                 | Self::KeySetUrl
                 | Self::DatabaseUrl
@@ -131,6 +138,8 @@ pub static SETTINGS: &[Setting] = &[
     setting("listen", "server", Kind::Address, &["PORT"]),
     setting("tenant_id", "server", Kind::Label, &["SELF_HOST_TENANT_NAME"]),
     setting("metrics_listen", "server", Kind::OptionalAddress, &[]),
+    setting("public_url", "server", Kind::PublicUrl, &[]),
+    setting("public_api_key", "server", Kind::PublicKey, &[]),
     setting(
         "database_url",
         "postgres",

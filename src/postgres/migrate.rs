@@ -62,6 +62,7 @@ pub static MESSAGING: &[Migration] = migrations! {
     20261122090500 "create_messaging_upkeep",
     20261122090600 "create_messaging_policies",
     20261122090700 "grant_messaging",
+    20261122110000 "open_conversation_topics",
     20261122120000 "create_catch_ups",
 };
 
@@ -88,7 +89,7 @@ impl Set {
 }
 
 /// What the messaging set makes in the schema `public`: tables and functions.
-const MESSAGING_NAMES: [&str; 38] = [
+const MESSAGING_NAMES: [&str; 39] = [
     "users",
     "customers",
     "conversations",
@@ -127,6 +128,7 @@ const MESSAGING_NAMES: [&str; 38] = [
     "messages_since",
     "get_notification_preferences",
     "update_notification_preferences",
+    "list_typing_indicators",
 ];
 
 /// Relations and functions of those names that somebody else has made.

@@ -9,7 +9,7 @@ use super::part::shard_count;
 use super::sink::FeedSink;
 use crate::adapter::live::{Live, LiveHandle, LiveSink};
 use crate::adapter::socket::Sockets;
-use crate::adapter::{self, Counters, Services};
+use crate::adapter::{self, Counters, PublicPlace, Services};
 use crate::auth::Verifier;
 use crate::config::Settings;
 use crate::hub::FeedCommand;
@@ -34,6 +34,12 @@ impl Messaging {
         let (deliveries, notes) = Deliveries::queue(NOTES_MAX);
         Self { rpc, people: People::default(), deliveries, notes }
     }
+}
+
+/// What apps are told of where this server is.
+fn place(settings: &Settings) -> PublicPlace {
+    let key = settings.public_api_key.as_ref().or(settings.auth.publishable_keys.first());
+    PublicPlace { url: settings.public_url.clone(), api_key: key.map(|key| key.expose().to_owned()) }
 }
 
 /// The adapters of this server; nothing runs where there are none.
@@ -64,6 +70,7 @@ impl Adapters {
             rpc: messaging.rpc.clone(),
             verifier: Arc::clone(verifier),
             bodies: Services::bodies(),
+            place: place(settings),
             live: live.clone(),
             people: messaging.people.clone(),
             deliveries: messaging.deliveries.clone(),

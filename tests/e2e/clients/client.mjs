@@ -83,6 +83,13 @@ const orders = {
   http_send: ({ as, topic, event, payload, bytes }) =>
     channel(as, topic).httpSend(event, bytes ? new Uint8Array(bytes).buffer : payload),
 
+  // A refusal is thrown, as PostgREST words it.
+  async rpc({ as, name, args }) {
+    const { data, error } = await users.get(as).client.rpc(name, args)
+    if (error) throw new Error(`${error.code}: ${error.message}`)
+    return data
+  },
+
   track: ({ as, topic, payload }) => channel(as, topic).track(payload),
 
   untrack: ({ as, topic }) => channel(as, topic).untrack(),
