@@ -3,14 +3,18 @@ import type { RealtimeChannel } from '@supabase/supabase-js'
 import { enter, join, leave, type Person, refuse, rpc, say, setting, until } from '../steps.ts'
 
 type Message = { id: string; sender_id: string; content: string; deleted_at: string | null }
+type Presence = { user_id: string; status: string; is_automatic: boolean }
 type Conversation = { id: string; unread_count: number; last_message: Message | null }
 
 const ann = await enter('Ann', setting('ANN_TOKEN'))
 const bob = await enter('Bob', setting('BOB_TOKEN'))
 
+const heartbeat = setInterval(() => void rpc(ann.client, 'update_user_presence', { status: 'online' }), 30_000)
+
 /** The channel of a conversation, which prints what the other one does there. */
 function conversation(id: string, me: Person, other: Person): RealtimeChannel {
   const heard = (who: string, what: string) => who === other.id && say(`${me.name} sees: ${other.name} ${what}`)
+  const statuses = new Map<string, string>()
   const rows = (table: string) => ({ schema: 'public', table, filter: `conversation_id=eq.${id}` })
   return me.client
     .channel(`conversation:${id}`, { config: { private: true } })
@@ -26,18 +30,18 @@ function conversation(id: string, me: Person, other: Person): RealtimeChannel {
     .on('postgres_changes', { event: 'INSERT', ...rows('message_read_receipts') }, ({ new: row }) =>
       heard(row['read_by_user_id'], 'has read it'),
     )
-    .on<{ user_id: string; status: string }>(
-      'postgres_changes',
-      { event: '*', schema: 'public', table: 'user_presence' },
-      ({ new: row }) => 'user_id' in row && heard(row.user_id, `is ${row.status}`),
-    )
+    .on<Presence>('postgres_changes', { event: '*', schema: 'public', table: 'user_presence' }, ({ new: row }) => {
+      // What the server keeps by itself, and heartbeats that change nothing, are no news.
+      if (!('status' in row) || row.is_automatic || statuses.get(row.user_id) === row.status) return
+      statuses.set(row.user_id, row.status)
+      heard(row.user_id, `is ${row.status}`)
+    })
     .on('broadcast', { event: 'typing' }, ({ payload }) => heard(payload.user_id, 'is typing'))
 }
 
 const send = (who: Person, conversation_id: string, content: string) =>
   rpc<Message>(who.client, 'send_message', { conversation_id, content })
 
-const heartbeat = setInterval(() => void rpc(ann.client, 'update_user_presence', { status: 'online' }), 30_000)
 try {
   const first = { participant_ids: [bob.id], first_message: 'How was your week, Bob?' }
   const id = process.env['CONVERSATION'] ?? (await rpc<Conversation>(ann.client, 'start_conversation', first)).id

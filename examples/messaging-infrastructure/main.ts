@@ -76,7 +76,11 @@ try {
     onDeliveryStatus: ({ status }) => status === 'delivered' && say('staff sees: it was delivered'),
   })
   await customer.subscribeToCustomerMessages(cleo.id, {
-    onMessage: ({ sender_type, content }) => sender_type === 'staff' && say(`customer gets: ${content}`),
+    onMessage: ({ id, sender_type, content }) => {
+      if (sender_type !== 'staff') return
+      say(`customer gets: ${content}`)
+      void customer.markMessageAsDelivered(String(id))
+    },
     onTyping: ({ user_id }) => user_id && say('customer sees: somebody is typing'),
   })
 
@@ -91,8 +95,7 @@ try {
 
   await until('staff gets: Where is my order?', () => send(cleo, conversation, 'Where is my order?'))
   await until('customer sees: somebody is typing', () => staff.sendTypingIndicator(conversation, true))
-  const answer = await until('customer gets: On its way.', () => send(sam, conversation, 'On its way.'))
-  await until('staff sees: it was delivered', () => customer.markMessageAsDelivered(answer.id))
+  const answer = await until('staff sees: it was delivered', () => send(sam, conversation, 'On its way.'))
   say(`customer has ${await customer.getUnreadCount()} unread`)
   await until('staff sees: the customer has read it', () => customer.markMessageAsRead(answer.id))
   say(`customer has ${await customer.getUnreadCount()} unread`)

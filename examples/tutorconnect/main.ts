@@ -17,12 +17,15 @@ async function open(chatId: string, me: Person, other: Person): Promise<void> {
   const { channels } = await api<{ channels: Channel[] }>(me, 'POST', 'chat/realtime', { chatId })
   for (const { name, config, postgresChanges } of channels) {
     const channel = me.client.channel(name, { config })
+    let last = ''
     for (const binding of postgresChanges)
       channel.on<Row>('postgres_changes', binding, ({ table, eventType, new: changed }) => {
         const row = changed as Row
         const who = row['sender_id'] ?? row['read_by_user_id'] ?? row['user_id']
         const what = told(table, eventType, row)
-        if (what && who === other.id) say(`${me.name} ser: ${other.name} ${what}`)
+        if (!what || who !== other.id || what === last) return
+        last = what // a heartbeat that changes nothing is no news
+        say(`${me.name} ser: ${other.name} ${what}`)
       })
     await join(channel)
   }
@@ -36,7 +39,7 @@ function told(table: string, eventType: string, row: Row): string | undefined {
   }
   if (table === 'message_read_receipts') return 'har lest'
   if (table === 'message_typing_indicators' && eventType === 'INSERT') return 'skriver...'
-  if (table === 'user_presence') return `er ${row['status']}`
+  if (table === 'user_presence' && !row['is_automatic']) return `er ${row['status']}`
   return undefined
 }
 
