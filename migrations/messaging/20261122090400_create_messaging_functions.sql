@@ -116,11 +116,10 @@ begin
     if num_nulls(own_user_id, own_customer_id) = 2 and (not is_trusted or first_message is not null) then
         raise exception using errcode = '22023', message = 'the token names nobody';
     end if;
-    if start_conversation.customer_id is distinct from own_customer_id and not (
-        is_trusted or own_customer_id is null and rowcast.caller_is_staff()
-        or own_customer_id is not null and start_conversation.customer_id is null
-        or own_customer_id is null and start_conversation.customer_id is null
-    ) then
+    if start_conversation.customer_id is not null
+        and start_conversation.customer_id is distinct from own_customer_id
+        and not (is_trusted or rowcast.caller_is_staff())
+    then
         raise exception using errcode = '42501', message = 'only staff talk to customers';
     end if;
     perform rowcast.make_profile();
@@ -149,7 +148,7 @@ begin
         raise exception using errcode = '22023', message = 'no more than 1000 people talk in one conversation';
     end if;
     if exists (
-        select from unnest(user_ids) id where not exists (select from public.users u where u.id = id)
+        select from unnest(user_ids) wanted (id) where not exists (select from public.users u where u.id = wanted.id)
     ) or start_conversation.customer_id is not null and not exists (
         select from public.customers c where c.id = start_conversation.customer_id
     ) then

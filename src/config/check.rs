@@ -14,12 +14,14 @@ use super::secret::Secret;
 use super::setting::{API_KEY_BYTES_MIN, Kind, SECRET_BYTES_MIN, Setting};
 use super::source::{Given, Origin, Resolved};
 use super::{
-    Adapter, Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Postgres, Settings, Slot, Socket, Wal,
+    Adapter, Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Postgres, Rest, Settings, Slot, Socket,
+    Wal,
 };
 use crate::adapter::App;
 use crate::auth::{Audience, KeySet, PUBLISHABLE_PREFIX, jwks};
 use crate::policy::Switches;
 use crate::postgres::connect::Database;
+use crate::rest::Upstream;
 
 /// One wrong or unknown setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +152,8 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
         Kind::PublicUrl => text.is_empty() || is_public_url(text),
         Kind::PublicKey => text.is_empty() || is_public_key(text),
         Kind::Path => true,
+        Kind::Names => items(text).all(|name| name.len() <= 63 && !name.contains('\0')),
+        Kind::Url => text.is_empty() || Upstream::parse(text).is_some(),
         Kind::KeySet if text.is_empty() => return None,
         Kind::KeySet => match KeySet::parse(text.as_bytes(), Audience::Private) {
             Ok(_) => true,
@@ -268,6 +272,13 @@ impl Check {
                 connections_max: self.count("connections_max")?,
                 idle_timeout: self.time("idle_timeout_ms")?,
                 connect_error_delay: self.time("connect_error_delay_ms")?,
+            },
+            rest: Rest {
+                rpc_schemas: items(self.text("rpc_schemas")).map(str::to_owned).collect(),
+                rpc_connections: self.count("rpc_connections")?,
+                rpc_waiting_max: self.count("rpc_waiting_max")?,
+                rpc_timeout: self.time("rpc_timeout_ms")?,
+                postgrest: Upstream::parse(self.text("postgrest_url")),
             },
             adapter: Adapter {
                 apps: self.apps(),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::adapter::App;
 use crate::policy::Switches;
 use crate::postgres::connect::Database;
+use crate::rest::Upstream;
 
 mod auth;
 mod check;
@@ -61,6 +62,8 @@ pub struct Settings {
     pub channel: Channel,
     /// For `socket`.
     pub socket: Socket,
+    /// For `rest`.
+    pub rest: Rest,
     /// For `adapter`.
     pub adapter: Adapter,
     /// For `telemetry`.
@@ -174,6 +177,21 @@ pub struct Socket {
     pub idle_timeout: Duration,
     /// Wait before a refused connection is answered.
     pub connect_error_delay: Duration,
+}
+
+/// What is answered under `/rest/v1`.
+#[derive(Clone, Debug)]
+pub struct Rest {
+    /// Schemas whose functions may be called; none means that none may.
+    pub rpc_schemas: Vec<String>,
+    /// Sessions that call functions.
+    pub rpc_connections: usize,
+    /// Calls that may wait for one.
+    pub rpc_waiting_max: usize,
+    /// How long a call may wait, and each of its statements take.
+    pub rpc_timeout: Duration,
+    /// Who answers everything else.
+    pub postgrest: Option<Upstream>,
 }
 
 /// Apps with protocols of their own, and what they need to be kept.

@@ -50,6 +50,10 @@ pub enum Kind {
     Identifier,
     /// A name that fits into a host name and a path.
     Label,
+    /// Names of schemas with commas between them.
+    Names,
+    /// An HTTP URL without a query, or nothing.
+    Url,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// Names of adapters with commas between them, or `all`.
@@ -80,6 +84,8 @@ impl Kind {
             Self::Path => "the path of a file".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
             Self::Label => "1 to 63 of a-z, A-Z, 0-9, - and _".to_owned(),
+            Self::Names => "names of at most 63 bytes, with commas between them".to_owned(),
+            Self::Url => "an http or https URL without user and query, or nothing".to_owned(),
             Self::OneOf([words @ .., last]) => format!("{} or {last}", words.join(", ")),
             Self::Apps => {
                 let names: Vec<_> = App::all().into_iter().map(App::name).collect();
@@ -217,6 +223,11 @@ pub static SETTINGS: &[Setting] = &[
     setting("connections_max", "socket", Kind::Integer(1, 1_000_000), &["MAX_CONNECTIONS"]),
     setting("idle_timeout_ms", "socket", Kind::Integer(1000, HOUR_MS), &[]),
     setting("connect_error_delay_ms", "socket", Kind::Integer(0, 60_000), &["CONNECT_ERROR_BACKOFF_MS"]),
+    setting("rpc_schemas", "rest", Kind::Names, &[]),
+    setting("rpc_connections", "rest", Kind::Integer(1, 256), &[]),
+    setting("rpc_waiting_max", "rest", Kind::Integer(0, 65_536), &[]),
+    setting("rpc_timeout_ms", "rest", Kind::Integer(10, HOUR_MS), &[]),
+    setting("postgrest_url", "rest", Kind::Url, &[]),
     setting("adapters", "adapter", Kind::Apps, &[]),
     setting("messaging", "adapter", Kind::Boolean, &[]),
     setting("log_level", "log", Kind::OneOf(&["error", "warn", "info", "debug", "trace"]), &["LOG_LEVEL"]),

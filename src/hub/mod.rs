@@ -169,6 +169,8 @@ pub struct Subscribe {
     pub dialect: Dialect,
     /// Whether the client joined without `config`: its changes have events `INSERT`, `UPDATE` and `DELETE`.
     pub legacy: bool,
+    /// Whether deleted rows are wanted whole, where the subscriber could see them; stock clients get their keys.
+    pub whole_deleted: bool,
     /// Who is asking.
     pub claims: Arc<Claims>,
     /// Each element of `postgres_changes` as the client sent it, with the id it was given, in order.

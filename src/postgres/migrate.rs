@@ -313,7 +313,10 @@ async fn history(client: &Client) -> Result<Vec<i64>, Error> {
 }
 
 async fn versions(client: &Client) -> Result<Vec<i64>, tokio_postgres::Error> {
-    let exists = "select to_regclass('rowcast.migrations') is not null";
+    // Not by to_regclass(), which may still remember that there was no such table before this session waited its turn.
+    let exists = "select exists (select from pg_catalog.pg_class c
+                      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                      where n.nspname = 'rowcast' and c.relname = 'migrations')";
     if !client.query_one(exists, &[]).await?.get::<_, bool>(0) {
         return Ok(Vec::new());
     }

@@ -14,7 +14,7 @@ use crate::auth::Verifier;
 use crate::config::Settings;
 use crate::hub::FeedCommand;
 use crate::postgres::messaging::{Deliveries, NOTES_MAX, Notes, People};
-use crate::postgres::rpc::{self, Rpc};
+use crate::postgres::rpc::Rpc;
 use crate::rest::Additions;
 use crate::telemetry::page::Counts;
 
@@ -29,8 +29,7 @@ pub(super) struct Messaging {
 
 impl Messaging {
     /// Nobody is here, and no call has been made.
-    pub(super) fn new(settings: &Settings) -> Self {
-        let rpc = Rpc::new(rpc::Config::new(settings.database.clone()));
+    pub(super) fn new(rpc: Rpc) -> Self {
         let (deliveries, notes) = Deliveries::queue(NOTES_MAX);
         Self { rpc, people: People::default(), deliveries, notes }
     }

@@ -42,7 +42,7 @@ use crate::telemetry::health::{Health, Hold};
 use crate::telemetry::report;
 
 use adapters::{Adapters, Messaging};
-use part::{broadcast_limits, feed_config, hub_config, place, server_limits, shard_count, started_at};
+use part::{api, broadcast_limits, feed_config, hub_config, place, server_limits, shard_count, started_at};
 use sink::{FeedSink, OtherShards, ShardSink};
 use thread::{FeedThread, join, start_authorizations};
 
@@ -87,6 +87,9 @@ pub enum Error {
     /// The keys of tokens cannot be had.
     #[error(transparent)]
     Keys(#[from] jwks::Error),
+    /// The cryptography lacks what a PostgREST is asked by.
+    #[error("could not set up TLS for postgrest_url")]
+    Tls(#[source] rustls::Error),
     /// The system gives no more threads.
     #[error("could not start a thread")]
     Thread(#[source] io::Error),
@@ -125,6 +128,7 @@ pub async fn run(
         None => None,
     };
 
+    let api = api(&settings)?;
     let verifier = Arc::new(Verifier::new(settings.auth.verifier_config()));
     jwks::warn_of_skipped(KeySource::Settings, &settings.auth.key_set);
     // Before anybody connects: a client takes the refusal of its token for the last word.
@@ -140,7 +144,7 @@ pub async fn run(
     let directory = Directory::new(shard_count(&settings), rand::random(), Instant::now());
     let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
     let engine = Arc::<Engine>::default();
-    let messaging = Messaging::new(&settings);
+    let messaging = Messaging::new(api.rpc.clone());
     let adapters = Adapters::start(&settings, &verifier, &feed_commands, &messaging);
     let neighbours = Neighbours { feed: feed_commands, authorizer: &authorizer, engine: &engine };
     let (shards, mut threads) =
@@ -187,6 +191,7 @@ pub async fn run(
         channels: counters,
         feed: feed_counters,
         authorizations,
+        rpc: api.rpc.clone(),
         http: Arc::clone(&http_counters),
         others: adapters.counts(),
     });
@@ -202,6 +207,7 @@ pub async fn run(
         header_bytes_max: settings.socket.header_bytes_max,
         broadcasts: broadcast_limits(&settings),
         bodies: BodyReader::new(BodyLimits::default()),
+        api,
         counters: http_counters,
     };
     let router = rest::router(gate.clone(), Arc::new(services), adapters.additions(&settings));

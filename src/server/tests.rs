@@ -67,6 +67,7 @@ async fn provoke(commands: &mpsc::Sender<FeedCommand>) {
         topic: "realtime:room".into(),
         dialect: Dialect::V1,
         legacy: false,
+        whole_deleted: false,
         claims: Arc::new(Claims { role: "anon".into(), json: "{}".into(), expires_at: 0 }),
         bindings: vec![(1, not_an_event.as_object().unwrap().clone())],
     };

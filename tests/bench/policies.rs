@@ -264,6 +264,7 @@ impl Bench {
                 topic: "realtime:messages".into(),
                 dialect: Dialect::V2,
                 legacy: false,
+                whole_deleted: false,
                 ids: vec![1],
                 bindings: binding(),
                 key: format!("V2 false realtime:messages [1] {element:?}").into(),

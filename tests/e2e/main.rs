@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers fail a test as tests do, by a panic")]
 
+#[path = "../support/app_socket.rs"]
+mod app_socket;
 #[path = "../support/key_server.rs"]
 mod key_server;
 #[path = "../support/signer.rs"]
@@ -15,6 +17,7 @@ mod support;
 
 mod stage;
 
+mod apps;
 mod bad_input;
 mod broadcast;
 mod changes;

@@ -15,6 +15,7 @@ mod failures;
 mod feed;
 mod filter_oracle;
 mod function_oracle;
+mod messaging;
 mod migrate;
 mod mirror;
 mod policy;

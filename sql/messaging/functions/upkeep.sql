@@ -10,22 +10,28 @@ security definer
 set search_path = ''
 as $fn$
 declare
+    moment constant timestamptz := clock_timestamp();
     removed_count integer;
 begin
+    -- What somebody is changing at this moment is left for the next time.
     delete from public.message_typing_indicators t
-    where t.id in (
-        select due.id
-        from public.message_typing_indicators due
-        where due.expires_at <= clock_timestamp()
-        for update skip locked
+    where t.id = any (
+        array(
+            select due.id
+            from public.message_typing_indicators due
+            where due.expires_at <= moment
+            for update skip locked
+        )
     );
     get diagnostics removed_count = row_count;
     delete from rowcast.messaging_rates r
-    where (r.person_id, r.kind, r.scope) in (
-        select old.person_id, old.kind, old.scope
-        from rowcast.messaging_rates old
-        where old.started_at < clock_timestamp() - interval '1 minute'
-        for update skip locked
+    where r.ctid = any (
+        array(
+            select old.ctid
+            from rowcast.messaging_rates old
+            where old.started_at < moment - interval '1 minute'
+            for update skip locked
+        )
     );
     return removed_count;
 end
@@ -102,16 +108,17 @@ begin
         last_seen_at = now(),
         expires_at = greatest(p.expires_at, lease_until)
     from (
-        select t.user_id, t.customer_id, max(t.active_at) as active_at
-        from unnest(touch_presence.user_ids, touch_presence.customer_ids, touch_presence.active_at)
-            t (user_id, customer_id, active_at)
-        group by t.user_id, t.customer_id
+        select known.id, max(t.active_at) as active_at
+        from unnest(touch_presence.user_ids, touch_presence.active_at) t (user_id, active_at)
+        join public.user_presence known on known.user_id = t.user_id
+        group by known.id
+        union all
+        select known.id, max(t.active_at)
+        from unnest(touch_presence.customer_ids, touch_presence.active_at) t (customer_id, active_at)
+        join public.user_presence known on known.customer_id = t.customer_id
+        group by known.id
     ) connected
-    where p.id in (
-            select known.id from public.user_presence known where known.user_id = connected.user_id
-            union all
-            select known.id from public.user_presence known where known.customer_id = connected.customer_id
-        )
+    where p.id = connected.id
         -- Whoever said that they are offline is, until they do something.
         and not (
             p.status = 'offline' and not p.is_automatic and coalesce(connected.active_at <= p.last_seen_at, true)
@@ -133,11 +140,7 @@ begin
     for no key update;
     update public.user_presence p
     set last_seen_at = now(), expires_at = now() + make_interval(secs => grace_seconds)
-    where p.id in (
-            select known.id from public.user_presence known where known.user_id = any (leave_presence.user_ids)
-            union all
-            select known.id from public.user_presence known where known.customer_id = any (leave_presence.customer_ids)
-        )
+    where (p.user_id = any (leave_presence.user_ids) or p.customer_id = any (leave_presence.customer_ids))
         and p.status <> 'offline';
 end
 $fn$;

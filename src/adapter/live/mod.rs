@@ -199,6 +199,7 @@ impl LiveHandle {
             topic: format!("adapter:{app}").into(),
             dialect: Dialect::V1,
             legacy: false,
+            whole_deleted: true,
             claims,
             bindings: (1..).zip(tables.iter().map(|table| binding(*table))).collect(),
         };
@@ -243,3 +244,6 @@ fn binding(table: Table) -> serde_json::Map<String, serde_json::Value> {
     let fields = [("event", table.event()), ("schema", "public"), ("table", table.name())];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ mod convert;
 mod model;
 mod routes;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -70,8 +70,8 @@ pub(super) enum Shown {
     Refused(Refusal),
 }
 
-/// What is shown, and the columns that the subscriber selected from it.
-type DataKey = (Shown, Option<ColumnSet>);
+/// What is shown, the columns that the subscriber selected from it, and whether it wants deleted rows whole.
+type DataKey = (Shown, Option<ColumnSet>, bool);
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct FrameKey {
@@ -127,7 +127,8 @@ impl Frames {
                 .filter_map(|other| spec.ids.get(other.binding).copied())
                 .collect();
             let bindings = ids.len();
-            let frame = prepared.frame(spec, ids, (shown.clone(), target.select.clone()));
+            let data = (shown.clone(), target.select.clone(), spec.whole_deleted);
+            let frame = prepared.frame(spec, ids, data);
             let sequence = prepared.commit.sequence;
             let members = waiting.members.iter().filter(move |member| member.since <= sequence);
             let count = self.add(frame, members.map(|member| member.channel), bindings);
@@ -167,7 +168,7 @@ impl Prepared {
         }
     }
 
-    fn frame(&self, spec: &Spec, ids: SmallVec<[u32; 4]>, shown: (Shown, Option<ColumnSet>)) -> Bytes {
+    fn frame(&self, spec: &Spec, ids: SmallVec<[u32; 4]>, shown: DataKey) -> Bytes {
         let key = FrameKey { spec: (Arc::clone(&spec.topic), spec.dialect, spec.legacy), ids, data: shown };
         if let Some(frame) = self.frames.borrow().get(&key) {
             return frame.clone();
@@ -188,6 +189,7 @@ impl Prepared {
             text: &self.text,
             commit_time_micros: self.commit.time_micros,
             record_bytes_max: self.record_bytes_max,
+            whole_deleted: shown.2,
         };
         let json: Arc<str> = match &shown.0 {
             Shown::Row(permit) => data(context, &self.change, permit, shown.1.as_ref()),

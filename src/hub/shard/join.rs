@@ -187,6 +187,7 @@ impl Shard {
                 topic: Arc::clone(topic.shared()),
                 dialect,
                 legacy: request.legacy,
+                whole_deleted: false,
                 claims,
                 bindings: request.bindings,
             }));

@@ -3,6 +3,7 @@
 mod broadcast;
 mod garbage;
 mod headers;
+mod rpc;
 mod server;
 mod statuses;
 mod tenant;

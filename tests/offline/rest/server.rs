@@ -12,8 +12,10 @@ use rowcast::hub::{
     ShardCommand, Sink, TokenRefusal, TokenVerifier,
 };
 use rowcast::policy::Claims;
+use rowcast::postgres::connect::Database;
+use rowcast::postgres::rpc::{self, Rpc};
 use rowcast::rest::{
-    Additions, BodyLimits, BodyReader, BroadcastLimits, HttpConfig, Readers, Scrape, Services, Sources,
+    Additions, Api, BodyLimits, BodyReader, BroadcastLimits, HttpConfig, Readers, Scrape, Services, Sources,
     Tenant, TenantField, TenantValue, router, serve,
 };
 use rowcast::socket::{Gate, GateConfig, ShardConfig, ShardHandle, spawn};
@@ -70,6 +72,7 @@ fn with<S: Sink>(
     health: Health,
     bodies: BodyLimits,
 ) -> Services<S> {
+    let rpc = Rpc::new(rpc::Config::new(Database::parse("postgres://nobody@127.0.0.1:1/none").unwrap()));
     let sources = Arc::new(Sources {
         place: Place::default(),
         started_unix: 0,
@@ -80,6 +83,7 @@ fn with<S: Sink>(
         channels: Vec::new(),
         feed: Arc::default(),
         authorizations: Arc::default(),
+        rpc: rpc.clone(),
         http: Arc::default(),
         others: Vec::new(),
     });
@@ -99,6 +103,7 @@ fn with<S: Sink>(
             topic_bytes_max: 4096,
         },
         bodies: BodyReader::new(bodies),
+        api: Api { rpc, schemas: vec!["public".to_owned()], forwarder: None },
         counters: Arc::default(),
     }
 }

@@ -306,6 +306,7 @@ impl Feed {
             topic: "realtime:room".into(),
             dialect: Dialect::V1,
             legacy: false,
+            whole_deleted: false,
             claims: Self::claims(sub),
             bindings: vec![(1, binding.as_object().unwrap().clone())],
         };

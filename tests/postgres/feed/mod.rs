@@ -313,6 +313,7 @@ impl TestFeed {
             topic: format!("realtime:{topic}").into(),
             dialect: Dialect::V2,
             legacy,
+            whole_deleted: false,
             claims: Arc::clone(claims),
             bindings,
         };
