@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::stage::server::{SECRET, TestServer, http, program, stderr, token_signed};
-use crate::stage::{PATIENCE, major};
+use crate::real::server::{SECRET, TestServer, http, program, stderr, token_signed};
+use crate::real::{PATIENCE, major};
 use crate::support::{TestDatabase, connect};
 use socket::Socket;
 
