@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::catch_up::{self, TokenHash};
 use super::ledger::Ledger;
-use super::model::Checked;
+use super::model::{Checked, Resumed};
 use crate::adapter::{Asker, Error, Services};
 use crate::postgres::messaging::Person;
 use crate::postgres::rpc::Caller;
@@ -31,7 +31,15 @@ const NOTED_AT_ONCE: usize = 5_000;
 pub(super) static SESSIONS: Sessions = Sessions(Mutex::new(BTreeMap::new()));
 
 /// Sockets, by person.
-pub(super) struct Sessions(Mutex<BTreeMap<Person, Vec<Weak<Session>>>>);
+pub(super) struct Sessions(Mutex<BTreeMap<Person, Place>>);
+
+/// One person's.
+#[derive(Default)]
+struct Place {
+    sockets: Vec<Weak<Session>>,
+    /// Held by a check, and by a socket that looks for what it continues: one has ended before the other begins.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
 
 /// What is known of one socket.
 pub(super) struct Session {
@@ -51,7 +59,9 @@ pub(super) struct Session {
 pub(super) struct State {
     pub(super) ledger: Ledger,
     /// The check that it continues.
-    pub(super) since: Option<String>,
+    since: Option<String>,
+    /// The one that it continued before. Its client asks by this again if it has not got the answer.
+    since_before: Option<String>,
     /// Nothing more will be confirmed.
     is_over: bool,
 }
@@ -68,12 +78,35 @@ impl Sessions {
             changed: Notify::new(),
             noting: tokio::sync::Mutex::new(()),
         });
-        self.lock().entry(person).or_default().push(Arc::downgrade(&session));
+        self.lock().entry(person).or_default().sockets.push(Arc::downgrade(&session));
         session
     }
 
+    /// What a new socket has to bring first, and which check it continues: the last one of its token, or the one that
+    /// its client names. What earlier sockets have brought is noted before.
+    pub(super) async fn resume(
+        &self,
+        services: &Services,
+        session: &Session,
+        since: Option<&str>,
+    ) -> Result<Option<Resumed>, Error> {
+        let turn = self.turn(session.person);
+        let _turn = turn.lock().await;
+        self.settle(services, session.person, &session.token, since).await?;
+        let resumed = catch_up::resume(services, &session.caller, &session.token, since).await?;
+        if let Some(resumed) = &resumed {
+            let seen = Snapshot::parse(&resumed.seen).ok_or(Error::NotSetUp)?;
+            let mut state = session.lock();
+            state.since = Some(resumed.last_check_time.clone());
+            state.ledger.continues(seen);
+            state.ledger.found(resumed.messages.iter().map(|message| message.id));
+            state.ledger.found(resumed.remaining.iter().chain(&resumed.sent).copied());
+        }
+        Ok(resumed)
+    }
+
     /// Notes what those sockets of a person have brought that continue a check by this name, or have this token.
-    pub(super) async fn settle(
+    async fn settle(
         &self,
         services: &Services,
         person: Person,
@@ -82,7 +115,8 @@ impl Sessions {
     ) -> Result<(), Error> {
         let concerned = |session: &Arc<Session>| {
             let state = session.lock();
-            state.since.is_some() && (session.token == *token || state.since.as_deref() == since)
+            state.is_continuing()
+                && (session.token == *token || since.is_some_and(|since| state.has_continued(since)))
         };
         for session in self.of(person).into_iter().filter(concerned) {
             // A socket without an answer keeps nobody waiting for longer.
@@ -101,9 +135,26 @@ impl Sessions {
         token: &TokenHash,
         since: &str,
     ) -> Result<Checked, Error> {
+        let turn = self.turn(asker.person);
+        let checked = {
+            let _turn = turn.lock().await;
+            self.check_in_turn(services, asker, token, since).await
+        };
+        drop(turn);
+        self.forget(asker.person);
+        checked
+    }
+
+    async fn check_in_turn(
+        &self,
+        services: &Services,
+        asker: &Asker,
+        token: &TokenHash,
+        since: &str,
+    ) -> Result<Checked, Error> {
         self.settle(services, asker.person, token, Some(since)).await?;
-        let own = self.of(asker.person).into_iter();
-        let own: Vec<_> = own.filter(|session| session.lock().since.as_deref() == Some(since)).collect();
+        let mut own = self.of(asker.person);
+        own.retain(|session| session.lock().has_continued(since));
         let mut turns = Vec::with_capacity(own.len());
         for session in &own {
             // What is noted is noted before the check, or with the new one.
@@ -139,11 +190,26 @@ impl Sessions {
     }
 
     fn of(&self, person: Person) -> Vec<Arc<Session>> {
-        let sessions = self.lock();
-        sessions.get(&person).into_iter().flatten().filter_map(Weak::upgrade).collect()
+        let places = self.lock();
+        places.get(&person).into_iter().flat_map(|place| &place.sockets).filter_map(Weak::upgrade).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Person, Vec<Weak<Session>>>> {
+    fn turn(&self, person: Person) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(&self.lock().entry(person).or_default().turn)
+    }
+
+    /// Gives a person's place back, unless there are sockets, or somebody has or waits for a turn.
+    fn forget(&self, person: Person) {
+        let mut places = self.lock();
+        if let Some(place) = places.get_mut(&person) {
+            place.sockets.retain(|session| session.strong_count() > 0);
+            if place.sockets.is_empty() && Arc::strong_count(&place.turn) == 1 {
+                places.remove(&person);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Person, Place>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -195,7 +261,7 @@ impl Session {
         let ids = || checked.messages.iter().map(|message| message.id);
         let sent = ids().filter(|id| state.ledger.has_sent(*id)).collect();
         state.ledger.continues_later(seen, ids());
-        state.since = Some(checked.last_check_time.clone());
+        state.since_before = state.since.replace(checked.last_check_time.clone());
         sent
     }
 
@@ -223,14 +289,19 @@ impl Session {
     }
 }
 
+impl State {
+    /// Whether it continues a check, and so has something to note.
+    pub(super) fn is_continuing(&self) -> bool {
+        self.since.is_some()
+    }
+
+    fn has_continued(&self, since: &str) -> bool {
+        [&self.since, &self.since_before].into_iter().any(|own| own.as_deref() == Some(since))
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
-        let mut sessions = SESSIONS.lock();
-        if let Some(own) = sessions.get_mut(&self.person) {
-            own.retain(|session| session.strong_count() > 0);
-            if own.is_empty() {
-                sessions.remove(&self.person);
-            }
-        }
+        SESSIONS.forget(self.person);
     }
 }
