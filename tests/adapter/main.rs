@@ -1,5 +1,7 @@
-//! Apps with protocols of their own, on a whole server, a live Postgres and the messaging schema: what each request and
-//! each frame is answered with.
+//! Apps with an interface of their own, on a whole server, a live Postgres and the messaging schema: what each request
+//! and each frame is answered with.
+//!
+//! Apps whose clients are stock ones are played whole, with those, in `tests/e2e/supabase_apps/`.
 
 #![allow(clippy::unwrap_used, reason = "helpers fail a test as tests do, by a panic")]
 

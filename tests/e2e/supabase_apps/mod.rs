@@ -2,7 +2,6 @@
 
 mod infrastructure;
 mod people;
-mod pitchey;
 mod tutorconnect;
 
 use rowcast::telemetry::clock::unix_seconds;
