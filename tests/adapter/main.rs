@@ -10,8 +10,15 @@ mod app_socket;
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(feature = "e2e-tests")]
+#[allow(dead_code, unused_imports, reason = "the stage has more than these tests need")]
+#[path = "../e2e/stage/mod.rs"]
+mod real;
+
 mod infrastructure;
 mod pitchey;
 mod requests;
+#[cfg(feature = "e2e-tests")]
+mod school;
 mod tutorconnect;
 mod whole;

@@ -39,6 +39,7 @@ mod private;
 mod publication;
 mod raw_socket;
 mod revocation;
+mod rpc;
 mod shutdown;
 mod stock_environment;
 mod supabase_apps;
