@@ -37,9 +37,10 @@ const PEOPLE: &str = "
         ('a0000000-0000-4000-8000-000000000001', 'Ann'), ('b0000000-0000-4000-8000-000000000001', 'Bob');
     insert into public.customers (id, full_name) values ('c0000000-0000-4000-8000-000000000001', 'Kim');
     insert into public.conversations (id, kind) values ('d0000000-0000-4000-8000-000000000001', 'group');
-    insert into public.conversation_participants (conversation_id, user_id, customer_id)
-        select 'd0000000-0000-4000-8000-000000000001', id, null from public.users
-        union all select 'd0000000-0000-4000-8000-000000000001', null, id from public.customers;
+    insert into public.conversation_participants (conversation_id, user_id)
+        select 'd0000000-0000-4000-8000-000000000001', id from public.users;
+    insert into public.conversation_participants (conversation_id, customer_id)
+        select 'd0000000-0000-4000-8000-000000000001', id from public.customers;
     -- What became of everybody's status, in order.
     create table statuses (id int generated always as identity, person uuid, status text);
     create function note_status() returns trigger language plpgsql as $$
