@@ -283,6 +283,8 @@ impl Check {
             adapter: Adapter {
                 apps: self.apps(),
                 messaging: self.text("messaging") == "true" || !self.text("adapters").is_empty(),
+                presence_idle: self.time("presence_idle_ms")?,
+                presence_grace: self.time("presence_grace_ms")?,
             },
             log: Log {
                 level: match self.text("log_level") {

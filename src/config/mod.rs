@@ -201,6 +201,10 @@ pub struct Adapter {
     pub apps: Vec<App>,
     /// Whether this server keeps typing, presence and delivery.
     pub messaging: bool,
+    /// After how long without activity a connected person is away.
+    pub presence_idle: Duration,
+    /// How long a person stays as they are after their last device has gone.
+    pub presence_grace: Duration,
 }
 
 /// What is logged, and how.

@@ -230,6 +230,8 @@ pub static SETTINGS: &[Setting] = &[
     setting("postgrest_url", "rest", Kind::Url, &[]),
     setting("adapters", "adapter", Kind::Apps, &[]),
     setting("messaging", "adapter", Kind::Boolean, &[]),
+    setting("presence_idle_ms", "adapter", Kind::Integer(1000, 24 * HOUR_MS), &[]),
+    setting("presence_grace_ms", "adapter", Kind::Integer(1000, HOUR_MS), &[]),
     setting("log_level", "log", Kind::OneOf(&["error", "warn", "info", "debug", "trace"]), &["LOG_LEVEL"]),
     setting("log_format", "log", Kind::OneOf(&["text", "json"]), &[]),
 ];

@@ -24,6 +24,7 @@ mod peers;
 mod presence;
 mod replay;
 mod rooms;
+mod sent;
 mod session;
 mod shard;
 mod waiting;
@@ -59,6 +60,7 @@ pub use meter::Meter;
 pub use meters::{Meters, ServerLimits, Users};
 pub use peers::{Directory, Occupancy, PeerFull, Peers, RoomName, SHARDS_MAX};
 pub use presence::{PresenceNews, PresenceUpdate};
+pub use sent::Sent;
 pub use session::Session;
 pub use shard::{Clock, Counters, Links, Shard, TokenRefusal, TokenVerifier};
 
@@ -205,4 +207,6 @@ pub struct Delivery {
     pub frame: Bytes,
     /// The channels of this shard that get it.
     pub channels: Arc<[ChannelRef]>,
+    /// The message that it tells of, where messaging is on.
+    pub sent: Option<Arc<Sent>>,
 }

@@ -75,6 +75,7 @@ pub(super) fn feed_config(
         record_bytes_max: settings.channel.record_bytes_max,
         broadcast_bytes_max: settings.channel.payload_bytes_max,
         waiting_max: WAITING_MAX,
+        notes_sent: settings.adapter.messaging,
         counters: Arc::clone(counters),
     })
 }

@@ -43,6 +43,7 @@ fn feed<S: Sink + Send + 'static>(sink: S, health: &Health) -> (FeedThread, mpsc
         record_bytes_max: 1,
         broadcast_bytes_max: 1,
         waiting_max: 1,
+        notes_sent: false,
         counters: Arc::default(),
     };
     let (sender, commands) = mpsc::channel(1);

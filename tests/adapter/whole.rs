@@ -73,6 +73,11 @@ pub(crate) struct Stage {
 impl Stage {
     /// With all adapters.
     pub(crate) async fn set(major: u32) -> Self {
+        Self::set_with(major, &[]).await
+    }
+
+    /// The same, with further settings.
+    pub(crate) async fn set_with(major: u32, settings: &[(&'static str, &str)]) -> Self {
         let database = TestDatabase::create(major).await;
         migrate(&Database::parse(&database.url).unwrap(), &[Set::Messaging]).await.unwrap();
         let slot = format!("adapter_{}_{}", std::process::id(), database.url.rsplit('/').next().unwrap());
@@ -85,7 +90,7 @@ impl Stage {
             ("shard_count", "1"),
             ("adapters", "all"),
         ];
-        let flags = flags.into_iter().map(|(name, value)| (name, value.to_owned()));
+        let flags = flags.iter().chain(settings).copied().map(|(name, value)| (name, value.to_owned()));
         let sources = Sources { flags: flags.collect(), environment: BTreeMap::new(), file: None };
         let settings = sources.resolve().settings().unwrap();
         let (ready, bound) = oneshot::channel();

@@ -145,6 +145,7 @@ impl<'a> Running<'a> {
         let config = Config {
             record_bytes_max: 1 << 20,
             waiting_max: usize::MAX,
+            notes_sent: false,
             switches: Switches::default(),
             shadow_per_million: 0,
         };

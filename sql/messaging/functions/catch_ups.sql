@@ -294,7 +294,8 @@ begin
     return pg_catalog.jsonb_build_object(
         'messages', page -> 'messages',
         'last_check_time', pg_catalog.to_char(issued at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-        'remaining', pg_catalog.cardinality(missed) - taken
+        'remaining', pg_catalog.cardinality(missed) - taken,
+        'seen', seen::text
     );
 end
 $fn$;

@@ -166,6 +166,22 @@ mod tests {
     }
 
     #[test]
+    fn the_page_shows_what_is_answered() {
+        let page = include_str!("../../../docs/messaging.md");
+        let (_, chapter) = page.split_once("## Messaging infrastructure\n").unwrap();
+        let json = chapter.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let shown: Value = serde_json::from_str(json).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let data = &shown["data"];
+        let id = |name: &str| Uuid::try_parse(data["filters"][name].as_str().unwrap()).unwrap();
+        let place = Place { url: Some(text(&data["supabaseUrl"])), key: Some(text(&data["supabaseKey"])) };
+        let body = format!(r#"{{"conversationId":"{}"}}"#, id("conversationId"));
+        let request = Subscribe::read(&fields(&body)).unwrap();
+        let answer = request.answer(Person::Customer(id("customerId")), place);
+        assert_eq!(shown, done(answer, text(&shown["timestamp"])));
+    }
+
+    #[test]
     fn features_follow_the_flags_and_everything_is_on_by_default() {
         let all = Features { messages: true, read_receipts: true, typing: true, presence: true };
         for (flags, expected, channel_count) in [

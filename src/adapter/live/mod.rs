@@ -126,7 +126,7 @@ impl Live {
         if ok {
             self.signal(connection, Queue::live);
         } else if let Some(queue) = self.sockets.remove(&connection) {
-            queue.end(End::Interrupted);
+            queue.unsubscribed();
         }
     }
 

@@ -172,7 +172,7 @@ async fn a_break_or_a_refusal_ends_those_it_concerns() {
     assert_eq!(next(&mut ann).await.unwrap_err(), End::Interrupted);
     let (mut eve, e) = desk.subscribed().await;
     desk.tell(FeedEvent::System { channel: e, ok: false, message: "words".into() }).await;
-    assert_eq!(next(&mut eve).await.unwrap_err(), End::Interrupted);
+    assert_eq!(next(&mut eve).await.unwrap_err(), End::Refused);
     // The twin was told nothing, and goes on.
     desk.changes(vec![message("on", &[a, b])]).await;
     assert_eq!(contents(&mut bob).await, ["on"]);

@@ -75,7 +75,8 @@ fn utc(time: &str) -> String {
     time.strip_suffix("+00:00").map_or_else(|| time.to_owned(), |time| format!("{time}Z"))
 }
 
-/// A time as RFC 3339 has it, in the words of Postgres; `None` if it is something else.
+/// A time as RFC 3339 has it, in the form that the answers of checks have as far as it can be; `None` if it is something
+/// else.
 ///
 /// A `+` that was not encoded in a query is a space here, so one before an offset is taken for it.
 pub(super) fn rfc3339(text: &str) -> Option<String> {
@@ -107,20 +108,20 @@ pub(super) fn rfc3339(text: &str) -> Option<String> {
         }
         end += 1 + digits;
     }
-    let fraction = text.get(19..end)?;
+    let fraction = text.get(19..end)?.trim_end_matches('0');
     let offset = match text.get(end..)? {
         "Z" | "z" => "Z".to_owned(),
         offset if offset.len() == 6 && is(end, b"+- ") && is(end + 3, b":") => {
             if number(end + 1, end + 3)? > 15 || number(end + 4, end + 6)? > 59 {
                 return None;
             }
-            offset.replace(' ', "+")
+            if offset.ends_with("00:00") { "Z".to_owned() } else { offset.replace(' ', "+") }
         }
         _ => return None,
     };
     // Postgres rounds beyond microseconds; what was cut off can make a time earlier only, which gives more.
-    let fraction = fraction.get(..fraction.len().min(7))?;
-    Some(format!("{}T{}{fraction}{offset}", text.get(..10)?, text.get(11..19)?))
+    let digits = fraction.get(1..fraction.len().min(7)).unwrap_or_default();
+    Some(format!("{}T{}.{digits:0<3}{offset}", text.get(..10)?, text.get(11..19)?))
 }
 
 /// How many days a month has.
@@ -223,12 +224,14 @@ mod tests {
     #[test]
     fn times_of_every_form_are_taken() {
         for (text, expected) in [
-            ("2024-01-01T00:00:00Z", "2024-01-01T00:00:00Z"),
+            ("2024-01-01T00:00:00Z", "2024-01-01T00:00:00.000Z"),
             ("2024-01-01T12:30:00.123Z", "2024-01-01T12:30:00.123Z"),
-            ("2024-01-01t12:30:00.1z", "2024-01-01T12:30:00.1Z"),
+            ("2024-01-01t12:30:00.1z", "2024-01-01T12:30:00.100Z"),
+            ("2024-01-01T12:30:00.123000000Z", "2024-01-01T12:30:00.123Z"),
             ("2024-02-29 12:30:60.123456789+05:30", "2024-02-29T12:30:60.123456+05:30"),
-            ("2024-01-01T12:30:00-11:00", "2024-01-01T12:30:00-11:00"),
-            ("2024-01-01T12:30:00 00:00", "2024-01-01T12:30:00+00:00"),
+            ("2024-01-01T12:30:00-11:00", "2024-01-01T12:30:00.000-11:00"),
+            ("2024-01-01T12:30:00 00:00", "2024-01-01T12:30:00.000Z"),
+            ("2024-01-01T12:30:00 02:00", "2024-01-01T12:30:00.000+02:00"),
         ] {
             assert_eq!(rfc3339(text).as_deref(), Some(expected), "{text}");
         }

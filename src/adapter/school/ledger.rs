@@ -24,6 +24,8 @@ pub(super) struct Ledger {
     seen: Option<Snapshot>,
     /// What was found as missed when the socket opened, and what an earlier socket has brought: the feed may tell it too.
     found: HashSet<Uuid>,
+    /// What a check has answered while missed messages were being sent: its client has them.
+    given: HashSet<Uuid>,
     /// What was sent, with the number of the ping that follows it. In the order of sending.
     unconfirmed: VecDeque<(u64, Uuid)>,
     /// What has arrived, and is not noted yet.
@@ -38,6 +40,32 @@ impl Ledger {
     /// The socket continues a check, which has seen this.
     pub(super) fn continues(&mut self, seen: Snapshot) {
         self.seen = Some(seen);
+    }
+
+    /// The socket's client has asked again: the socket continues that check, which has given this.
+    pub(super) fn continues_later(&mut self, seen: Snapshot, given: impl IntoIterator<Item = Uuid>) {
+        self.seen = Some(seen);
+        self.given.extend(given);
+    }
+
+    /// Whether a message that was missed is still to be sent.
+    pub(super) fn is_due(&self, id: Uuid) -> bool {
+        !self.given.contains(&id)
+    }
+
+    /// All that was missed is sent.
+    pub(super) fn is_live(&mut self) {
+        self.given = HashSet::new();
+    }
+
+    /// Whether it has sent this message, and that is not noted yet.
+    pub(super) fn has_sent(&self, id: Uuid) -> bool {
+        self.confirmed.contains(&id) || self.awaits(id)
+    }
+
+    /// Whether it has sent this message, and nobody knows whether that has arrived.
+    pub(super) fn awaits(&self, id: Uuid) -> bool {
+        self.unconfirmed.iter().any(|(_, sent)| *sent == id)
     }
 
     /// These were missed, and the socket is about to send them, or an earlier one has brought them.
@@ -86,9 +114,14 @@ impl Ledger {
         }
     }
 
-    /// Whether everything that was sent has arrived.
-    pub(super) fn is_settled(&self) -> bool {
-        self.unconfirmed.is_empty()
+    /// The ping that follows the last message, if that has not arrived.
+    pub(super) fn last_ping(&self) -> Option<u64> {
+        self.unconfirmed.back().map(|(ping, _)| *ping)
+    }
+
+    /// Whether everything before a ping has arrived.
+    pub(super) fn has_arrived(&self, ping: u64) -> bool {
+        self.unconfirmed.front().is_none_or(|(first, _)| *first > ping)
     }
 
     /// How many wait to be noted.
@@ -128,11 +161,13 @@ mod tests {
         assert_eq!(ledger.ping(), None, "one at a time");
         ledger.pong(0);
         assert_eq!(ledger.take(10), [id(1), id(2)]);
-        assert!(!ledger.is_settled());
+        assert_eq!(ledger.last_ping(), Some(1));
+        assert!(ledger.has_arrived(0) && !ledger.has_arrived(1));
         assert_eq!(ledger.ping(), Some(1));
         ledger.pong(1);
         assert_eq!(ledger.take(10), [id(3)]);
-        assert!(ledger.is_settled());
+        assert_eq!(ledger.last_ping(), None);
+        assert!(ledger.has_arrived(1));
         assert_eq!(ledger.ping(), None);
     }
 
@@ -183,6 +218,23 @@ mod tests {
         assert!(ledger.is_new(id(1), Some(15)));
         assert!(ledger.is_new(id(1), Some((1 << 32) + 9)), "an epoch later");
         assert!(ledger.is_new(id(1), None));
+    }
+
+    #[test]
+    fn a_socket_continues_the_later_check_of_its_client() {
+        let mut ledger = Ledger::default();
+        ledger.continues(Snapshot::parse("10:15:12").unwrap());
+        ledger.sent(id(1));
+        assert!(ledger.has_sent(id(1)) && ledger.awaits(id(1)) && !ledger.has_sent(id(2)));
+        ledger.ping();
+        ledger.pong(0);
+        assert!(ledger.has_sent(id(1)) && !ledger.awaits(id(1)));
+        ledger.continues_later(Snapshot::parse("20:20:").unwrap(), [id(2)]);
+        assert!(!ledger.is_due(id(2)) && ledger.is_due(id(3)));
+        assert!(!ledger.is_new(id(4), Some(12)), "the later check has seen it");
+        assert!(ledger.is_new(id(4), Some(20)));
+        ledger.is_live();
+        assert!(ledger.is_due(id(2)));
     }
 
     #[test]

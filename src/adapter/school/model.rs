@@ -210,6 +210,8 @@ pub(super) struct Checked {
     pub(super) last_check_time: String,
     /// How many are left for the next.
     pub(super) remaining: u64,
+    /// What it has seen.
+    pub(super) seen: String,
 }
 
 /// What a socket has to bring first.

@@ -10,7 +10,7 @@ use axum::routing::{MethodRouter, any, get, post};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::catch_up::{self, TokenHash};
+use super::catch_up::TokenHash;
 use super::convert;
 use super::model::{Answer, Data, Refusal, Status, uuid};
 use super::sessions::SESSIONS;
@@ -80,8 +80,7 @@ async fn missed(services: &Services, headers: &HeaderMap, uri: &Uri) -> Result<A
     let (asker, token) = admit(services, headers)?;
     let since = query(uri).remove("last_check_time").ok_or(Error::missing("last_check_time"))?;
     let since = convert::rfc3339(&since).ok_or(Error::invalid("last_check_time"))?;
-    SESSIONS.settle(services, asker.person, &token, Some(&since)).await?;
-    let checked = catch_up::check(services, &asker.caller, &token, &since).await?;
+    let checked = SESSIONS.check(services, &asker, &token, &since).await?;
     for message in checked.messages.iter().filter(|message| message.sender() != Some(asker.person)) {
         services.deliveries.note(message.id, asker.person);
     }

@@ -21,7 +21,6 @@ use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SocketApp, 
 use crate::adapter::{Error, Services};
 use crate::postgres::messaging::Person;
 use crate::postgres::rpc::Caller;
-use crate::postgres::snapshot::Snapshot;
 use crate::protocol::change::write_timestamp;
 use crate::protocol::code::{CLOSE_BEHIND, CLOSE_INTERRUPTED};
 use crate::telemetry::clock::unix_time;
@@ -51,7 +50,6 @@ pub(super) struct Conversation {
     services: Arc<Services>,
     caller: Caller,
     me: Person,
-    token: TokenHash,
     /// The check that the client has named.
     since: Option<String>,
     session: Arc<Session>,
@@ -74,13 +72,11 @@ pub(super) enum Done {
 impl Conversation {
     pub(super) fn new(services: &Arc<Services>, opening: &Opening, since: Option<String>) -> Self {
         let (caller, me) = (opening.asker.caller.clone(), opening.asker.person);
-        let token = TokenHash::of(&opening.token);
-        let session = SESSIONS.open(me, caller.clone(), token.clone());
+        let session = SESSIONS.open(me, caller.clone(), TokenHash::of(&opening.token));
         Self {
             services: Arc::clone(services),
             caller,
             me,
-            token,
             since,
             session,
             waiting: Some(Vec::new()),
@@ -89,30 +85,18 @@ impl Conversation {
         }
     }
 
-    /// Looks for what was missed, once what earlier sockets have brought is noted.
+    /// Looks for what was missed.
     fn resume(&self) -> Job<Done> {
-        let (services, caller) = (Arc::clone(&self.services), self.caller.clone());
-        let (token, since, me) = (self.token.clone(), self.since.clone(), self.me);
+        let (services, session) = (Arc::clone(&self.services), Arc::clone(&self.session));
+        let since = self.since.clone();
         Box::pin(async move {
             sleep(SEEN_AFTER).await;
-            let resumed = async {
-                SESSIONS.settle(&services, me, &token, since.as_deref()).await?;
-                catch_up::resume(&services, &caller, &token, since.as_deref()).await
-            };
-            Done::Resumed(resumed.await)
+            Done::Resumed(SESSIONS.resume(&services, &session, since.as_deref()).await)
         })
     }
 
     fn resumed(&mut self, resumed: Option<Resumed>, out: &mut Frames) -> Option<Job<Done>> {
         let Some(resumed) = resumed else { return self.go_live(out) };
-        let Some(seen) = Snapshot::parse(&resumed.seen) else { return self.broken(out) };
-        {
-            let mut state = self.session.lock();
-            state.since = Some(resumed.last_check_time);
-            state.ledger.continues(seen);
-            state.ledger.found(resumed.messages.iter().map(|message| message.id));
-            state.ledger.found(resumed.remaining.iter().chain(&resumed.sent).copied());
-        }
         self.missed = resumed.remaining;
         self.bring(resumed.messages, out)
     }
@@ -120,7 +104,10 @@ impl Conversation {
     /// Sends missed messages, and looks for the next ones.
     fn bring(&mut self, messages: Vec<conversation::Message>, out: &mut Frames) -> Option<Job<Done>> {
         for message in messages {
-            self.deliver(message, out);
+            let is_due = self.session.lock().ledger.is_due(message.id);
+            if is_due {
+                self.deliver(message, out);
+            }
         }
         self.ask_for_pong(out);
         if self.missed.is_empty() {
@@ -134,6 +121,7 @@ impl Conversation {
 
     /// All that was missed is sent: tells what has happened meanwhile, and goes on with what happens.
     fn go_live(&mut self, out: &mut Frames) -> Option<Job<Done>> {
+        self.session.lock().ledger.is_live();
         for event in self.waiting.take().unwrap_or_default() {
             self.tell(&event, out);
         }
@@ -169,7 +157,7 @@ impl Conversation {
         out.send(&ServerFrame::NewMessage { data: convert::message(message) });
         let mut state = self.session.lock();
         // What continues no check is noted nowhere.
-        if state.since.is_some() {
+        if state.is_continuing() {
             state.ledger.sent(id);
         }
     }

@@ -137,3 +137,6 @@ pub fn call<D: Send + 'static>(
 pub fn answer(result: Result<Response<Body>, Error>, body: impl FnOnce(&Error) -> Value) -> Response<Body> {
     result.unwrap_or_else(|error| error.answer(&body(&error)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,15 @@ pub(super) async fn run<P: Protocol>(
     let (mut subscription, wire) = match subscribe(services, app, &opening).await {
         Ok(subscription) => (subscription, wire),
         Err(close) => {
-            report!(info, close.name, app = app.name, close = close.code, "socket of an app refused");
+            let remedy = "see the lines before this one; `rowcast migrate --with messaging` makes what sockets of apps need";
+            report!(
+                warn,
+                close.name,
+                app = app.name,
+                close = close.code,
+                remedy,
+                "changes do not reach an app's socket"
+            );
             return wire.close(Some(close)).await;
         }
     };
@@ -111,6 +119,7 @@ async fn subscribe(
 fn close_of(end: End) -> CloseCode {
     match end {
         End::Behind => CLOSE_BEHIND,
+        End::Refused => CLOSE_NOT_LIVE,
         End::Interrupted => CLOSE_INTERRUPTED,
         End::Restart => CLOSE_RESTART,
     }

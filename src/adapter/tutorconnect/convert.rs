@@ -398,6 +398,20 @@ mod tests {
     }
 
     #[test]
+    fn the_page_shows_what_is_answered() {
+        let page = include_str!("../../../docs/messaging.md");
+        let (_, chapter) = page.split_once("### What to join\n").unwrap();
+        let json = chapter.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let shown: Value = serde_json::from_str(json).unwrap();
+        let chat = shown["data"]["chatId"].as_str().unwrap();
+        let interest = Interest::read(&fields(&format!(r#"{{"chatId":"{chat}"}}"#))).unwrap();
+        let mut answer = done(&interest.answer(teacher()));
+        // Of the bindings that differ by their table alone it shows the first.
+        answer["data"]["channels"][0]["postgresChanges"].as_array_mut().unwrap().truncate(1);
+        assert_eq!(shown, answer);
+    }
+
+    #[test]
     fn what_is_not_wanted_is_not_joined() {
         let flags = r#","enablePresence":false,"enableTyping":false,"enableReadReceipts":false"#;
         let interest = Interest::read(&with_chat(flags)).unwrap();

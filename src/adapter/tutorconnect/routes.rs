@@ -71,7 +71,11 @@ async fn interest(State(services): State<Arc<Services>>, request: Request) -> An
     services.call(&asker.caller, "get_conversation", chat_arguments(interest.chat)).await?;
     if interest.action == Action::Unsubscribe {
         let stop = TypingChange::stop(interest.chat);
-        services.call(&asker.caller, "update_typing_indicator", stop.arguments()).await?;
+        match services.call(&asker.caller, "update_typing_indicator", stop.arguments()).await {
+            // Whoever sees a chat and may not write in it does not type either.
+            Ok(_) | Err(Error::Forbidden) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     answer(StatusCode::OK, &interest.answer(asker.person))
 }

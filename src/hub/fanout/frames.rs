@@ -9,14 +9,14 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::change::RowChange;
-use crate::hub::ChannelRef;
 use crate::hub::profile::Spec;
+use crate::hub::{ChannelRef, Sent};
 use crate::policy::{Catalog, ColumnSet, Permit, Refusal};
 use crate::protocol::change::{Context, TableText, data, refused};
 use crate::protocol::changes_frame;
 
 use super::outbox::Outbox;
-use super::{Commit, Pending, Waiting};
+use super::{Commit, Config, Pending, Waiting};
 
 /// A change on its way, with what has been made of it.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Prepared {
     pub(super) catalog: Arc<Catalog>,
     /// Whether it tells that a row has moved out of somebody's sight.
     pub(super) is_moved_out: bool,
+    /// The message that it tells of, where messaging is on.
+    pub(super) sent: Option<Arc<Sent>>,
     text: Arc<TableText>,
     record_bytes_max: usize,
     data: RefCell<Made<DataKey, Arc<str>>>,
@@ -138,11 +140,11 @@ impl Frames {
         }
     }
 
-    pub(super) fn flush(self, out: &mut Outbox) {
+    pub(super) fn flush(self, out: &mut Outbox, sent: Option<&Arc<Sent>>) {
         out.tally.events += self.events;
         out.tally.moved_out += self.moved_out;
         for (frame, recipients) in self.frames {
-            out.deliver(&frame, &recipients);
+            out.deliver(&frame, &recipients, sent);
         }
     }
 }
@@ -154,15 +156,16 @@ impl Prepared {
         catalog: &Arc<Catalog>,
         is_moved_out: bool,
         text: &Arc<TableText>,
-        record_bytes_max: usize,
+        config: Config,
     ) -> Self {
         Self {
             change: Arc::clone(change),
             commit,
             catalog: Arc::clone(catalog),
             is_moved_out,
+            sent: if config.notes_sent { Sent::of(change) } else { None },
             text: Arc::clone(text),
-            record_bytes_max,
+            record_bytes_max: config.record_bytes_max,
             data: RefCell::default(),
             frames: RefCell::default(),
         }

@@ -92,7 +92,7 @@ pub(super) fn call(signature: &Signature, arguments: &Arguments, page: &Page) ->
     let columns = if signature.returns == Returns::Composite { page.columns() } else { "s.*".to_owned() };
     let is_counted = is_set && page.is_counted;
     let rows = if is_counted { "all_rows" } else { &format!("({source})") };
-    let rows = format!("(select {columns} from {rows} as s{tail}) as r");
+    let rows = format!("(select {columns} from {rows} as s{tail}) as {ROW}");
     let (with, total) = if is_counted {
         (format!("with all_rows as materialized ({source}) "), "(select pg_catalog.count(*) from all_rows)")
     } else {
@@ -109,12 +109,15 @@ pub(super) fn call(signature: &Signature, arguments: &Arguments, page: &Page) ->
     Statement { sql, takes_json, takes_limits }
 }
 
-/// What is returned, as SQL over the rows `r`.
+/// The name of a row that is returned. No column may have it, as a column would be meant then.
+const ROW: &str = "\"rowcast row\"";
+
+/// What is returned, as SQL over the rows.
 fn value(signature: &Signature, is_set: bool, is_single: bool) -> String {
     let item = match signature.returns {
         Returns::Void => return "null::text".to_owned(),
-        Returns::Scalar => "r.v",
-        Returns::Composite => "r",
+        Returns::Scalar => format!("{ROW}.v"),
+        Returns::Composite => ROW.to_owned(),
     };
     match (is_set, is_single) {
         (false, _) => format!("pg_catalog.to_json({item})::text"),

@@ -1,6 +1,7 @@
 //! HTTP on real sockets, before real shards: what is answered, and what arrives.
 
 mod broadcast;
+mod forward;
 mod garbage;
 mod headers;
 mod rpc;

@@ -244,6 +244,7 @@ impl Feed {
             record_bytes_max: 1 << 20,
             broadcast_bytes_max: 1 << 20,
             waiting_max: 1_000,
+            notes_sent: false,
             counters: Arc::default(),
         };
         let health = Health::starting();

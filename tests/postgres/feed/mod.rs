@@ -241,6 +241,7 @@ impl TestFeed {
             record_bytes_max: 1 << 20,
             broadcast_bytes_max: 1 << 20,
             waiting_max: 50_000,
+            notes_sent: false,
             counters: Arc::default(),
         };
         set(&mut config);

@@ -19,6 +19,7 @@ mod history;
 mod limits;
 mod profiles;
 mod rows;
+mod topics;
 mod upkeep;
 
 /// What stands in braces in SQL of these tests, and the id that it stands for.

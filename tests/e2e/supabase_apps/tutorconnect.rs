@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::app::{App, CHAT, EVE, KARI, OLA, OTHER_CHAT, user};
-use crate::people::People;
+use super::people::People;
+use super::{App, CHAT, EVE, KARI, OLA, OTHER_CHAT, user};
 use crate::stage::Stock;
 
 const REALTIME: &str = "/api/chat/realtime";
@@ -19,7 +19,7 @@ struct Chat {
 /// Has somebody join what the server tells them to.
 async fn enter(app: &App, people: &People, who: &str, id: &str, chat: &str) -> Chat {
     people.connect(who, app, &user(id)).await;
-    let answer = app.ask("POST", REALTIME, Some(&user(id)), &json!({ "chatId": chat }));
+    let answer = app.ask("POST", REALTIME, &user(id), &json!({ "chatId": chat }));
     let channels = answer.data()["channels"].as_array().unwrap().clone();
     let names: Vec<String> =
         channels.iter().map(|channel| channel["name"].as_str().unwrap().to_owned()).collect();
@@ -32,7 +32,7 @@ async fn enter(app: &App, people: &People, who: &str, id: &str, chat: &str) -> C
 
 fn status(app: &App, id: &str) -> Value {
     let path = format!("{REALTIME}?chatId={CHAT}");
-    app.ask("GET", &path, Some(&user(id)), &Value::Null).data().clone()
+    app.ask("GET", &path, &user(id), &Value::Null).data().clone()
 }
 
 async fn a_lesson(stock: Stock) {
@@ -42,8 +42,8 @@ async fn a_lesson(stock: Stock) {
     enter(&app, &people, "ola", OLA, CHAT).await;
 
     // A stranger is not told, may not join, and hears nothing on public channels with the same bindings.
-    let told = app.ask("POST", REALTIME, Some(&user(EVE)), &json!({ "chatId": CHAT }));
-    told.refused(404, "NOT_FOUND");
+    let told = app.ask("POST", REALTIME, &user(EVE), &json!({ "chatId": CHAT }));
+    assert_eq!(told.status, 404, "{told:?}");
     let own = enter(&app, &people, "eve", EVE, OTHER_CHAT).await;
     let tables =
         ["messages", "message_typing_indicators", "message_read_receipts", "message_delivery_status"];
@@ -68,18 +68,23 @@ async fn a_lesson(stock: Stock) {
 
     // Typing, from its start to its end.
     let typing = |is_typing: bool| json!({ "chatId": CHAT, "isTyping": is_typing, "expiresInSeconds": 60 });
-    app.ask("PUT", REALTIME, Some(&user(OLA)), &typing(true)).data();
+    app.ask("PUT", REALTIME, &user(OLA), &typing(true)).data();
     let indicator = json!({ "user_id": OLA, "is_typing": true });
     let started = people.hears("kari", &topic, "INSERT", "message_typing_indicators", indicator).await;
     assert_eq!(status(&app, KARI)["typingUsers"][0]["userId"], OLA);
-    app.ask("POST", "/api/messages/typing", Some(&user(OLA)), &typing(false)).data();
+    app.ask("POST", "/api/messages/typing", &user(OLA), &typing(false)).data();
     let stopped = people.hears("kari", &topic, "DELETE", "message_typing_indicators", json!({})).await;
     assert_eq!(stopped["old"]["id"], started["new"]["id"], "which of them is told by its key");
 
+    // The app's own broadcasts.
+    people.send("kari", &topic, "typing", json!({ "userId": KARI })).await;
+    let broadcast = json!({ "as": "ola", "topic": topic, "kind": "broadcast", "event": "typing" });
+    assert_eq!(people.sees(broadcast).await["payload"]["userId"], KARI);
+
     // A message, once although it is sent twice.
     let body = json!({ "chatId": CHAT, "content": "Hei, er du klar?", "clientMessageId": "temp-1" });
-    let sent = app.ask("POST", MESSAGES, Some(&user(OLA)), &body).data().clone();
-    let again = app.ask("POST", MESSAGES, Some(&user(OLA)), &body).data().clone();
+    let sent = app.ask("POST", MESSAGES, &user(OLA), &body).data().clone();
+    let again = app.ask("POST", MESSAGES, &user(OLA), &body).data().clone();
     assert_eq!(again["id"], sent["id"]);
     let row = json!({ "id": sent["id"], "content": "Hei, er du klar?", "sender_name": "Ola Nordmann",
         "client_message_id": "temp-1" });
@@ -89,10 +94,7 @@ async fn a_lesson(stock: Stock) {
 
     // It is read, which its sender hears.
     let read = json!({ "messageIds": [sent["id"]] });
-    assert_eq!(
-        app.ask("POST", "/api/messages/read-receipts", Some(&user(KARI)), &read).data()["readCount"],
-        1
-    );
+    assert_eq!(app.ask("POST", "/api/messages/read-receipts", &user(KARI), &read).data()["readCount"], 1);
     let receipt = json!({ "message_id": sent["id"], "read_by_user_id": KARI });
     people.hears("ola", &topic, "INSERT", "message_read_receipts", receipt).await;
     let delivery = json!({ "message_id": sent["id"], "status": "read", "recipient_id": KARI });
@@ -102,14 +104,14 @@ async fn a_lesson(stock: Stock) {
 
     // It is edited, reacted to, and deleted.
     let path = format!("{MESSAGES}/{}", sent["id"].as_str().unwrap());
-    app.ask("PUT", &path, Some(&user(OLA)), &json!({ "content": "Klar?" })).data();
+    app.ask("PUT", &path, &user(OLA), &json!({ "content": "Klar?" })).data();
     let edited = json!({ "id": sent["id"], "content": "Klar?" });
     let edited = people.hears("kari", &topic, "UPDATE", "messages", edited).await;
     assert!(edited["new"]["edited_at"].is_string(), "{edited}");
     people.rpc("kari", "add_message_reaction", json!({ "message_id": sent["id"], "emoji": "👍" })).await;
     let reaction = json!({ "message_id": sent["id"], "user_id": KARI, "emoji": "👍" });
     people.hears("ola", &topic, "INSERT", "message_reactions", reaction).await;
-    app.ask("DELETE", &path, Some(&user(OLA)), &Value::Null).data();
+    app.ask("DELETE", &path, &user(OLA), &Value::Null).data();
     let deleted = people.hears("kari", &topic, "UPDATE", "messages", json!({ "content": "" })).await;
     assert!(deleted["new"]["deleted_at"].is_string(), "{deleted}");
 
