@@ -42,10 +42,10 @@ const PEOPLE: &str = "
     insert into public.conversation_participants (conversation_id, customer_id)
         select 'd0000000-0000-4000-8000-000000000001', id from public.customers;
     -- What became of everybody's status, in order.
-    create table statuses (id int generated always as identity, person uuid, status text);
+    create table public.statuses (id int generated always as identity, person uuid, status text);
     create function note_status() returns trigger language plpgsql as $$
         begin
-            insert into statuses (person, status) values (coalesce(new.user_id, new.customer_id), new.status);
+            insert into public.statuses (person, status) values (coalesce(new.user_id, new.customer_id), new.status);
             return new;
         end $$;
     create trigger note_status after insert or update on public.user_presence

@@ -7,6 +7,8 @@ use rowcast::policy::Claims;
 use super::{ANN, BOB, Node, TALK, config, populate, text};
 use crate::feed::{TestFeed, on_each_major, within};
 
+const INDICATOR: &str = "f0000000-0000-4000-8000-000000000001";
+
 #[tokio::test]
 async fn typing_that_has_expired_is_removed_and_the_stream_says_so() {
     on_each_major(async |major| {
@@ -24,9 +26,10 @@ async fn typing_that_has_expired_is_removed_and_the_stream_says_so() {
             ..config(&feed.database)
         });
         super::until("leader", async || node.leads()).await;
+        let expiry = text(&feed.database, "select (clock_timestamp() + interval '300 milliseconds')::text").await;
         let insert = format!(
-            "insert into public.message_typing_indicators (conversation_id, user_id, expires_at) values
-             ('{TALK}', '{ANN}', clock_timestamp() + interval '300 milliseconds'), ('{TALK}', '{BOB}', 'infinity')"
+            "insert into public.message_typing_indicators (id, conversation_id, user_id, expires_at) values
+             ('{INDICATOR}', '{TALK}', '{ANN}', '{expiry}'), (gen_random_uuid(), '{TALK}', '{BOB}', 'infinity')"
         );
         feed.execute(&insert).await;
         let ended = async {
@@ -38,14 +41,11 @@ async fn typing_that_has_expired_is_removed_and_the_stream_says_so() {
             }
         };
         let ended = within(ended, "the end of typing").await;
-        let late: f64 = {
-            let expired = ended.data["old_record"]["expires_at"].as_str().unwrap_or_default();
-            let sql = format!("select extract(epoch from clock_timestamp() - '{expired}')::float8");
-            feed.database.client.query_one(&sql, &[]).await.unwrap().get(0)
-        };
+        let sql = format!("select extract(epoch from clock_timestamp() - '{expiry}'::timestamptz)::float8");
+        let late: f64 = feed.database.client.query_one(&sql, &[]).await.unwrap().get(0);
         eprintln!("on {major} typing ended {:.0} ms after it had expired", late * 1000.0);
         assert!((0.0..10.0).contains(&late), "on {major}: {late} s");
-        assert_eq!(ended.data["old_record"]["user_id"], ANN);
+        assert_eq!(ended.data["old_record"]["id"], INDICATOR);
         // The twin: who has not stopped types on.
         let left = "select string_agg(user_id::text, ' ') from public.message_typing_indicators";
         assert_eq!(text(&feed.database, left).await, BOB, "on {major}");
