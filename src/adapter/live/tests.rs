@@ -88,7 +88,7 @@ fn message(content: &str, channels: &[ChannelRef]) -> Delivery {
     let record = json!({ "id": ID, "conversation_id": ID, "sender_id": ID, "content": content });
     let data =
         json!({ "table": "messages", "type": "INSERT", "record": record, "columns": [], "errors": null });
-    Delivery { frame: frame(&data), channels: channels.into() }
+    Delivery { frame: frame(&data), channels: channels.into(), sent: None }
 }
 
 #[tokio::test]
@@ -109,13 +109,13 @@ async fn events_reach_those_who_may_have_them_in_order() {
 async fn what_cannot_be_read_is_counted_and_passed_over() {
     let mut desk = Desk::new();
     let (mut ann, a) = desk.socket().await;
-    let other = |data: Value| Delivery { frame: frame(&data), channels: [a].into() };
+    let other = |data: Value| Delivery { frame: frame(&data), channels: [a].into(), sent: None };
     desk.changes(vec![
         other(json!({ "table": "elsewhere", "type": "INSERT", "record": {} })),
         other(json!({ "table": "messages", "type": "INSERT", "record": { "id": "no id" } })),
         other(json!({ "table": "messages", "type": "TRUNCATE" })),
-        Delivery { frame: Bytes::from_static(b"\x81"), channels: [a].into() },
-        Delivery { frame: Bytes::from_static(b"\x81\x02\xff\xff"), channels: [a].into() },
+        Delivery { frame: Bytes::from_static(b"\x81"), channels: [a].into(), sent: None },
+        Delivery { frame: Bytes::from_static(b"\x81\x02\xff\xff"), channels: [a].into(), sent: None },
         // Nobody who is here.
         message(
             "lost",

@@ -157,7 +157,7 @@ impl Desk {
         let record = json!({ "id": ANN, "conversation_id": ANN, "sender_id": ANN, "content": content });
         let data = json!({ "table": "messages", "type": "INSERT", "record": record });
         let frame = changes_frame(Dialect::V1, None, "adapter:echo", &[1], &data.to_string());
-        let changes = FeedEvent::Changes(vec![Delivery { frame, channels: [channel].into() }]);
+        let changes = FeedEvent::Changes(vec![Delivery { frame, channels: [channel].into(), sent: None }]);
         assert!(self.sink.send(ShardCommand::Feed(changes)).await);
     }
 
