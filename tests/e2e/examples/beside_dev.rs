@@ -46,5 +46,5 @@ async fn own_tables_of_a_tutoring_app_as_its_page_says() {
 
 #[tokio::test]
 async fn messaging_examples_one_after_the_other_as_their_pages_say() {
-    follow(&["school", "messaging-infrastructure", "tutorconnect", "ipec"]).await;
+    follow(&["school", "pitchey", "messaging-infrastructure", "tutorconnect", "ipec"]).await;
 }
