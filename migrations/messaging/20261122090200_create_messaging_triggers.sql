@@ -142,7 +142,7 @@ comment on function rowcast.note_message() is 'Notes a new message: the conversa
 create or replace function rowcast.stamp_message_change() returns trigger
 language plpgsql
 volatile
-security invoker
+security definer
 set search_path = ''
 as $fn$
 begin
@@ -173,6 +173,7 @@ declare
     message record;
 begin
     if num_nulls(new.user_id, new.customer_id) = 2 then
+        perform rowcast.spend('changes_per_minute', old.sender_id, old.sender_customer_id, null);
         new.user_id := rowcast.caller_user_id();
         new.customer_id := rowcast.caller_customer_id();
     end if;
@@ -202,6 +203,17 @@ declare
 begin
     if num_nulls(new.read_by_user_id, new.read_by_customer_id) = 2 then
         new.read_by_user_id := rowcast.caller_user_id();
+    perform rowcast.make_profile();
+    perform rowcast.spend('changes_per_minute', new.user_id, new.customer_id, null);
+    if (
+        select count(*) >= 20
+        from public.message_reactions r
+        where r.message_id = new.message_id
+            and r.emoji <> new.emoji
+            and (r.user_id = new.user_id or r.customer_id = new.customer_id)
+    ) then
+        raise exception using errcode = '22023', message = 'nobody reacts to a message with more than 20 emoji';
+    end if;
         new.read_by_customer_id := rowcast.caller_customer_id();
     end if;
     select m.conversation_id, m.sender_id, m.sender_customer_id into message
