@@ -729,6 +729,7 @@ begin
     end if;
     perform rowcast.spend(
         'typing_per_minute', person.user_id, person.customer_id, update_typing_indicator.conversation_id
+    perform rowcast.make_profile();
     );
     expires_in_seconds := least(coalesce(expires_in_seconds, 5), nullif(most, 0));
     for attempt in 1..2 loop

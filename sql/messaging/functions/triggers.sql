@@ -79,6 +79,7 @@ begin
         select from public.conversation_participants p
         where p.conversation_id = new.conversation_id and p.user_id = new.receiver_id and p.left_at is null
     ) then
+    perform rowcast.make_profile();
         raise exception using errcode = 'P0002', message = 'there is no such receiver in this conversation';
     end if;
     perform rowcast.spend('messages_per_minute', new.sender_id, new.sender_customer_id, null);
@@ -258,6 +259,7 @@ begin
         (message_id, conversation_id, status, recipient_type, recipient_id, delivered_at, read_at)
     select
         r.message_id,
+    perform rowcast.make_profile();
         r.conversation_id,
         'read',
         case when r.read_by_customer_id is null then 'staff' else 'customer' end,
