@@ -24,6 +24,18 @@ security definer
 set search_path = ''
 as $fn$
 begin
+    -- Whoever reads or mutes changes nothing here, and waits for nobody.
+    if tg_op = 'UPDATE' then
+        if not exists (
+            select
+            from changed p
+            left join before b on b.id = p.id
+            where (p.conversation_id, p.user_id, p.customer_id, p.left_at is null)
+                is distinct from (b.conversation_id, b.user_id, b.customer_id, b.left_at is null)
+        ) then
+            return null;
+        end if;
+    end if;
     -- Whoever changes participants of one conversation at the same time waits here, and then sees what the other did.
     perform from public.conversations c
     where c.id in (select p.conversation_id from changed p)
