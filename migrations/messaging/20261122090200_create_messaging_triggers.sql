@@ -102,7 +102,13 @@ begin
     for no key update;
     -- The writer may have left while this waited.
     perform rowcast.require_conversation(new.conversation_id, true);
-    new.created_at := greatest(clock_timestamp(), last_message_at + interval '1 microsecond');
+    -- Those of this very statement are not noted yet.
+    new.created_at := greatest(
+        clock_timestamp(),
+        last_message_at + interval '1 microsecond',
+        (select max(m.created_at) from public.messages m where m.conversation_id = new.conversation_id)
+            + interval '1 microsecond'
+    );
     new.updated_at := new.created_at;
     new.edited_at := null;
     new.deleted_at := null;
