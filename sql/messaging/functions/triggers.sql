@@ -273,6 +273,8 @@ security definer
 set search_path = ''
 as $fn$
 begin
+declare
+    read_until record;
     insert into public.message_delivery_status as s
         (message_id, conversation_id, status, recipient_type, recipient_id, delivered_at, read_at)
     select
@@ -291,9 +293,8 @@ begin
     where s.status <> 'read';
 
     -- Everything is read up to the message before the first that is not.
-    update public.conversation_participants p
-    set last_read_at = read_until.moment
-    from (
+    -- One by one, by an index: how many receipts the first call of a session has made says nothing of those that follow.
+    for read_until in
         select reader.id, until.moment
         from (
             select distinct r.conversation_id, r.read_by_user_id, r.read_by_customer_id from made r
@@ -322,8 +323,12 @@ begin
             where m.conversation_id = reader.conversation_id
                 and m.created_at < coalesce(unread.created_at, 'infinity')
         ) until
-    ) read_until
-    where p.id = read_until.id and (p.last_read_at is null or p.last_read_at < read_until.moment);
+        order by reader.id
+    loop
+        update public.conversation_participants p
+        set last_read_at = read_until.moment
+        where p.id = read_until.id and (p.last_read_at is null or p.last_read_at < read_until.moment);
+    end loop;
     return null;
 end
 $fn$;
