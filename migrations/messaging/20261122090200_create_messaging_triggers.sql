@@ -271,10 +271,10 @@ volatile
 security definer
 set search_path = ''
 as $fn$
-begin
 declare
     read_until record;
     insert into public.message_delivery_status as s
+begin
         (message_id, conversation_id, status, recipient_type, recipient_id, delivered_at, read_at)
     select
         r.message_id,
@@ -298,9 +298,13 @@ declare
         from (
             select distinct r.conversation_id, r.read_by_user_id, r.read_by_customer_id from made r
         ) made_for
-        join public.conversation_participants reader
-            on reader.conversation_id = made_for.conversation_id
-            and (reader.user_id = made_for.read_by_user_id or reader.customer_id = made_for.read_by_customer_id)
+        cross join lateral (
+            select p.*
+            from public.conversation_participants p
+            where p.conversation_id = made_for.conversation_id
+                and (p.user_id = made_for.read_by_user_id or p.customer_id = made_for.read_by_customer_id)
+            offset 0
+        ) reader
         left join lateral (
             select m.created_at
             from public.messages m
