@@ -44,21 +44,26 @@ create or replace function rowcast.missed_messages(
 ) returns uuid[]
 language plpgsql
 stable
-security invoker
+security definer
 set search_path = ''
 as $fn$
 declare
     oldest constant xid8 := pg_catalog.pg_snapshot_xmin(seen);
     ending constant xid8 := pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot());
     everything constant boolean := coalesce(rowcast.caller_is_staff(), false);
+    caller_user constant uuid := rowcast.caller_user_id();
+    caller_customer constant uuid := rowcast.caller_customer_id();
     mine uuid[];
     missed uuid[];
 begin
     if not everything then
-        select pg_catalog.array_agg(part.conversation_id) into mine
-        from public.conversation_participants as part
-        where (part.user_id = rowcast.caller_user_id() or part.customer_id = rowcast.caller_customer_id())
-            and part.left_at is null;
+        mine := array(
+            select part.conversation_id from public.conversation_participants as part
+            where part.user_id = caller_user and part.left_at is null
+            union all
+            select part.conversation_id from public.conversation_participants as part
+            where part.customer_id = caller_customer and part.left_at is null
+        );
     end if;
     if seen is null then
         select pg_catalog.array_agg(found.id order by found.created_at, found.id) into missed
@@ -102,7 +107,7 @@ begin
             select message.id, message.created_at
             from unnest(owed) as due (id)
             join public.messages as message on message.id = due.id
-            where message.deleted_at is null
+            where message.conversation_id = any (mine) and message.deleted_at is null
                 and not exists (select from unnest(sent) as had (id) where had.id = message.id)
             order by 2 desc, 1 desc
             limit 100000
@@ -111,7 +116,7 @@ begin
     return coalesce(missed, '{}');
 end
 $fn$;
-comment on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) is 'The messages that the caller may see and has not been given, oldest first. Made by Rowcast.';
+comment on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) is 'The messages of the caller''s conversations that a record does not have, oldest first. Made by Rowcast.';
 revoke all on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) from public;
 grant execute on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) to authenticated, service_role;
 
@@ -148,7 +153,7 @@ grant execute on function rowcast.message_page(uuid[], integer) to authenticated
 create or replace function rowcast.unseen_messages(message_ids uuid[]) returns uuid[]
 language sql
 stable
-security invoker
+security definer
 set search_path = ''
 as $fn$
     select array(

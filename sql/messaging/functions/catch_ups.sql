@@ -1,35 +1,41 @@
 -- What people have missed since a check, and what they are given then.
 -- Re-runnable.
 --
--- What is read is read as the caller, under row level security. What is kept is kept as the owner, since nobody else
--- has a right to rowcast.catch_ups, and for the caller alone: whose records they are is what the claims say.
+-- Messages are read as the caller, under row level security. What is kept is kept as the owner, since nobody else has a
+-- right to rowcast.catch_ups, and for the caller alone: whose records they are is what the claims say.
 
--- The messages that a record does not have, oldest first.
--- The caller's row level security decides, so this runs as the caller; the conversations of the caller only make it
--- quick. Whatever a snapshot does not see was in progress or had not begun, and so has a transaction no older than the
--- snapshot's oldest. A message is not looked at beyond the end of the snapshot of this query: one that came with a
--- dump has a transaction of another cluster, which says nothing here. Without a snapshot the time of the message
--- counts. Of more than 100,000 these are the newest.
+-- The messages that a record does not have, oldest first: their ids.
+-- Whatever a snapshot does not see was in progress or had not begun, and so has a transaction no older than the
+-- snapshot's oldest. A message is not looked at beyond the end of the snapshot of this query: one that came with a dump
+-- has a transaction of another cluster, which says nothing here. Without a snapshot the time of the message counts. Of
+-- more than 100,000 these are the newest.
+-- Security definer, for the conversations of the caller alone: policies would be asked once for each message, and there
+-- may be many. They are asked of those that are given, by rowcast.message_page().
 create or replace function rowcast.missed_messages(
     since timestamptz, seen pg_snapshot, owed uuid[], sent uuid[]
 ) returns uuid[]
 language plpgsql
 stable
-security invoker
+security definer
 set search_path = ''
 as $fn$
 declare
     oldest constant xid8 := pg_catalog.pg_snapshot_xmin(seen);
     ending constant xid8 := pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot());
     everything constant boolean := coalesce(rowcast.caller_is_staff(), false);
+    caller_user constant uuid := rowcast.caller_user_id();
+    caller_customer constant uuid := rowcast.caller_customer_id();
     mine uuid[];
     missed uuid[];
 begin
     if not everything then
-        select pg_catalog.array_agg(part.conversation_id) into mine
-        from public.conversation_participants as part
-        where (part.user_id = rowcast.caller_user_id() or part.customer_id = rowcast.caller_customer_id())
-            and part.left_at is null;
+        mine := array(
+            select part.conversation_id from public.conversation_participants as part
+            where part.user_id = caller_user and part.left_at is null
+            union all
+            select part.conversation_id from public.conversation_participants as part
+            where part.customer_id = caller_customer and part.left_at is null
+        );
     end if;
     if seen is null then
         select pg_catalog.array_agg(found.id order by found.created_at, found.id) into missed
@@ -73,7 +79,7 @@ begin
             select message.id, message.created_at
             from unnest(owed) as due (id)
             join public.messages as message on message.id = due.id
-            where message.deleted_at is null
+            where message.conversation_id = any (mine) and message.deleted_at is null
                 and not exists (select from unnest(sent) as had (id) where had.id = message.id)
             order by 2 desc, 1 desc
             limit 100000
@@ -82,7 +88,7 @@ begin
     return coalesce(missed, '{}');
 end
 $fn$;
-comment on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) is 'The messages that the caller may see and has not been given, oldest first. Made by Rowcast.';
+comment on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) is 'The messages of the caller''s conversations that a record does not have, oldest first. Made by Rowcast.';
 revoke all on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) from public;
 grant execute on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) to authenticated, service_role;
 
@@ -120,10 +126,11 @@ revoke all on function rowcast.message_page(uuid[], integer) from public;
 grant execute on function rowcast.message_page(uuid[], integer) to authenticated, service_role;
 
 -- Those of these messages that a query of now does not see: a socket can be told of a commit before others see it.
+-- Security definer, as policies have nothing to do with it, and there may be many.
 create or replace function rowcast.unseen_messages(message_ids uuid[]) returns uuid[]
 language sql
 stable
-security invoker
+security definer
 set search_path = ''
 as $fn$
     select array(

@@ -403,7 +403,7 @@ impl Subscriber {
     }
 
     /// The next change.
-    async fn change(&mut self) -> Change {
+    pub(crate) async fn change(&mut self) -> Change {
         loop {
             match self.event().await {
                 Event::Change(change) => return change,

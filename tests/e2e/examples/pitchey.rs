@@ -1,0 +1,17 @@
+//! `examples/pitchey`: the app's own protocol, and its REST interface.
+
+use super::{EVE, Stage, token};
+
+const NAME: &str = "pitchey";
+
+#[tokio::test]
+async fn stranger_is_not_told_that_a_conversation_exists() {
+    let stage = Stage::with_messaging(Some(NAME)).await;
+    let id = stage.conversation().await;
+    for somebody in ["ANN_TOKEN", "BOB_TOKEN"] {
+        let settings = [(somebody, &*token(EVE)), ("CONVERSATION", &id)];
+        let words = format!("GET /api/messages/{id}/messages: 404 ");
+        stage.run(NAME, &settings).await.expect_refusal(&words);
+    }
+    assert_eq!(stage.count("public.messages").await, 0);
+}
