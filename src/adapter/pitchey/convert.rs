@@ -136,7 +136,7 @@ pub(super) fn call(kind: &str, fields: &Map<String, Value>) -> Result<Call, Erro
 /// What a client is told of an event; nothing of those that its protocol does not know.
 pub(super) fn frame(event: &Event) -> Option<Frame> {
     Some(match event {
-        Event::Sent(message) => Frame::NewMessage(self::message(message)),
+        Event::Sent(message) => Frame::NewMessage(Box::new(self::message(message))),
         Event::Edited(message) => Frame::MessageEdited {
             message_id: message.id,
             conversation_id: message.conversation_id,

@@ -141,7 +141,7 @@ pub(super) enum Frame {
         user_id: Uuid,
     },
     Pong,
-    NewMessage(Message),
+    NewMessage(Box<Message>),
     MessageSent {
         message_id: Uuid,
         conversation_id: Uuid,

@@ -73,7 +73,7 @@ pub(super) struct Done {
 pub(super) enum Given {
     /// There is an event.
     Nothing,
-    Sent(ListedMessage),
+    Sent(Box<ListedMessage>),
     History(Uuid, Vec<ListedMessage>),
 }
 
@@ -147,7 +147,9 @@ impl Socket {
             }
             What::Send(sending) => {
                 let (services, asker) = (Arc::clone(&self.services), self.asker.clone());
-                Box::pin(async move { done(send(&services, &asker, sending).await.map(Given::Sent)) })
+                Box::pin(async move {
+                    done(send(&services, &asker, sending).await.map(|sent| Given::Sent(Box::new(sent))))
+                })
             }
         }
     }
@@ -184,12 +186,15 @@ impl State {
         let held = self.joining.take().map_or_else(Vec::new, |(_, held)| held);
         match result {
             Ok(Given::Nothing) => {}
-            Ok(Given::Sent(ListedMessage { message, .. })) => out.send(&Frame::MessageSent {
-                message_id: message.message_id,
-                conversation_id: message.conversation_id,
-                client_message_id: message.client_message_id,
-                created_at: message.created_at,
-            }),
+            Ok(Given::Sent(sent)) => {
+                let message = sent.message;
+                out.send(&Frame::MessageSent {
+                    message_id: message.message_id,
+                    conversation_id: message.conversation_id,
+                    client_message_id: message.client_message_id,
+                    created_at: message.created_at,
+                });
+            }
             Ok(Given::History(conversation_id, messages)) => self.history(conversation_id, messages, out),
             Err(error) => out.send(&refusal(&error, Some(request), client_message_id)),
         }
