@@ -33,6 +33,7 @@ mod gateway;
 mod http;
 mod join;
 mod log;
+mod messaging;
 mod outage;
 mod presence;
 mod private;

@@ -16,6 +16,7 @@ mod feed;
 mod filter_oracle;
 mod function_oracle;
 mod messaging;
+mod messaging_upkeep;
 mod migrate;
 mod mirror;
 mod policy;

@@ -52,7 +52,8 @@ create or replace function rowcast.touch_presence(
     user_ids uuid[],
     customer_ids uuid[],
     active_at timestamptz[],
-    lease_seconds integer
+    lease_seconds integer,
+    idle_seconds integer default 300
 ) returns void
 language plpgsql
 volatile
@@ -61,7 +62,7 @@ set search_path = ''
 as $fn$
 declare
     lease_until constant timestamptz := now() + make_interval(secs => lease_seconds);
-    active_since constant timestamptz := now() - interval '5 minutes';
+    active_since constant timestamptz := now() - make_interval(secs => idle_seconds);
 begin
     insert into public.user_presence
         (user_id, customer_id, status, active_at, expires_at, is_automatic)
@@ -125,7 +126,7 @@ begin
         );
 end
 $fn$;
-comment on function rowcast.touch_presence(uuid[], uuid[], timestamptz[], integer) is 'Notes that people are connected, and when they were last active. Made by Rowcast.';
+comment on function rowcast.touch_presence(uuid[], uuid[], timestamptz[], integer, integer) is 'Notes that people are connected, and when they were last active. Made by Rowcast.';
 
 create or replace function rowcast.leave_presence(user_ids uuid[], customer_ids uuid[], grace_seconds integer) returns void
 language plpgsql
@@ -207,6 +208,6 @@ comment on function rowcast.note_deliveries(uuid[], uuid[], uuid[]) is 'Notes th
 
 revoke all on function
     rowcast.expire_typing(), rowcast.next_typing_expiry(),
-    rowcast.touch_presence(uuid[], uuid[], timestamptz[], integer), rowcast.leave_presence(uuid[], uuid[], integer),
+    rowcast.touch_presence(uuid[], uuid[], timestamptz[], integer, integer), rowcast.leave_presence(uuid[], uuid[], integer),
     rowcast.expire_presence(integer), rowcast.note_deliveries(uuid[], uuid[], uuid[])
 from public;

@@ -20,7 +20,7 @@ const TOUCH: &str = "select rowcast.touch_presence($1, $2, array(
     select now() - make_interval(secs => told.idle)
     from unnest($3::float8[]) with ordinality as told (idle, place)
     order by told.place
-), $4)";
+), $4, $5)";
 
 const LEAVE: &str = "select rowcast.leave_presence($1, $2, $3)";
 
@@ -92,8 +92,8 @@ impl<'a> Keeper<'a> {
         for present in present.chunks(PEOPLE_PER_STATEMENT) {
             let ids = Ids::of(present.iter().map(|present| present.person));
             let idle: Vec<f64> = present.iter().map(|present| present.idle.as_secs_f64()).collect();
-            let lease = seconds(self.config.lease);
-            self.session.run(&self.touch, &[&ids.users, &ids.customers, &idle, &lease]).await?;
+            let (lease, idle_after) = (seconds(self.config.lease), seconds(self.config.idle));
+            self.session.run(&self.touch, &[&ids.users, &ids.customers, &idle, &lease, &idle_after]).await?;
         }
         Ok(())
     }
