@@ -4,8 +4,8 @@
 -- undo:  drop function rowcast.note_catch_up(timestamptz, uuid[]), rowcast.resume_catch_up(text, timestamptz, integer),
 --        rowcast.catch_up(text, timestamptz, integer), rowcast.update_catch_up(bigint, uuid[], pg_snapshot, uuid[]),
 --        rowcast.store_catch_up(bytea, pg_snapshot, uuid[], uuid[], bigint), rowcast.find_catch_up(timestamptz, bytea),
---        rowcast.this_cluster(), rowcast.unseen_messages(uuid[]), rowcast.message_page(uuid[], integer),
---        rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]);
+--        rowcast.this_cluster(), rowcast.not_yet_seen(uuid[]), rowcast.message_page(uuid[], integer),
+--        rowcast.missed_since(timestamptz, pg_snapshot, uuid[], uuid[]);
 --        drop index public.messages_conversation_id_inserted_in_idx, public.messages_inserted_in_idx;
 --        drop table rowcast.catch_ups;
 
@@ -41,7 +41,7 @@ create index if not exists messages_conversation_id_inserted_in_idx on public.me
 alter table rowcast.catch_ups enable row level security;
 revoke all on table rowcast.catch_ups from public;
 
-create or replace function rowcast.missed_messages(
+create or replace function rowcast.missed_since(
     since timestamptz, seen pg_snapshot, owed uuid[], sent uuid[]
 ) returns uuid[]
 language plpgsql
@@ -128,9 +128,9 @@ begin
     return coalesce(missed, '{}');
 end
 $fn$;
-comment on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) is 'The messages of the caller''s conversations that a record does not have, oldest first. Made by Rowcast.';
-revoke all on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) from public;
-grant execute on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) to authenticated, service_role;
+comment on function rowcast.missed_since(timestamptz, pg_snapshot, uuid[], uuid[]) is 'The messages of the caller''s conversations that a record does not have, oldest first. Made by Rowcast.';
+revoke all on function rowcast.missed_since(timestamptz, pg_snapshot, uuid[], uuid[]) from public;
+grant execute on function rowcast.missed_since(timestamptz, pg_snapshot, uuid[], uuid[]) to authenticated, service_role;
 
 create or replace function rowcast.message_page(message_ids uuid[], page_limit integer default 500) returns jsonb
 language sql
@@ -162,7 +162,7 @@ comment on function rowcast.message_page(uuid[], integer) is 'The first of these
 revoke all on function rowcast.message_page(uuid[], integer) from public;
 grant execute on function rowcast.message_page(uuid[], integer) to authenticated, service_role;
 
-create or replace function rowcast.unseen_messages(message_ids uuid[]) returns uuid[]
+create or replace function rowcast.not_yet_seen(message_ids uuid[]) returns uuid[]
 language sql
 stable
 security definer
@@ -179,9 +179,9 @@ as $fn$
         limit 10000
     )
 $fn$;
-comment on function rowcast.unseen_messages(uuid[]) is 'Those of these messages that are not to be seen now. Made by Rowcast.';
-revoke all on function rowcast.unseen_messages(uuid[]) from public;
-grant execute on function rowcast.unseen_messages(uuid[]) to authenticated, service_role;
+comment on function rowcast.not_yet_seen(uuid[]) is 'Those of these messages that are not to be seen now. Made by Rowcast.';
+revoke all on function rowcast.not_yet_seen(uuid[]) from public;
+grant execute on function rowcast.not_yet_seen(uuid[]) to authenticated, service_role;
 
 create or replace function rowcast.this_cluster() returns bigint
 language plpgsql
@@ -331,10 +331,10 @@ begin
     end if;
     select * into record from rowcast.find_catch_up(since, null);
     select pg_catalog.pg_current_snapshot(), found.ids, rowcast.message_page(found.ids, page_limit),
-        rowcast.unseen_messages(record.sent)
+        rowcast.not_yet_seen(record.sent)
     into seen, missed, page, unseen
     from (
-        select rowcast.missed_messages(since, record.seen, record.owed, record.sent) as ids offset 0
+        select rowcast.missed_since(since, record.seen, record.owed, record.sent) as ids offset 0
     ) as found;
     taken := page ->> 'taken';
     issued := rowcast.store_catch_up(token, seen, missed[taken + 1:], unseen, record.id);
@@ -370,7 +370,7 @@ begin
     end if;
     select found.ids, rowcast.message_page(found.ids, page_limit) into missed, page
     from (
-        select rowcast.missed_messages(record.last_check_time, record.seen, record.owed, record.sent) as ids offset 0
+        select rowcast.missed_since(record.last_check_time, record.seen, record.owed, record.sent) as ids offset 0
     ) as found;
     taken := page ->> 'taken';
     return pg_catalog.jsonb_build_object(
@@ -409,8 +409,8 @@ begin
         return true;
     end if;
     had := record.sent || message_ids;
-    select pg_catalog.pg_current_snapshot(), rowcast.missed_messages(since, record.seen, record.owed, had),
-        rowcast.unseen_messages(had)
+    select pg_catalog.pg_current_snapshot(), rowcast.missed_since(since, record.seen, record.owed, had),
+        rowcast.not_yet_seen(had)
     into now_seen, missed, had;
     return rowcast.update_catch_up(record.id, had, now_seen, missed);
 end

@@ -11,7 +11,7 @@
 -- Without a snapshot the time of the message counts. Of more than 100,000 these are the newest.
 -- Security definer, for the conversations of the caller alone: policies would be asked once for each message, and there
 -- may be many. They are asked of those that are given, by rowcast.message_page().
-create or replace function rowcast.missed_messages(
+create or replace function rowcast.missed_since(
     since timestamptz, seen pg_snapshot, owed uuid[], sent uuid[]
 ) returns uuid[]
 language plpgsql
@@ -98,9 +98,9 @@ begin
     return coalesce(missed, '{}');
 end
 $fn$;
-comment on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) is 'The messages of the caller''s conversations that a record does not have, oldest first. Made by Rowcast.';
-revoke all on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) from public;
-grant execute on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) to authenticated, service_role;
+comment on function rowcast.missed_since(timestamptz, pg_snapshot, uuid[], uuid[]) is 'The messages of the caller''s conversations that a record does not have, oldest first. Made by Rowcast.';
+revoke all on function rowcast.missed_since(timestamptz, pg_snapshot, uuid[], uuid[]) from public;
+grant execute on function rowcast.missed_since(timestamptz, pg_snapshot, uuid[], uuid[]) to authenticated, service_role;
 
 -- The first of these messages, in this order, as many as make a page.
 -- A page has some 4 MB of contents at most, and one message at least. What the caller may not see, what is deleted and
@@ -137,7 +137,7 @@ grant execute on function rowcast.message_page(uuid[], integer) to authenticated
 
 -- Those of these messages that a query of now does not see: a socket can be told of a commit before others see it.
 -- Security definer, as policies have nothing to do with it, and there may be many.
-create or replace function rowcast.unseen_messages(message_ids uuid[]) returns uuid[]
+create or replace function rowcast.not_yet_seen(message_ids uuid[]) returns uuid[]
 language sql
 stable
 security definer
@@ -154,9 +154,9 @@ as $fn$
         limit 10000
     )
 $fn$;
-comment on function rowcast.unseen_messages(uuid[]) is 'Those of these messages that are not to be seen now. Made by Rowcast.';
-revoke all on function rowcast.unseen_messages(uuid[]) from public;
-grant execute on function rowcast.unseen_messages(uuid[]) to authenticated, service_role;
+comment on function rowcast.not_yet_seen(uuid[]) is 'Those of these messages that are not to be seen now. Made by Rowcast.';
+revoke all on function rowcast.not_yet_seen(uuid[]) from public;
+grant execute on function rowcast.not_yet_seen(uuid[]) to authenticated, service_role;
 
 -- The cluster that this database is in.
 -- A dump that is restored elsewhere brings records whose snapshots speak of transactions that this cluster will count
@@ -325,10 +325,10 @@ begin
     end if;
     select * into record from rowcast.find_catch_up(since, null);
     select pg_catalog.pg_current_snapshot(), found.ids, rowcast.message_page(found.ids, page_limit),
-        rowcast.unseen_messages(record.sent)
+        rowcast.not_yet_seen(record.sent)
     into seen, missed, page, unseen
     from (
-        select rowcast.missed_messages(since, record.seen, record.owed, record.sent) as ids offset 0
+        select rowcast.missed_since(since, record.seen, record.owed, record.sent) as ids offset 0
     ) as found;
     taken := page ->> 'taken';
     issued := rowcast.store_catch_up(token, seen, missed[taken + 1:], unseen, record.id);
@@ -369,7 +369,7 @@ begin
     end if;
     select found.ids, rowcast.message_page(found.ids, page_limit) into missed, page
     from (
-        select rowcast.missed_messages(record.last_check_time, record.seen, record.owed, record.sent) as ids offset 0
+        select rowcast.missed_since(record.last_check_time, record.seen, record.owed, record.sent) as ids offset 0
     ) as found;
     taken := page ->> 'taken';
     return pg_catalog.jsonb_build_object(
@@ -411,8 +411,8 @@ begin
         return true;
     end if;
     had := record.sent || message_ids;
-    select pg_catalog.pg_current_snapshot(), rowcast.missed_messages(since, record.seen, record.owed, had),
-        rowcast.unseen_messages(had)
+    select pg_catalog.pg_current_snapshot(), rowcast.missed_since(since, record.seen, record.owed, had),
+        rowcast.not_yet_seen(had)
     into now_seen, missed, had;
     return rowcast.update_catch_up(record.id, had, now_seen, missed);
 end

@@ -219,7 +219,7 @@ async fn what_is_owed_of_a_thread_of_others_is_not_given() {
         let school = School::open(major).await;
         let own = school.bob.send(&school.other, "not hers").await;
         let sql =
-            format!("to_jsonb(rowcast.missed_messages(now(), pg_current_snapshot(), '{{{own}}}', '{{}}'))");
+            format!("to_jsonb(rowcast.missed_since(now(), pg_current_snapshot(), '{{{own}}}', '{{}}'))");
         assert_eq!(school.ann.json(&sql).await.unwrap().unwrap(), serde_json::json!([]), "on {major}");
         assert_eq!(school.bob.json(&sql).await.unwrap().unwrap(), serde_json::json!([own]), "on {major}");
     }
