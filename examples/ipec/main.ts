@@ -43,13 +43,14 @@ const send = (who: Person, conversation_id: string, content: string) =>
   rpc<Message>(who.client, 'send_message', { conversation_id, content })
 
 try {
-  const first = { participant_ids: [bob.id], first_message: 'How was your week, Bob?' }
-  const id = process.env['CONVERSATION'] ?? (await rpc<Conversation>(ann.client, 'start_conversation', first)).id
+  const start = () => rpc<Conversation>(ann.client, 'start_conversation', { participant_ids: [bob.id] })
+  const id = process.env['CONVERSATION'] ?? (await start()).id
   const annsChannel = conversation(id, ann, bob)
   const bobsChannel = conversation(id, bob, ann)
   await join(annsChannel)
   await join(bobsChannel)
 
+  await until('Bob sees: Ann writes: How was your week, Bob?', () => send(ann, id, 'How was your week, Bob?'))
   const list = await rpc<Conversation[]>(bob.client, 'list_conversations')
   const entry = list.find((one) => one.id === id)
   say(`Bob's list: ${entry?.unread_count} unread: ${entry?.last_message?.content}`)
@@ -72,7 +73,7 @@ try {
   const [found] = await rpc<Message[]>(ann.client, 'search_messages', { query: 'friday', page_limit: 1 })
   say(`Ann finds: ${found?.content}`)
   await until('Bob sees: Ann has read it', () =>
-    rpc(ann.client, 'mark_conversation_as_read', { conversation_id: id }),
+    rpc(ann.client, 'mark_message_as_read', { message_id: reply.id }),
   )
   await until('Bob sees: Ann is offline', () => rpc(ann.client, 'update_user_presence', { status: 'offline' }))
 } catch (error) {

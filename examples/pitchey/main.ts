@@ -22,13 +22,16 @@ class Device {
   readonly #names: Map<string, string>
   /** The last message that came. */
   last = ''
+  /** Whose coming it tells of, once; who came a moment before is online already. */
+  #awaited: string | undefined
   #socket: WebSocket | undefined
   #heartbeat: NodeJS.Timeout | undefined
   readonly #unconfirmed = new Map<string, object>()
 
-  constructor(owner: Person, names: Map<string, string>) {
+  constructor(owner: Person, names: Map<string, string>, awaited?: Person) {
     this.#owner = owner
     this.#names = names
+    this.#awaited = awaited?.id
   }
 
   connect(): Promise<void> {
@@ -67,8 +70,10 @@ class Device {
     const { id, name } = this.#owner
     const heard = (who: string, what: string) => who !== id && say(`${name} sees: ${this.#names.get(who)} ${what}`)
     if (frame.type === 'message_sent') this.#unconfirmed.delete(frame.clientMessageId)
-    else if (frame.type === 'user_online') heard(frame.userId, 'is online')
-    else if (frame.type === 'user_typing' && frame.isTyping) heard(frame.userId, 'is typing')
+    else if (frame.type === 'user_online' && frame.userId === this.#awaited) {
+      this.#awaited = undefined
+      heard(frame.userId, 'is online')
+    } else if (frame.type === 'user_typing' && frame.isTyping) heard(frame.userId, 'is typing')
     else if (frame.type === 'message_read') heard(frame.readBy, 'has read it')
     else if (frame.type === 'error') say(`${name} is told: ${frame.message}`)
     else if (frame.type === 'new_message') {
@@ -81,7 +86,7 @@ class Device {
 const ann = await enter('Ann', setting('ANN_TOKEN'))
 const bob = await enter('Bob', setting('BOB_TOKEN'))
 const names = new Map([ann, bob].map(({ id, name }) => [id, name]))
-const [anns, bobs] = [new Device(ann, names), new Device(bob, names)]
+const [anns, bobs] = [new Device(ann, names, bob), new Device(bob, names)]
 try {
   const start = () => rpc<{ id: string }>(ann.client, 'start_conversation', { participant_ids: [bob.id] })
   const conversationId = process.env['CONVERSATION'] ?? (await start()).id

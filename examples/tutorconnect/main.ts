@@ -68,6 +68,7 @@ try {
   await until(`Ann ser: Bob retter: ${content}`, () => api(bob, 'PUT', `messages/${sent.id}`, { content }))
   await until('Ann ser: Bob sletter en melding', () => api(bob, 'DELETE', `messages/${sent.id}`))
   await until('Ann ser: Bob er busy', () => rpc(bob.client, 'update_user_presence', { status: 'busy' }))
+  await until('Ann ser: Bob er offline', () => rpc(bob.client, 'update_user_presence', { status: 'offline' }))
 } catch (error) {
   refuse(error)
 } finally {

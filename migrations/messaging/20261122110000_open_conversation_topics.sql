@@ -86,7 +86,7 @@ begin
         for insert to authenticated
         with check (rowcast.may_use_topic((select realtime.topic())));
 exception
-    when insufficient_privilege then
-        raise notice 'private channels of conversations stay closed: policies on realtime.messages are its owner''s to make';
+    when insufficient_privilege or undefined_table or undefined_function then
+        raise notice 'private channels of conversations stay closed, as policies on realtime.messages could not be made: %', sqlerrm;
 end
 $do$;

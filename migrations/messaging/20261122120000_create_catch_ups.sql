@@ -4,7 +4,7 @@
 -- undo:  drop function rowcast.note_catch_up(timestamptz, uuid[]), rowcast.resume_catch_up(text, timestamptz, integer),
 --        rowcast.catch_up(text, timestamptz, integer), rowcast.update_catch_up(bigint, uuid[], pg_snapshot, uuid[]),
 --        rowcast.store_catch_up(bytea, pg_snapshot, uuid[], uuid[], bigint), rowcast.find_catch_up(timestamptz, bytea),
---        rowcast.unseen_messages(uuid[]), rowcast.message_page(uuid[], integer),
+--        rowcast.this_cluster(), rowcast.unseen_messages(uuid[]), rowcast.message_page(uuid[], integer),
 --        rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]);
 --        drop index public.messages_conversation_id_inserted_in_idx, public.messages_inserted_in_idx;
 --        drop table rowcast.catch_ups;
@@ -15,6 +15,7 @@ create table if not exists rowcast.catch_ups (
     customer_id uuid,
     token_hash bytea not null,
     last_check_time timestamptz not null,
+    cluster bigint not null,
     seen pg_snapshot not null,
     owed uuid[] not null default '{}',
     sent uuid[] not null default '{}',
@@ -29,6 +30,7 @@ create table if not exists rowcast.catch_ups (
 );
 comment on table rowcast.catch_ups is 'What each device of the school app has been given. Made by Rowcast.';
 comment on column rowcast.catch_ups.last_check_time is 'The name that the client knows it by, in whole milliseconds.';
+comment on column rowcast.catch_ups.cluster is 'The cluster whose transactions the snapshot speaks of.';
 comment on column rowcast.catch_ups.seen is 'Messages that this sees have been given.';
 comment on column rowcast.catch_ups.owed is 'Messages that it sees and that have not been given yet.';
 comment on column rowcast.catch_ups.sent is 'Messages that it does not see, or that are owed, and that a socket has brought.';
@@ -44,21 +46,26 @@ create or replace function rowcast.missed_messages(
 ) returns uuid[]
 language plpgsql
 stable
-security invoker
+security definer
 set search_path = ''
 as $fn$
 declare
     oldest constant xid8 := pg_catalog.pg_snapshot_xmin(seen);
     ending constant xid8 := pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot());
     everything constant boolean := coalesce(rowcast.caller_is_staff(), false);
+    caller_user constant uuid := rowcast.caller_user_id();
+    caller_customer constant uuid := rowcast.caller_customer_id();
     mine uuid[];
     missed uuid[];
 begin
     if not everything then
-        select pg_catalog.array_agg(part.conversation_id) into mine
-        from public.conversation_participants as part
-        where (part.user_id = rowcast.caller_user_id() or part.customer_id = rowcast.caller_customer_id())
-            and part.left_at is null;
+        mine := array(
+            select part.conversation_id from public.conversation_participants as part
+            where part.user_id = caller_user and part.left_at is null
+            union all
+            select part.conversation_id from public.conversation_participants as part
+            where part.customer_id = caller_customer and part.left_at is null
+        );
     end if;
     if seen is null then
         select pg_catalog.array_agg(found.id order by found.created_at, found.id) into missed
@@ -67,7 +74,15 @@ begin
             from public.messages as message
             where message.created_at > since and message.deleted_at is null
                 and (everything or message.conversation_id = any (mine))
-            order by message.created_at desc, message.id desc
+                and not exists (select from unnest(sent) as had (id) where had.id = message.id)
+            union all
+            select message.id, message.created_at
+            from unnest(owed) as due (id)
+            join public.messages as message on message.id = due.id
+            where message.created_at <= since and message.deleted_at is null
+                and (everything or message.conversation_id = any (mine))
+                and not exists (select from unnest(sent) as had (id) where had.id = message.id)
+            order by 2 desc, 1 desc
             limit 100000
         ) as found;
     elsif everything then
@@ -77,6 +92,7 @@ begin
             from public.messages as message
             where message.inserted_in >= oldest and message.inserted_in < ending
                 and not pg_catalog.pg_visible_in_snapshot(message.inserted_in, seen)
+                and message.created_at > since - interval '1 day'
                 and message.deleted_at is null
                 and not exists (select from unnest(sent) as had (id) where had.id = message.id)
             union all
@@ -96,13 +112,14 @@ begin
             where message.conversation_id = any (mine)
                 and message.inserted_in >= oldest and message.inserted_in < ending
                 and not pg_catalog.pg_visible_in_snapshot(message.inserted_in, seen)
+                and message.created_at > since - interval '1 day'
                 and message.deleted_at is null
                 and not exists (select from unnest(sent) as had (id) where had.id = message.id)
             union all
             select message.id, message.created_at
             from unnest(owed) as due (id)
             join public.messages as message on message.id = due.id
-            where message.deleted_at is null
+            where message.conversation_id = any (mine) and message.deleted_at is null
                 and not exists (select from unnest(sent) as had (id) where had.id = message.id)
             order by 2 desc, 1 desc
             limit 100000
@@ -111,7 +128,7 @@ begin
     return coalesce(missed, '{}');
 end
 $fn$;
-comment on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) is 'The messages that the caller may see and has not been given, oldest first. Made by Rowcast.';
+comment on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) is 'The messages of the caller''s conversations that a record does not have, oldest first. Made by Rowcast.';
 revoke all on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) from public;
 grant execute on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) to authenticated, service_role;
 
@@ -148,7 +165,7 @@ grant execute on function rowcast.message_page(uuid[], integer) to authenticated
 create or replace function rowcast.unseen_messages(message_ids uuid[]) returns uuid[]
 language sql
 stable
-security invoker
+security definer
 set search_path = ''
 as $fn$
     select array(
@@ -166,13 +183,31 @@ comment on function rowcast.unseen_messages(uuid[]) is 'Those of these messages 
 revoke all on function rowcast.unseen_messages(uuid[]) from public;
 grant execute on function rowcast.unseen_messages(uuid[]) to authenticated, service_role;
 
+create or replace function rowcast.this_cluster() returns bigint
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $fn$
+begin
+    return (select control.system_identifier from pg_catalog.pg_control_system() as control);
+exception
+    when insufficient_privilege then
+        return 0;
+end
+$fn$;
+comment on function rowcast.this_cluster() is 'The cluster that this database is in; 0 where nobody may ask. Made by Rowcast.';
+revoke all on function rowcast.this_cluster() from public;
+
 create or replace function rowcast.find_catch_up(at timestamptz, token bytea) returns setof rowcast.catch_ups
 language sql
 stable
 security definer
 set search_path = ''
 as $fn$
-    select record.*
+    select record.id, record.user_id, record.customer_id, record.token_hash, record.last_check_time, record.cluster,
+        case when record.cluster = rowcast.this_cluster() then record.seen end,
+        record.owed, record.sent, record.follows, record.created_at
     from rowcast.catch_ups as record
     where (record.user_id = rowcast.caller_user_id() or record.customer_id = rowcast.caller_customer_id())
         and (record.last_check_time = at or (at is null and record.token_hash = token))
@@ -207,8 +242,10 @@ begin
         ) into issued
         from rowcast.catch_ups as record
         where record.user_id = caller_user or record.customer_id = caller_customer;
-        insert into rowcast.catch_ups (user_id, customer_id, token_hash, last_check_time, seen, owed, sent, follows)
-        values (caller_user, caller_customer, token, issued, seen, owed, sent, follows)
+        insert into rowcast.catch_ups (
+            user_id, customer_id, token_hash, last_check_time, cluster, seen, owed, sent, follows
+        )
+        values (caller_user, caller_customer, token, issued, rowcast.this_cluster(), seen, owed, sent, follows)
         on conflict do nothing;
         exit when found;
     end loop;
@@ -253,7 +290,7 @@ as $fn$
 begin
     if new_seen is not null then
         update rowcast.catch_ups as record
-        set seen = new_seen, owed = new_owed, sent = messages
+        set cluster = rowcast.this_cluster(), seen = new_seen, owed = new_owed, sent = messages
         where record.id = record_id
             and (record.user_id = rowcast.caller_user_id() or record.customer_id = rowcast.caller_customer_id());
         return found;
@@ -339,7 +376,7 @@ begin
     return pg_catalog.jsonb_build_object(
         'messages', page -> 'messages',
         'remaining', pg_catalog.to_jsonb(missed[taken + 1:]),
-        'seen', record.seen::text,
+        'seen', coalesce(record.seen, '1:1:')::text,
         'sent', pg_catalog.to_jsonb(record.sent),
         'last_check_time', pg_catalog.to_char(record.last_check_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
     );

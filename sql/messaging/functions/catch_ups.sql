@@ -1,35 +1,41 @@
 -- What people have missed since a check, and what they are given then.
 -- Re-runnable.
 --
--- What is read is read as the caller, under row level security. What is kept is kept as the owner, since nobody else
--- has a right to rowcast.catch_ups, and for the caller alone: whose records they are is what the claims say.
+-- Messages are read as the caller, under row level security. What is kept is kept as the owner, since nobody else has a
+-- right to rowcast.catch_ups, and for the caller alone: whose records they are is what the claims say.
 
--- The messages that a record does not have, oldest first.
--- The caller's row level security decides, so this runs as the caller; the conversations of the caller only make it
--- quick. Whatever a snapshot does not see was in progress or had not begun, and so has a transaction no older than the
--- snapshot's oldest. A message is not looked at beyond the end of the snapshot of this query: one that came with a
--- dump has a transaction of another cluster, which says nothing here. Without a snapshot the time of the message
--- counts. Of more than 100,000 these are the newest.
+-- The messages that a record does not have, oldest first: their ids.
+-- Whatever a snapshot does not see was in progress or had not begun, and so has a transaction no older than the
+-- snapshot's oldest. A message is not looked at beyond the end of the snapshot of this query, nor if it is more than a
+-- day older than the check: one that came with a dump has a transaction of another cluster, which says nothing here.
+-- Without a snapshot the time of the message counts. Of more than 100,000 these are the newest.
+-- Security definer, for the conversations of the caller alone: policies would be asked once for each message, and there
+-- may be many. They are asked of those that are given, by rowcast.message_page().
 create or replace function rowcast.missed_messages(
     since timestamptz, seen pg_snapshot, owed uuid[], sent uuid[]
 ) returns uuid[]
 language plpgsql
 stable
-security invoker
+security definer
 set search_path = ''
 as $fn$
 declare
     oldest constant xid8 := pg_catalog.pg_snapshot_xmin(seen);
     ending constant xid8 := pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot());
     everything constant boolean := coalesce(rowcast.caller_is_staff(), false);
+    caller_user constant uuid := rowcast.caller_user_id();
+    caller_customer constant uuid := rowcast.caller_customer_id();
     mine uuid[];
     missed uuid[];
 begin
     if not everything then
-        select pg_catalog.array_agg(part.conversation_id) into mine
-        from public.conversation_participants as part
-        where (part.user_id = rowcast.caller_user_id() or part.customer_id = rowcast.caller_customer_id())
-            and part.left_at is null;
+        mine := array(
+            select part.conversation_id from public.conversation_participants as part
+            where part.user_id = caller_user and part.left_at is null
+            union all
+            select part.conversation_id from public.conversation_participants as part
+            where part.customer_id = caller_customer and part.left_at is null
+        );
     end if;
     if seen is null then
         select pg_catalog.array_agg(found.id order by found.created_at, found.id) into missed
@@ -38,7 +44,15 @@ begin
             from public.messages as message
             where message.created_at > since and message.deleted_at is null
                 and (everything or message.conversation_id = any (mine))
-            order by message.created_at desc, message.id desc
+                and not exists (select from unnest(sent) as had (id) where had.id = message.id)
+            union all
+            select message.id, message.created_at
+            from unnest(owed) as due (id)
+            join public.messages as message on message.id = due.id
+            where message.created_at <= since and message.deleted_at is null
+                and (everything or message.conversation_id = any (mine))
+                and not exists (select from unnest(sent) as had (id) where had.id = message.id)
+            order by 2 desc, 1 desc
             limit 100000
         ) as found;
     elsif everything then
@@ -48,6 +62,7 @@ begin
             from public.messages as message
             where message.inserted_in >= oldest and message.inserted_in < ending
                 and not pg_catalog.pg_visible_in_snapshot(message.inserted_in, seen)
+                and message.created_at > since - interval '1 day'
                 and message.deleted_at is null
                 and not exists (select from unnest(sent) as had (id) where had.id = message.id)
             union all
@@ -67,13 +82,14 @@ begin
             where message.conversation_id = any (mine)
                 and message.inserted_in >= oldest and message.inserted_in < ending
                 and not pg_catalog.pg_visible_in_snapshot(message.inserted_in, seen)
+                and message.created_at > since - interval '1 day'
                 and message.deleted_at is null
                 and not exists (select from unnest(sent) as had (id) where had.id = message.id)
             union all
             select message.id, message.created_at
             from unnest(owed) as due (id)
             join public.messages as message on message.id = due.id
-            where message.deleted_at is null
+            where message.conversation_id = any (mine) and message.deleted_at is null
                 and not exists (select from unnest(sent) as had (id) where had.id = message.id)
             order by 2 desc, 1 desc
             limit 100000
@@ -82,7 +98,7 @@ begin
     return coalesce(missed, '{}');
 end
 $fn$;
-comment on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) is 'The messages that the caller may see and has not been given, oldest first. Made by Rowcast.';
+comment on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) is 'The messages of the caller''s conversations that a record does not have, oldest first. Made by Rowcast.';
 revoke all on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) from public;
 grant execute on function rowcast.missed_messages(timestamptz, pg_snapshot, uuid[], uuid[]) to authenticated, service_role;
 
@@ -120,10 +136,11 @@ revoke all on function rowcast.message_page(uuid[], integer) from public;
 grant execute on function rowcast.message_page(uuid[], integer) to authenticated, service_role;
 
 -- Those of these messages that a query of now does not see: a socket can be told of a commit before others see it.
+-- Security definer, as policies have nothing to do with it, and there may be many.
 create or replace function rowcast.unseen_messages(message_ids uuid[]) returns uuid[]
 language sql
 stable
-security invoker
+security definer
 set search_path = ''
 as $fn$
     select array(
@@ -141,15 +158,37 @@ comment on function rowcast.unseen_messages(uuid[]) is 'Those of these messages 
 revoke all on function rowcast.unseen_messages(uuid[]) from public;
 grant execute on function rowcast.unseen_messages(uuid[]) to authenticated, service_role;
 
+-- The cluster that this database is in.
+-- A dump that is restored elsewhere brings records whose snapshots speak of transactions that this cluster will count
+-- anew.
+create or replace function rowcast.this_cluster() returns bigint
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $fn$
+begin
+    return (select control.system_identifier from pg_catalog.pg_control_system() as control);
+exception
+    when insufficient_privilege then
+        return 0;
+end
+$fn$;
+comment on function rowcast.this_cluster() is 'The cluster that this database is in; 0 where nobody may ask. Made by Rowcast.';
+revoke all on function rowcast.this_cluster() from public;
+
 -- The caller's own record of this time, or the last one of this token.
--- As its owner, since nobody else reads the table; it is the claims that say whose records these are.
+-- As its owner, since nobody else reads the table; it is the claims that say whose records these are. The snapshot of
+-- another cluster is left out, so that its time counts.
 create or replace function rowcast.find_catch_up(at timestamptz, token bytea) returns setof rowcast.catch_ups
 language sql
 stable
 security definer
 set search_path = ''
 as $fn$
-    select record.*
+    select record.id, record.user_id, record.customer_id, record.token_hash, record.last_check_time, record.cluster,
+        case when record.cluster = rowcast.this_cluster() then record.seen end,
+        record.owed, record.sent, record.follows, record.created_at
     from rowcast.catch_ups as record
     where (record.user_id = rowcast.caller_user_id() or record.customer_id = rowcast.caller_customer_id())
         and (record.last_check_time = at or (at is null and record.token_hash = token))
@@ -189,8 +228,10 @@ begin
         ) into issued
         from rowcast.catch_ups as record
         where record.user_id = caller_user or record.customer_id = caller_customer;
-        insert into rowcast.catch_ups (user_id, customer_id, token_hash, last_check_time, seen, owed, sent, follows)
-        values (caller_user, caller_customer, token, issued, seen, owed, sent, follows)
+        insert into rowcast.catch_ups (
+            user_id, customer_id, token_hash, last_check_time, cluster, seen, owed, sent, follows
+        )
+        values (caller_user, caller_customer, token, issued, rowcast.this_cluster(), seen, owed, sent, follows)
         on conflict do nothing;
         exit when found;
     end loop;
@@ -238,7 +279,7 @@ as $fn$
 begin
     if new_seen is not null then
         update rowcast.catch_ups as record
-        set seen = new_seen, owed = new_owed, sent = messages
+        set cluster = rowcast.this_cluster(), seen = new_seen, owed = new_owed, sent = messages
         where record.id = record_id
             and (record.user_id = rowcast.caller_user_id() or record.customer_id = rowcast.caller_customer_id());
         return found;
@@ -334,7 +375,7 @@ begin
     return pg_catalog.jsonb_build_object(
         'messages', page -> 'messages',
         'remaining', pg_catalog.to_jsonb(missed[taken + 1:]),
-        'seen', record.seen::text,
+        'seen', coalesce(record.seen, '1:1:')::text,
         'sent', pg_catalog.to_jsonb(record.sent),
         'last_check_time', pg_catalog.to_char(record.last_check_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
     );

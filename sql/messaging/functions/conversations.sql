@@ -100,6 +100,7 @@ begin
     end if;
 
     if conversation.id is null then
+        perform rowcast.spend('changes_per_minute', own_user_id, own_customer_id, null);
         insert into public.conversations as c (kind, title, participants, customer_id, created_by, metadata)
         values (
             start_conversation.kind,

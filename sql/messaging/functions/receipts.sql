@@ -171,6 +171,8 @@ begin
         select p.conversation_id, rowcast.unread_count(p) as unread_count
         from public.conversation_participants p
         where p.left_at is null and (p.user_id = person.user_id or p.customer_id = person.customer_id)
+        -- Counted once, and not again for the condition.
+        offset 0
     ) counted
     where counted.unread_count > 0;
 end

@@ -1,8 +1,8 @@
 -- Who may join the private channels of conversations, and speak and be seen there.
 -- Re-runnable.
 --
--- Policies are the table owner's to make. Where that is somebody else, as on a hosted Supabase, it is said what is
--- missing, and public channels work without.
+-- Policies are the table owner's to make, and an older Supabase has no such table. Then it is said what is missing, and
+-- public channels work without.
 
 do $do$
 begin
@@ -16,7 +16,7 @@ begin
         for insert to authenticated
         with check (rowcast.may_use_topic((select realtime.topic())));
 exception
-    when insufficient_privilege then
-        raise notice 'private channels of conversations stay closed: policies on realtime.messages are its owner''s to make';
+    when insufficient_privilege or undefined_table or undefined_function then
+        raise notice 'private channels of conversations stay closed, as policies on realtime.messages could not be made: %', sqlerrm;
 end
 $do$;

@@ -10,6 +10,7 @@ create table if not exists rowcast.catch_ups (
     customer_id uuid,
     token_hash bytea not null,
     last_check_time timestamptz not null,
+    cluster bigint not null,
     seen pg_snapshot not null,
     owed uuid[] not null default '{}',
     sent uuid[] not null default '{}',
@@ -24,6 +25,7 @@ create table if not exists rowcast.catch_ups (
 );
 comment on table rowcast.catch_ups is 'What each device of the school app has been given. Made by Rowcast.';
 comment on column rowcast.catch_ups.last_check_time is 'The name that the client knows it by, in whole milliseconds.';
+comment on column rowcast.catch_ups.cluster is 'The cluster whose transactions the snapshot speaks of.';
 comment on column rowcast.catch_ups.seen is 'Messages that this sees have been given.';
 comment on column rowcast.catch_ups.owed is 'Messages that it sees and that have not been given yet.';
 comment on column rowcast.catch_ups.sent is 'Messages that it does not see, or that are owed, and that a socket has brought.';

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::model::{
     Action, Binding, Channel, ChannelConfig, Chat, ChatStatus, Features, Interest, Joining, Message,
-    NewAttachment, NewMessage, Participant, PresenceKey, Read, Receipt, Typing, TypingChange, Wants,
+    NewAttachment, NewMessage, Participant, PresenceKey, Reading, Receipt, Typing, TypingChange, Wants,
 };
 use crate::adapter::Error;
 use crate::adapter::answer::Refusal;
@@ -210,7 +210,7 @@ impl NewAttachment {
     }
 }
 
-impl Read {
+impl Reading {
     /// Reads `{messageId}`, `{messageIds}` or `{chatId}`, of which there is one.
     pub(super) fn read(fields: &Fields) -> Result<Self, Error> {
         let found = (
@@ -484,7 +484,7 @@ mod tests {
 
     #[test]
     fn what_has_been_read_is_one_thing() {
-        let read = |json: String| Read::read(&fields(&json));
+        let read = |json: String| Reading::read(&fields(&json));
         let one = read(format!(r#"{{"messageId":"{MESSAGE}"}}"#)).unwrap();
         assert_eq!(one.call(), ("mark_message_as_read", json!({ "message_id": MESSAGE })));
         let many = read(format!(r#"{{"messageIds":["{MESSAGE}"]}}"#)).unwrap();

@@ -69,7 +69,7 @@ pub(super) struct NewAttachment {
 
 /// `POST /api/messages/read-receipts`: what has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum Reading {
     One(Uuid),
     Many(Vec<Uuid>),
     Chat(Uuid),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::convert::{self, chat_arguments, message_arguments};
-use super::model::{Action, Interest, NewMessage, Read, TypingChange};
+use super::model::{Action, Interest, NewMessage, Reading, TypingChange};
 use crate::adapter::request::{json, path_id, query};
 use crate::adapter::{Asker, Error, Services};
 
@@ -129,7 +129,7 @@ async fn delete(
 /// `POST /api/messages/read-receipts`: one message, several, or a whole chat is read.
 async fn read(State(services): State<Arc<Services>>, request: Request) -> Answered {
     let (asker, fields) = received(&services, request).await?;
-    let read = Read::read(&fields)?;
+    let read = Reading::read(&fields)?;
     let (function, arguments) = read.call();
     let returned = services.call(&asker.caller, function, arguments).await?;
     answer(StatusCode::OK, &read.answer(returned)?)

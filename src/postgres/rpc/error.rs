@@ -210,18 +210,21 @@ pub fn body(code: &str, message: &str, details: Option<String>, hint: Option<Str
 
 fn not_found(schema: &str, name: &str, arguments: &[String], is_body: bool) -> (String, String) {
     let function = format!("{schema}.{name}");
-    let (told, searched) = match arguments {
-        [] => (" without parameters".to_owned(), " without parameters".to_owned()),
-        [one] => (format!("({one})"), format!(" with parameter {one}")),
-        all => (format!("({})", all.join(", ")), format!(" with parameters {}", all.join(", "))),
+    let all = arguments.join(", ");
+    let message = match arguments {
+        [] => format!("Could not find the function {function} without parameters in the schema cache"),
+        _ => format!("Could not find the function {function}({all}) in the schema cache"),
+    };
+    let searched = match arguments {
+        [] => " without parameters".to_owned(),
+        [one] => format!(" with parameter {one}"),
+        _ => format!(" with parameters {all}"),
     };
     let unnamed = if is_body { " or with a single unnamed json/jsonb parameter" } else { "" };
-    (
-        format!("Could not find the function {function}{told} in the schema cache"),
-        format!(
-            "Searched for the function {function}{searched}{unnamed}, but no matches were found in the schema cache."
-        ),
-    )
+    let details = format!(
+        "Searched for the function {function}{searched}{unnamed}, but no matches were found in the schema cache."
+    );
+    (message, details)
 }
 
 /// `retry after <n> seconds`, with n of at least 1.

@@ -95,7 +95,7 @@ impl Refusal {
             Self::ContentType(given) => plain("PGRST102", &format!("Content-Type not acceptable: {given}")),
             Self::Query(name) => body(
                 "PGRST100",
-                &format!("The query parameter {name:?} is not understood"),
+                &format!("The query parameter {name} is not understood"),
                 hint(
                     "functions are called with select, order, limit and offset of plain columns; everything else is PostgREST's",
                 ),
@@ -147,6 +147,8 @@ impl Refusal {
             Self::Token(error) => return Some((&Error::Token(error.clone())).into()),
             Self::EmptyToken => (Code::MissingAPIKey, false),
             Self::Unreachable | Self::Silent | Self::TooManyForwarded => (Code::HttpServerError, true),
+            // The function's own doing.
+            Self::Status | Self::Headers => (Code::HttpServerError, false),
             _ => (Code::HttpClientError, false),
         };
         let cause = match self {
@@ -203,5 +205,92 @@ impl IntoResponse for Refusal {
             response.extensions_mut().insert(refused);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::code::Advice;
+
+    /// One of each that has words of its own.
+    fn all() -> Vec<Refusal> {
+        let text = || "…".to_owned();
+        let not_found = |arguments: &[&str]| rpc::Error::NotFound {
+            schema: text(),
+            name: text(),
+            arguments: arguments.iter().map(|name| (*name).to_owned()).collect(),
+            is_body: true,
+            near: None,
+        };
+        vec![
+            Refusal::NotJson,
+            Refusal::ContentType(text()),
+            Refusal::Query(text()),
+            Refusal::Token(TokenError::Expired { seconds: 1 }),
+            Refusal::Token(TokenError::Malformed),
+            Refusal::Token(TokenError::Signature),
+            Refusal::Token(TokenError::Signer { key_id: None }),
+            Refusal::Token(TokenError::MissingClaims),
+            Refusal::Token(TokenError::UnknownApiKey),
+            Refusal::EmptyToken,
+            Refusal::NoUpstream,
+            Refusal::Call(not_found(&["…"])),
+            Refusal::Call(not_found(&[])),
+            Refusal::Call(rpc::Error::Ambiguous { candidates: vec![text()] }),
+            Refusal::Method(text()),
+            Refusal::Schema { asked: text(), open: vec![text()] },
+            Refusal::Accept(text()),
+            Refusal::Call(rpc::Error::NotSingle { rows: 2 }),
+            Refusal::Range { offset: 2, total: 1 },
+            Refusal::Status,
+            Refusal::Headers,
+            Refusal::Call(rpc::Error::Busy),
+            Refusal::Call(rpc::Error::NoSession),
+            Refusal::Call(rpc::Error::Unavailable),
+            Refusal::Call(rpc::Error::TimedOut),
+            Refusal::Unreachable,
+            Refusal::TooManyForwarded,
+            Refusal::Silent,
+        ]
+    }
+
+    fn row(refusal: &Refusal) -> String {
+        let body = refusal.body();
+        let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
+        let code =
+            refusal.refused().map_or("–".to_owned(), |refused| format!("`{}`", refused.code.as_str()));
+        let advice = if refusal.status() >= 502 { Advice::Reconnect } else { Advice::Terminal };
+        let cells =
+            [refusal.status().to_string(), format!("`{}`", text("code")), code, advice.as_str().to_owned()];
+        format!("| {} | {} |", cells.join(" | "), text("message"))
+    }
+
+    #[test]
+    fn the_page_lists_the_same_refusals() {
+        let page = include_str!("../../../docs/errors.md");
+        let (_, section) = page.split_once("\n## Refused under `/rest/v1`\n").unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let rows = section.lines().filter(|line| line.starts_with("| ") && line.contains(" | `PGRST"));
+        let documented: Vec<String> =
+            rows.map(|row| format!("{} |", row.rsplitn(3, " |").nth(2).unwrap_or_default())).collect();
+        let real: Vec<String> = all().iter().map(row).collect();
+        assert_eq!(documented, real, "\n{}", real.join("\n"));
+    }
+
+    #[test]
+    fn what_postgres_raised_is_not_logged() {
+        let raised = rpc::Error::Refused {
+            sqlstate: "XX000".to_owned(),
+            message: "secret".to_owned(),
+            detail: None,
+            hint: None,
+            is_anonymous: false,
+        };
+        assert!(Refusal::Call(raised).refused().is_none());
+        for refusal in all() {
+            let cause = refusal.refused().and_then(|refused| refused.cause).unwrap_or_default();
+            assert!(!cause.contains('…'), "{cause}");
+        }
     }
 }

@@ -174,3 +174,53 @@ async fn old_records_go_and_those_in_use_stay() {
         assert_eq!(school.bob.check(&last.time).await.contents, ["new"]);
     }
 }
+
+#[tokio::test]
+async fn a_record_of_another_cluster_counts_by_its_time() {
+    for major in majors() {
+        let school = School::open(major).await;
+        school.bob.send(&school.threads[0], "before").await;
+        school.bob.send(&school.threads[0], "owed").await;
+        let first = school.ann.try_check(EVER, 1).await.unwrap();
+        assert_eq!((first.contents.as_slice(), first.remaining), (["before".to_owned()].as_slice(), 1));
+        // As after a dump and a restore: that cluster had come much further with its transactions.
+        let restore = "update rowcast.catch_ups set cluster = cluster - 1, seen = '900000000:900000000:'";
+        school.database.execute(restore).await;
+        let brought = school.bob.send(&school.threads[0], "brought").await;
+        school.bob.send(&school.threads[1], "after").await;
+        assert_eq!(school.ann.resume().await.unwrap(), ["owed", "brought", "after"], "on {major}");
+        let resumed = school.ann.json(&format!("rowcast.resume_catch_up('{}')", school.ann.token)).await;
+        assert_eq!(resumed.unwrap().unwrap()["seen"], "1:1:", "a socket is not to take new ones for seen");
+        assert!(school.ann.note(&first.time, &[&brought]).await);
+        let second = school.ann.check(&first.time).await;
+        assert_eq!(second.contents, ["owed", "after"], "on {major}");
+        assert!(school.ann.check(&second.time).await.contents.is_empty(), "on {major}");
+    }
+}
+
+#[tokio::test]
+async fn an_old_message_whose_transaction_is_one_of_another_cluster_is_not_given_again() {
+    for major in majors() {
+        let school = School::open(major).await;
+        school.bob.send(&school.threads[0], "old").await;
+        let first = school.ann.check(EVER).await;
+        school.bob.send(&school.threads[0], "new").await;
+        // As if this cluster had come by now to the transaction that the dump has brought.
+        let restored = "update public.messages set inserted_in = pg_current_xact_id(), created_at = created_at - interval '2 days'
+            where content = 'old'";
+        school.database.execute(restored).await;
+        assert_eq!(school.ann.check(&first.time).await.contents, ["new"], "on {major}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_owed_of_a_thread_of_others_is_not_given() {
+    for major in majors() {
+        let school = School::open(major).await;
+        let own = school.bob.send(&school.other, "not hers").await;
+        let sql =
+            format!("to_jsonb(rowcast.missed_messages(now(), pg_current_snapshot(), '{{{own}}}', '{{}}'))");
+        assert_eq!(school.ann.json(&sql).await.unwrap().unwrap(), serde_json::json!([]), "on {major}");
+        assert_eq!(school.bob.json(&sql).await.unwrap().unwrap(), serde_json::json!([own]), "on {major}");
+    }
+}

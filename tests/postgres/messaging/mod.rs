@@ -8,6 +8,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::support::{TestDatabase, connect};
 
+mod attacks;
 mod checks;
 mod compiled;
 mod concurrency;

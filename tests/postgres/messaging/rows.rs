@@ -51,7 +51,7 @@ async fn people_see_the_rows_of_conversations_that_they_take_part_in_and_staff_a
                 ),
                 (
                     "select count(*) from rowcast.messaging_settings",
-                    [DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, "5"],
+                    [DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, "6"],
                 ),
                 (
                     "select count(*) from rowcast.messaging_rates",

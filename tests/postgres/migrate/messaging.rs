@@ -51,6 +51,33 @@ async fn table_or_function_of_somebody_else_stops_the_set_before_anything_is_mad
     }
 }
 
+/// Databases often give clients all rights on whatever is new in the schema public.
+#[tokio::test]
+async fn default_privileges_of_the_schema_give_nobody_more() {
+    for major in majors() {
+        let database = TestDatabase::create(major).await;
+        migrate(&target(&database), &[]).await.unwrap();
+        let generous = "
+            alter default privileges in schema public grant all on tables to anon, authenticated, service_role;
+            alter default privileges in schema public grant all on functions to anon, authenticated, service_role";
+        database.execute(generous).await;
+        migrate(&target(&database), &[Set::Messaging]).await.unwrap();
+        let open = "select
+                (select count(*) from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'
+                    and has_table_privilege('anon', oid, 'select, insert, update, delete, truncate, references, trigger')),
+                (select count(*) from pg_proc where pronamespace = 'public'::regnamespace
+                    and has_function_privilege('anon', oid, 'execute')),
+                (select count(*) from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'
+                    and has_table_privilege('authenticated', oid, 'insert, update, truncate')),
+                (select count(*) from pg_proc where pronamespace = 'public'::regnamespace
+                    and has_function_privilege('authenticated', oid, 'execute'))";
+        let row = database.client.query_one(open, &[]).await.unwrap();
+        let found: Vec<i64> = (0..4).map(|column| row.get(column)).collect();
+        assert_eq!(found[..3], [0, 0, 0], "on {major}");
+        assert!(found[3] > 20, "on {major}: {found:?}");
+    }
+}
+
 #[tokio::test]
 async fn owner_without_superuser_rights_makes_it_once_the_roles_are_there() {
     for major in majors() {
