@@ -79,6 +79,7 @@ begin
         raise exception using errcode = '42501', message = 'messages of the system are not for people to write';
     end if;
     perform rowcast.require_conversation(new.conversation_id, true);
+    perform rowcast.make_profile();
     if octet_length(new.content) > 65536 then
         raise exception using errcode = '22001', message = 'the content is larger than 65536 bytes';
     end if;
@@ -91,7 +92,6 @@ begin
         select from public.conversation_participants p
         where p.conversation_id = new.conversation_id and p.user_id = new.receiver_id and p.left_at is null
     ) then
-    perform rowcast.make_profile();
         raise exception using errcode = 'P0002', message = 'there is no such receiver in this conversation';
     end if;
     perform rowcast.spend('messages_per_minute', new.sender_id, new.sender_customer_id, null);
@@ -174,6 +174,7 @@ begin
         if octet_length(new.content) > 65536 then
             raise exception using errcode = '22001', message = 'the content is larger than 65536 bytes';
         end if;
+        perform rowcast.spend('changes_per_minute', old.sender_id, old.sender_customer_id, null);
         new.edited_at := clock_timestamp();
     end if;
     new.updated_at := clock_timestamp();
@@ -193,7 +194,6 @@ declare
     message record;
 begin
     if num_nulls(new.user_id, new.customer_id) = 2 then
-        perform rowcast.spend('changes_per_minute', old.sender_id, old.sender_customer_id, null);
         new.user_id := rowcast.caller_user_id();
         new.customer_id := rowcast.caller_customer_id();
     end if;
@@ -203,6 +203,17 @@ begin
     end if;
     if message.deleted_at is not null then
         raise exception using errcode = '22023', message = 'the message has been deleted';
+    end if;
+    perform rowcast.make_profile();
+    perform rowcast.spend('changes_per_minute', new.user_id, new.customer_id, null);
+    if (
+        select count(*) >= 20
+        from public.message_reactions r
+        where r.message_id = new.message_id
+            and r.emoji <> new.emoji
+            and (r.user_id = new.user_id or r.customer_id = new.customer_id)
+    ) then
+        raise exception using errcode = '22023', message = 'nobody reacts to a message with more than 20 emoji';
     end if;
     new.conversation_id := message.conversation_id;
     new.created_at := now();
@@ -223,17 +234,6 @@ declare
 begin
     if num_nulls(new.read_by_user_id, new.read_by_customer_id) = 2 then
         new.read_by_user_id := rowcast.caller_user_id();
-    perform rowcast.make_profile();
-    perform rowcast.spend('changes_per_minute', new.user_id, new.customer_id, null);
-    if (
-        select count(*) >= 20
-        from public.message_reactions r
-        where r.message_id = new.message_id
-            and r.emoji <> new.emoji
-            and (r.user_id = new.user_id or r.customer_id = new.customer_id)
-    ) then
-        raise exception using errcode = '22023', message = 'nobody reacts to a message with more than 20 emoji';
-    end if;
         new.read_by_customer_id := rowcast.caller_customer_id();
     end if;
     select m.conversation_id, m.sender_id, m.sender_customer_id into message
@@ -259,6 +259,7 @@ security definer
 set search_path = ''
 as $fn$
 begin
+    perform rowcast.make_profile();
     perform rowcast.spend('receipts_per_minute', rowcast.caller_user_id(), rowcast.caller_customer_id(), null);
     return null;
 end
@@ -274,12 +275,11 @@ set search_path = ''
 as $fn$
 declare
     read_until record;
-    insert into public.message_delivery_status as s
 begin
+    insert into public.message_delivery_status as s
         (message_id, conversation_id, status, recipient_type, recipient_id, delivered_at, read_at)
     select
         r.message_id,
-    perform rowcast.make_profile();
         r.conversation_id,
         'read',
         case when r.read_by_customer_id is null then 'staff' else 'customer' end,
