@@ -141,7 +141,7 @@ pub fn payload_of(frame: &[u8]) -> Option<&[u8]> {
     frame.get(2 + length_bytes..)
 }
 
-/// A finished ping. A payload longer than [`CONTROL_BYTES_MAX`] is cut off.
+/// A finished ping. A payload longer than `CONTROL_BYTES_MAX` is cut off.
 pub fn ping_frame(payload: &[u8]) -> Bytes {
     frame(Opcode::Ping, &payload[..payload.len().min(CONTROL_BYTES_MAX)])
 }

@@ -582,7 +582,7 @@ mod tests {
         ] {
             assert_eq!(TypingChange::read(&with_chat(rest)).unwrap_err(), expected, "{rest}");
         }
-        let many = format!(r#","attachments":[{}]"#, vec!["{}"; ATTACHMENTS_MAX + 1].join(","));
+        let many = format!(r#","attachments":[{}]"#, ["{}"; ATTACHMENTS_MAX + 1].join(","));
         for (rest, expected) in [
             (r#","content":["a"]"#, is_wrong("content")),
             (r#","replyToId":"x""#, is_wrong("replyToId")),

@@ -5,8 +5,8 @@
 //! to the tables: nothing here talks to a socket.
 //!
 //! The rules are functions of the database (`rowcast.expire_typing` and others), so several servers, and the clients'
-//! own calls, come to the same; what is here is when they are called. [`lead`] does what is done once for a database,
-//! [`presence`] and [`writer`] what every server does for its own sockets.
+//! own calls, come to the same; what is here is when they are called. `lead` does what is done once for a database,
+//! `presence` and `writer` what every server does for its own sockets.
 //!
 //! **Invariant:** nothing here is needed for a message to arrive. A database that is gone, or was not migrated, is
 //! looked for again, and said once.

@@ -58,7 +58,7 @@ async fn what_is_committed_between_the_check_and_the_socket_comes_once() {
     long.batch_execute("commit").await.unwrap();
     send(&bob, THREADS[1], "between").await;
     let mut socket = Socket::open(&school, &token).await;
-    let mut told = vec![socket.expect("new_message").await, socket.expect("new_message").await];
+    let mut told = [socket.expect("new_message").await, socket.expect("new_message").await];
     told.sort_by_key(|frame| frame["data"]["created_at"].as_str().unwrap().to_owned());
     let contents: Vec<_> = told.iter().map(|frame| frame["data"]["content"].clone()).collect();
     assert_eq!(contents, ["began before the check", "between"]);

@@ -53,8 +53,7 @@ struct Answer {
 impl School {
     /// With messages at any rate.
     async fn open() -> Self {
-        let school = Self::open_with("update rowcast.messaging_settings set value = 0").await;
-        school
+        Self::open_with("update rowcast.messaging_settings set value = 0").await
     }
 
     async fn open_with(sql: &str) -> Self {
