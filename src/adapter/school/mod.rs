@@ -2,8 +2,8 @@
 //! missed that leaves no gap to the socket after it.
 //!
 //! A check keeps a snapshot in Postgres under the time that it answers (`rowcast.catch_up`); a socket with the same
-//! token brings what the snapshot does not see before it goes on with what happens ([`socket`]), and what has arrived is
-//! noted with the check ([`sessions`], [`ledger`]).
+//! token brings what the snapshot does not see before it goes on with what happens (`socket`), and what has arrived is
+//! noted with the check (`sessions`, `ledger`).
 
 mod catch_up;
 mod convert;
