@@ -107,7 +107,8 @@ fn messages_are_activity_and_heartbeats_are_none() {
     server.push(client, "", "2", "phoenix", "heartbeat", json!({}));
     assert_eq!(idle(11), Duration::from_secs(10));
     server.push(client, "1", "3", ROOM, "broadcast", json!({ "type": "broadcast", "event": "typing" }));
-    assert_eq!(idle(21), Duration::ZERO);
+    assert_eq!(idle(21), Duration::from_secs(10), "it was after the last look");
+    assert_eq!(idle(31), Duration::from_secs(20), "and nothing has been since");
 }
 
 /// What the feed hands over for a message.
