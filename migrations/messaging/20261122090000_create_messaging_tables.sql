@@ -14,7 +14,7 @@ begin
                 constraint users_username_check check (octet_length(username) between 1 and 200),
             email text constraint users_email_check check (octet_length(email) <= 400),
             role text constraint users_role_check check (octet_length(role) <= 100),
-            avatar_url text constraint users_avatar_url_check check (octet_length(avatar_url) <= 2048),
+            avatar_url text constraint users_avatar_url_check check (octet_length(avatar_url) <= 2048 and avatar_url ~* '^(https?://|[^:]*($|[/?#]))'),
             created_at timestamptz not null default now(),
             updated_at timestamptz not null default now()
         );
@@ -372,5 +372,6 @@ insert into rowcast.messaging_settings (name, value, description) values
     ('typing_per_minute', 10, 'Typing starts of one person in one conversation.'),
     ('presence_per_minute', 6, 'Presence updates of one person.'),
     ('receipts_per_minute', 60, 'Calls of one person that make read receipts.'),
+    ('changes_per_minute', 120, 'Edits, reactions and new conversations of one person.'),
     ('typing_expiry_seconds_max', 60, 'How long a typing indicator may last without a word.')
 on conflict do nothing;

@@ -58,6 +58,7 @@ end;
 comment on function rowcast.takes_part(uuid) is 'Whether the caller takes part in a conversation and has not left it. Made by Rowcast.';
 
 -- Security definer: it reads participations that the caller may see only by way of takes_part().
+-- A query for each of the two ids: each begins at that person's participations, which are few.
 create or replace function rowcast.shares_conversation(user_id uuid, customer_id uuid) returns boolean
 language sql
 stable
@@ -65,12 +66,20 @@ security definer
 begin atomic
     select exists (
         select
-        from public.conversation_participants own
-        join public.conversation_participants other on other.conversation_id = own.conversation_id
-        where own.left_at is null
+        from public.conversation_participants other
+        join public.conversation_participants own on own.conversation_id = other.conversation_id
+        where other.user_id = shares_conversation.user_id
             and other.left_at is null
+            and own.left_at is null
             and (own.user_id = (select rowcast.caller_user_id()) or own.customer_id = (select rowcast.caller_customer_id()))
-            and (other.user_id = shares_conversation.user_id or other.customer_id = shares_conversation.customer_id)
+    ) or exists (
+        select
+        from public.conversation_participants other
+        join public.conversation_participants own on own.conversation_id = other.conversation_id
+        where other.customer_id = shares_conversation.customer_id
+            and other.left_at is null
+            and own.left_at is null
+            and (own.user_id = (select rowcast.caller_user_id()) or own.customer_id = (select rowcast.caller_customer_id()))
     );
 end;
 comment on function rowcast.shares_conversation(uuid, uuid) is 'Whether the caller and that person take part in one conversation now. Made by Rowcast.';

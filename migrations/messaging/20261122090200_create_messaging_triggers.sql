@@ -23,6 +23,18 @@ security definer
 set search_path = ''
 as $fn$
 begin
+    -- Whoever reads or mutes changes nothing here, and waits for nobody.
+    if tg_op = 'UPDATE' then
+        if not exists (
+            select
+            from changed p
+            left join before b on b.id = p.id
+            where (p.conversation_id, p.user_id, p.customer_id, p.left_at is null)
+                is distinct from (b.conversation_id, b.user_id, b.customer_id, b.left_at is null)
+        ) then
+            return null;
+        end if;
+    end if;
     -- Whoever changes participants of one conversation at the same time waits here, and then sees what the other did.
     perform from public.conversations c
     where c.id in (select p.conversation_id from changed p)
@@ -66,6 +78,7 @@ begin
         raise exception using errcode = '42501', message = 'messages of the system are not for people to write';
     end if;
     perform rowcast.require_conversation(new.conversation_id, true);
+    perform rowcast.make_profile();
     if octet_length(new.content) > 65536 then
         raise exception using errcode = '22001', message = 'the content is larger than 65536 bytes';
     end if;
@@ -89,7 +102,13 @@ begin
     for no key update;
     -- The writer may have left while this waited.
     perform rowcast.require_conversation(new.conversation_id, true);
-    new.created_at := greatest(clock_timestamp(), last_message_at + interval '1 microsecond');
+    -- Those of this very statement are not noted yet.
+    new.created_at := greatest(
+        clock_timestamp(),
+        last_message_at + interval '1 microsecond',
+        (select max(m.created_at) from public.messages m where m.conversation_id = new.conversation_id)
+            + interval '1 microsecond'
+    );
     new.updated_at := new.created_at;
     new.edited_at := null;
     new.deleted_at := null;
@@ -142,7 +161,7 @@ comment on function rowcast.note_message() is 'Notes a new message: the conversa
 create or replace function rowcast.stamp_message_change() returns trigger
 language plpgsql
 volatile
-security invoker
+security definer
 set search_path = ''
 as $fn$
 begin
@@ -154,6 +173,7 @@ begin
         if octet_length(new.content) > 65536 then
             raise exception using errcode = '22001', message = 'the content is larger than 65536 bytes';
         end if;
+        perform rowcast.spend('changes_per_minute', old.sender_id, old.sender_customer_id, null);
         new.edited_at := clock_timestamp();
     end if;
     new.updated_at := clock_timestamp();
@@ -182,6 +202,17 @@ begin
     end if;
     if message.deleted_at is not null then
         raise exception using errcode = '22023', message = 'the message has been deleted';
+    end if;
+    perform rowcast.make_profile();
+    perform rowcast.spend('changes_per_minute', new.user_id, new.customer_id, null);
+    if (
+        select count(*) >= 20
+        from public.message_reactions r
+        where r.message_id = new.message_id
+            and r.emoji <> new.emoji
+            and (r.user_id = new.user_id or r.customer_id = new.customer_id)
+    ) then
+        raise exception using errcode = '22023', message = 'nobody reacts to a message with more than 20 emoji';
     end if;
     new.conversation_id := message.conversation_id;
     new.created_at := now();
@@ -227,6 +258,7 @@ security definer
 set search_path = ''
 as $fn$
 begin
+    perform rowcast.make_profile();
     perform rowcast.spend('receipts_per_minute', rowcast.caller_user_id(), rowcast.caller_customer_id(), null);
     return null;
 end
@@ -240,6 +272,8 @@ volatile
 security definer
 set search_path = ''
 as $fn$
+declare
+    read_until record;
 begin
     insert into public.message_delivery_status as s
         (message_id, conversation_id, status, recipient_type, recipient_id, delivered_at, read_at)
@@ -252,22 +286,25 @@ begin
         r.read_at,
         r.read_at
     from made r
-    order by r.message_id
+    order by r.message_id, coalesce(r.read_by_user_id, r.read_by_customer_id)
     on conflict on constraint message_delivery_status_recipient_key do update
     set status = 'read', delivered_at = coalesce(s.delivered_at, excluded.read_at), read_at = excluded.read_at
     where s.status <> 'read';
 
     -- Everything is read up to the message before the first that is not.
-    update public.conversation_participants p
-    set last_read_at = read_until.moment
-    from (
+    -- One by one, by an index: how many receipts the first call of a session has made says nothing of those that follow.
+    for read_until in
         select reader.id, until.moment
         from (
             select distinct r.conversation_id, r.read_by_user_id, r.read_by_customer_id from made r
         ) made_for
-        join public.conversation_participants reader
-            on reader.conversation_id = made_for.conversation_id
-            and (reader.user_id = made_for.read_by_user_id or reader.customer_id = made_for.read_by_customer_id)
+        cross join lateral (
+            select p.*
+            from public.conversation_participants p
+            where p.conversation_id = made_for.conversation_id
+                and (p.user_id = made_for.read_by_user_id or p.customer_id = made_for.read_by_customer_id)
+            offset 0
+        ) reader
         left join lateral (
             select m.created_at
             from public.messages m
@@ -289,8 +326,12 @@ begin
             where m.conversation_id = reader.conversation_id
                 and m.created_at < coalesce(unread.created_at, 'infinity')
         ) until
-    ) read_until
-    where p.id = read_until.id and (p.last_read_at is null or p.last_read_at < read_until.moment);
+        order by reader.id
+    loop
+        update public.conversation_participants p
+        set last_read_at = read_until.moment
+        where p.id = read_until.id and (p.last_read_at is null or p.last_read_at < read_until.moment);
+    end loop;
     return null;
 end
 $fn$;
@@ -362,7 +403,7 @@ create or replace trigger conversation_participants_joined after insert on publi
     referencing new table as changed
     for each statement execute function rowcast.keep_participants();
 create or replace trigger conversation_participants_changed after update on public.conversation_participants
-    referencing new table as changed
+    referencing old table as before new table as changed
     for each statement execute function rowcast.keep_participants();
 create or replace trigger conversation_participants_removed after delete on public.conversation_participants
     referencing old table as changed

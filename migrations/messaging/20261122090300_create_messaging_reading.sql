@@ -274,6 +274,9 @@ declare
     own_customer_id constant uuid := rowcast.caller_customer_id();
     sees_all constant boolean := rowcast.caller_is_staff() or rowcast.caller_is_service();
 begin
+    if octet_length(search_messages.query) > 1024 then
+        raise exception using errcode = '22023', message = 'no more than 1024 bytes are searched for';
+    end if;
     if search_messages.conversation_id is not null then
         perform rowcast.require_conversation(search_messages.conversation_id, false);
     end if;

@@ -17,15 +17,40 @@ declare
     own_user_id constant uuid := rowcast.caller_user_id();
     own_customer_id constant uuid := rowcast.caller_customer_id();
     user_metadata constant jsonb := claims -> 'user_metadata';
-    claimed_username text;
+    claimed record;
     profile jsonb;
 begin
+    -- What a token only suggests is not worth an error if it does not fit, or if somebody else has that name.
+    select
+        case when octet_length(c.full_name) between 1 and 400 then c.full_name end as full_name,
+        case when octet_length(c.email) between 1 and 400 then c.email end as email,
+        case when octet_length(c.role) between 1 and 100 then c.role end as role,
+        case
+            when octet_length(c.username) between 1 and 200
+                and not exists (select from public.users u where u.username = c.username and u.id <> own_user_id)
+            then c.username
+        end as username,
+        case
+            when octet_length(c.avatar_url) between 1 and 2048 and c.avatar_url ~* '^(https?://|[^:]*($|[/?#]))'
+            then c.avatar_url
+        end as avatar_url
+    into claimed
+    from (
+        select
+            coalesce(
+                case when own_customer_id is not null then claims ->> 'customer_name' end, user_metadata ->> 'full_name'
+            ) as full_name,
+            claims ->> 'email' as email,
+            claims -> 'app_metadata' ->> 'role' as role,
+            coalesce(user_metadata ->> 'username', user_metadata ->> 'user_name') as username,
+            user_metadata ->> 'avatar_url' as avatar_url
+    ) c;
     if own_customer_id is not null then
         insert into public.customers as c (id, full_name, email)
         values (
             own_customer_id,
-            coalesce(upsert_profile.full_name, claims ->> 'customer_name', user_metadata ->> 'full_name'),
-            nullif(claims ->> 'email', '')
+            coalesce(upsert_profile.full_name, claimed.full_name),
+            claimed.email
         )
         on conflict on constraint customers_pkey do update
         set full_name = coalesce(upsert_profile.full_name, c.full_name, excluded.full_name),
@@ -39,20 +64,14 @@ begin
     if own_user_id is null then
         raise exception using errcode = '22023', message = 'the token names nobody';
     end if;
-    -- A name that a token only suggests is not worth an error if somebody else has it.
-    select coalesce(user_metadata ->> 'username', user_metadata ->> 'user_name') into claimed_username
-    where not exists (
-        select from public.users u
-        where u.username = coalesce(user_metadata ->> 'username', user_metadata ->> 'user_name') and u.id <> own_user_id
-    );
     insert into public.users as u (id, full_name, username, email, role, avatar_url)
     values (
         own_user_id,
-        coalesce(upsert_profile.full_name, user_metadata ->> 'full_name'),
-        coalesce(upsert_profile.username, nullif(claimed_username, '')),
-        nullif(claims ->> 'email', ''),
-        claims -> 'app_metadata' ->> 'role',
-        coalesce(upsert_profile.avatar_url, user_metadata ->> 'avatar_url')
+        coalesce(upsert_profile.full_name, claimed.full_name),
+        coalesce(upsert_profile.username, claimed.username),
+        claimed.email,
+        claimed.role,
+        coalesce(upsert_profile.avatar_url, claimed.avatar_url)
     )
     on conflict on constraint users_pkey do update
     set full_name = coalesce(upsert_profile.full_name, u.full_name, excluded.full_name),
@@ -116,11 +135,10 @@ begin
     if num_nulls(own_user_id, own_customer_id) = 2 and (not is_trusted or first_message is not null) then
         raise exception using errcode = '22023', message = 'the token names nobody';
     end if;
-    if start_conversation.customer_id is distinct from own_customer_id and not (
-        is_trusted or own_customer_id is null and rowcast.caller_is_staff()
-        or own_customer_id is not null and start_conversation.customer_id is null
-        or own_customer_id is null and start_conversation.customer_id is null
-    ) then
+    if start_conversation.customer_id is not null
+        and start_conversation.customer_id is distinct from own_customer_id
+        and not (is_trusted or rowcast.caller_is_staff())
+    then
         raise exception using errcode = '42501', message = 'only staff talk to customers';
     end if;
     perform rowcast.make_profile();
@@ -149,7 +167,7 @@ begin
         raise exception using errcode = '22023', message = 'no more than 1000 people talk in one conversation';
     end if;
     if exists (
-        select from unnest(user_ids) id where not exists (select from public.users u where u.id = id)
+        select from unnest(user_ids) wanted (id) where not exists (select from public.users u where u.id = wanted.id)
     ) or start_conversation.customer_id is not null and not exists (
         select from public.customers c where c.id = start_conversation.customer_id
     ) then
@@ -189,6 +207,7 @@ begin
     end if;
 
     if conversation.id is null then
+        perform rowcast.spend('changes_per_minute', own_user_id, own_customer_id, null);
         insert into public.conversations as c (kind, title, participants, customer_id, created_by, metadata)
         values (
             start_conversation.kind,
@@ -232,6 +251,8 @@ declare
     has_left boolean;
 begin
     perform rowcast.require_conversation(leave_conversation.conversation_id, false);
+    -- In the order in which everybody locks: the conversation, then who takes part.
+    perform from public.conversations c where c.id = leave_conversation.conversation_id for no key update;
     update public.conversation_participants p
     set left_at = now()
     where p.conversation_id = leave_conversation.conversation_id
@@ -607,11 +628,18 @@ begin
     end if;
     update public.message_delivery_status d
     set status = 'delivered'
-    where d.message_id = any (message_ids)
-        and d.recipient_id = coalesce(person.user_id, person.customer_id)
-        and d.recipient_type = case when person.customer_id is null then 'staff' else 'customer' end
-        and d.status in ('sent', 'failed')
-        and rowcast.takes_part(d.conversation_id);
+    where d.id in (
+        select own.id
+        from public.message_delivery_status own
+        where own.message_id = any (message_ids)
+            and own.recipient_id = coalesce(person.user_id, person.customer_id)
+            and own.recipient_type = case when person.customer_id is null then 'staff' else 'customer' end
+            and own.status in ('sent', 'failed')
+            and rowcast.takes_part(own.conversation_id)
+        -- In the order in which everybody locks deliveries.
+        order by own.message_id
+        for no key update
+    );
     get diagnostics delivered_count = row_count;
     return delivered_count;
 end
@@ -657,6 +685,8 @@ begin
         select p.conversation_id, rowcast.unread_count(p) as unread_count
         from public.conversation_participants p
         where p.left_at is null and (p.user_id = person.user_id or p.customer_id = person.customer_id)
+        -- Counted once, and not again for the condition.
+        offset 0
     ) counted
     where counted.unread_count > 0;
 end
@@ -699,6 +729,7 @@ begin
     if expires_in_seconds < 1 then
         raise exception using errcode = '22023', message = 'typing lasts a second at least';
     end if;
+    perform rowcast.make_profile();
     perform rowcast.spend(
         'typing_per_minute', person.user_id, person.customer_id, update_typing_indicator.conversation_id
     );

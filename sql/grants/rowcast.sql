@@ -23,7 +23,7 @@ begin
     elsif (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
         for upkeep in
             select p.oid from pg_catalog.pg_proc p
-            where p.pronamespace = 'rowcast'::regnamespace and p.proname like '%messages%'
+            where p.pronamespace = 'rowcast'::regnamespace and p.proname ~ '^(create|drop|maintain|repair)_messages'
         loop
             execute format('alter function %s owner to %s', upkeep, owner);
         end loop;

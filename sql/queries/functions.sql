@@ -1,6 +1,7 @@
 -- The functions of the schema $1 that can be called by arguments in JSON, with what is needed for that.
 --
--- `version` changes whenever the function does, its rights included.
+-- `version` changes whenever the function does, its rights included, and `row_type_version` when a column of the row
+-- that it returns does.
 -- The session's search_path is to be empty, so that every type but those of pg_catalog is named with its schema.
 with recursive base (type_id, base_id) as (
   select t.oid, t.oid from pg_catalog.pg_type as t where t.typtype <> 'd'
@@ -13,6 +14,8 @@ with recursive base (type_id, base_id) as (
 select
   p.oid as id,
   p.xmin::text as version,
+  returned.typrelid as row_type_id,
+  coalesce(row_type.version, '') as row_type_version,
   p.pronamespace as schema_id,
   p.proname::text as name,
   p.proretset as is_set,
@@ -39,6 +42,11 @@ left join lateral (
   from unnest(coalesce(p.proallargtypes, p.proargtypes::oid[])) with ordinality as a (type_id, place)
   where coalesce(p.proargmodes[a.place], 'i') in ('i', 'b', 'v')
 ) as given on true
+left join lateral (
+  select sum(a.xmin::text::bigint)::text as version
+  from pg_catalog.pg_attribute as a
+  where a.attrelid = returned.typrelid and a.attnum > 0
+) as row_type on true
 where n.nspname = $1
   and p.prokind = 'f'
   and p.prorettype not in ('pg_catalog.trigger'::pg_catalog.regtype, 'pg_catalog.event_trigger'::pg_catalog.regtype)

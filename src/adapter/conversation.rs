@@ -119,6 +119,9 @@ pub struct Message {
     /// What its sender is: a teacher, a coach.
     #[serde(default)]
     pub sender_role: Option<String>,
+    /// The transaction that brought it, as Postgres prints it; missing from what functions return.
+    #[serde(default)]
+    pub inserted_in: Option<String>,
 }
 
 impl Message {
@@ -258,6 +261,8 @@ pub fn read(text: &str) -> Result<Option<Event>, Unreadable> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|_| Unreadable)?;
     let change = frame.payload.data;
     match Table::named(&change.table).ok_or(Unreadable)? {
+        // Of a row that the subscriber may not have seen whole there is the key, which tells nobody anything.
+        _ if change.is_key() => Ok(None),
         Table::Messages => change.message(),
         Table::Reactions => change.reaction().map(Some),
         Table::Receipts => change.receipt().map(Some),
@@ -364,6 +369,17 @@ impl Change<'_> {
         row(if self.is_delete() { self.old_record } else { self.record })
     }
 
+    /// Whether it is a deleted row of which no more is shown than its key.
+    fn is_key(&self) -> bool {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Key {
+            #[expect(dead_code, reason = "its presence is all that is asked for")]
+            id: Uuid,
+        }
+        self.is_delete() && row::<Key>(self.old_record).is_ok()
+    }
+
     fn message(&self) -> Result<Option<Event>, Unreadable> {
         let message: Message = self.row()?;
         Ok(match &*self.event {
@@ -407,7 +423,7 @@ impl Change<'_> {
         Ok(Event::Typing { conversation_id, person, is_typing, expires_at })
     }
 
-    /// Of a deleted row there is no more than its id, which tells nobody anything.
+    /// Whose row is gone is as good as offline, but nothing deletes it while they are there.
     fn presence(&self) -> Result<Option<Event>, Unreadable> {
         if self.is_delete() {
             return Ok(None);
@@ -427,5 +443,119 @@ impl Change<'_> {
         let person = person(user_id, customer_id).ok_or(Unreadable)?;
         let takes_part = left_at.is_none() && !self.is_delete();
         Ok(Event::Participation { conversation_id, person, takes_part, last_read_at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ROOM: &str = "c0000000-0000-4000-8000-000000000001";
+    const ANN: &str = "a0000000-0000-4000-8000-000000000001";
+    const ID: &str = "d0000000-0000-4000-8000-000000000001";
+
+    fn change(table: &str, event: &str, record: Value, old: Value) -> Result<Option<Event>, Unreadable> {
+        let mut data =
+            json!({ "columns": [], "errors": null, "schema": "public", "table": table, "type": event });
+        for (name, row) in [("record", record), ("old_record", old)] {
+            if !row.is_null() {
+                data[name] = row;
+            }
+        }
+        let payload = json!({ "data": data, "ids": [1] });
+        read(
+            &json!({ "topic": "adapter:x", "event": "postgres_changes", "payload": payload, "ref": null })
+                .to_string(),
+        )
+    }
+
+    fn message(edited_at: Value, deleted_at: Value) -> Value {
+        json!({ "id": ID, "conversation_id": ROOM, "sender_id": ANN, "content": "x", "edited_at": edited_at,
+            "deleted_at": deleted_at })
+    }
+
+    /// What became of a message, in a word.
+    fn word(changed: Result<Option<Event>, Unreadable>) -> &'static str {
+        match changed.unwrap() {
+            Some(Event::Sent(_)) => "sent",
+            Some(Event::Edited(_)) => "edited",
+            Some(Event::Deleted(_)) => "deleted",
+            None => "nothing",
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_update_tells_what_has_become_of_a_message() {
+        let (none, first, second) = (Value::Null, json!("1"), json!("2"));
+        let row = |edited: &Value, deleted: &Value| message(edited.clone(), deleted.clone());
+        let update = |new: Value, old: Value| word(change("messages", "UPDATE", new, old));
+        assert_eq!(update(row(&first, &none), row(&none, &none)), "edited");
+        assert_eq!(update(row(&second, &none), row(&first, &none)), "edited");
+        assert_eq!(update(row(&first, &none), row(&first, &none)), "nothing", "something else was updated");
+        assert_eq!(update(row(&none, &none), row(&none, &none)), "nothing");
+        assert_eq!(update(row(&first, &first), row(&first, &none)), "deleted");
+        assert_eq!(update(row(&first, &first), row(&first, &first)), "nothing", "it was deleted before");
+        // Where no more of the old row is shown than its key.
+        assert_eq!(update(row(&first, &none), json!({ "id": ID })), "edited");
+        assert_eq!(update(row(&none, &none), json!({ "id": ID })), "nothing");
+        assert_eq!(word(change("messages", "INSERT", row(&none, &none), Value::Null)), "sent");
+        assert_eq!(word(change("messages", "DELETE", Value::Null, row(&none, &none))), "deleted");
+        assert_eq!(word(change("messages", "DELETE", Value::Null, json!({ "id": ID }))), "nothing");
+    }
+
+    #[test]
+    fn a_deleted_row_ends_what_it_stood_for() {
+        let typing = json!({ "id": ID, "conversation_id": ROOM, "user_id": ANN, "is_typing": true, "expires_at": "e" });
+        let Ok(Some(Event::Typing { is_typing, expires_at, .. })) =
+            change("message_typing_indicators", "INSERT", typing.clone(), Value::Null)
+        else {
+            panic!("no typing")
+        };
+        assert_eq!((is_typing, expires_at), (true, Some("e".to_owned())));
+        let Ok(Some(Event::Typing { is_typing, expires_at, .. })) =
+            change("message_typing_indicators", "DELETE", Value::Null, typing)
+        else {
+            panic!("no typing")
+        };
+        assert_eq!((is_typing, expires_at), (false, None));
+        let reaction =
+            json!({ "id": ID, "message_id": ID, "conversation_id": ROOM, "customer_id": ANN, "emoji": "x" });
+        let Ok(Some(Event::Reaction { is_added, person, .. })) =
+            change("message_reactions", "DELETE", Value::Null, reaction)
+        else {
+            panic!("no reaction")
+        };
+        assert_eq!((is_added, person), (false, Person::Customer(Uuid::try_parse(ANN).unwrap())));
+    }
+
+    #[test]
+    fn what_is_no_row_of_its_table_is_not_read() {
+        for (table, record) in [
+            ("elsewhere", json!({ "id": ID })),
+            ("messages", json!({})),
+            ("messages", json!({ "id": "x", "conversation_id": ROOM })),
+            ("messages", json!([])),
+            ("message_reactions", json!({ "message_id": ID, "conversation_id": ROOM, "emoji": "x" })),
+            (
+                "message_read_receipts",
+                json!({ "message_id": ID, "conversation_id": ROOM, "read_by_user_id": ANN }),
+            ),
+            ("user_presence", json!({ "status": "online" })),
+            ("message_delivery_status", json!({ "message_id": ID })),
+            ("conversation_participants", json!({ "conversation_id": ROOM, "user_id": 7 })),
+        ] {
+            assert_eq!(
+                change(table, "INSERT", record.clone(), Value::Null),
+                Err(Unreadable),
+                "{table} {record}"
+            );
+        }
+        assert_eq!(change("messages", "INSERT", Value::Null, Value::Null), Err(Unreadable));
+        for text in ["", "{}", "[]", r#"{"payload":{}}"#, r#"{"payload":{"data":{"table":"messages"}}}"#] {
+            assert_eq!(read(text), Err(Unreadable), "{text}");
+        }
     }
 }

@@ -204,7 +204,9 @@ impl From<rpc::Error> for Error {
         let retry_after = error.retry_after();
         match error {
             rpc::Error::Refused { sqlstate, message, .. } => refused(sqlstate, message, retry_after),
-            rpc::Error::NotFound { .. } | rpc::Error::Ambiguous { .. } => Self::NotSetUp,
+            rpc::Error::NotFound { .. } | rpc::Error::Ambiguous { .. } | rpc::Error::NotSingle { .. } => {
+                Self::NotSetUp
+            }
             rpc::Error::Busy | rpc::Error::NoSession => Self::Busy,
             rpc::Error::Unavailable => Self::Unavailable,
             rpc::Error::TimedOut => Self::TimedOut,

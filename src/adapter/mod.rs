@@ -7,13 +7,18 @@
 //! function in Postgres as the caller ([`Services::call`]), and every event has passed row level security for the
 //! socket that gets it. Names that apps give to things stand in the app's folder and nowhere else.
 
+mod answer;
 pub mod conversation;
 mod counters;
 mod error;
+mod fields;
+pub mod infrastructure;
 pub mod live;
 pub mod pitchey;
 pub mod request;
+pub mod school;
 pub mod socket;
+pub mod tutorconnect;
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +38,8 @@ use live::LiveHandle;
 use socket::Sockets;
 
 /// Every adapter there is, in the order of their names.
-static ADAPTERS: &[&dyn Adapter] = &[&pitchey::Pitchey];
+static ADAPTERS: &[&dyn Adapter] =
+    &[&infrastructure::Infrastructure, &pitchey::Pitchey, &school::School, &tutorconnect::TutorConnect];
 
 /// Bytes of one request's body: a message of the longest length fits, escaped.
 const BODY_BYTES_MAX: usize = 512 * 1024;
@@ -95,6 +101,8 @@ pub struct Services {
     pub verifier: Arc<Verifier>,
     /// Reads bodies.
     pub bodies: BodyReader,
+    /// Where apps reach this server, for answers that tell them.
+    pub place: PublicPlace,
     /// Where sockets subscribe.
     pub live: LiveHandle,
     /// Who is connected.
@@ -105,6 +113,15 @@ pub struct Services {
     pub sockets: Sockets,
     /// What is counted.
     pub counters: Arc<Counters>,
+}
+
+/// Where apps reach this server and by which key, as far as the settings say.
+#[derive(Clone, Debug, Default)]
+pub struct PublicPlace {
+    /// Without a slash at its end.
+    pub url: Option<String>,
+    /// A key that everybody may know.
+    pub api_key: Option<String>,
 }
 
 impl Services {

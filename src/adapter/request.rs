@@ -49,10 +49,20 @@ impl Services {
     /// The fields of a body that must be a JSON object.
     pub async fn fields(&self, headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, Error> {
         let whole = self.bodies.read(headers, body).await?;
-        if !is_json(headers) {
-            return Err(Error::MediaType);
+        json_object(headers, &whole.bytes)
+    }
+
+    /// The same of a body that may be left out.
+    pub async fn optional_fields(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Map<String, Value>, Error> {
+        let whole = self.bodies.read(headers, body).await?;
+        if whole.bytes.is_empty() {
+            return Ok(Map::new());
         }
-        object(std::str::from_utf8(&whole.bytes).map_err(|_| Error::NotJson)?)
+        json_object(headers, &whole.bytes)
     }
 
     /// Calls a function of the messaging schema as this caller, with named arguments; those that are `null` are left
@@ -71,6 +81,14 @@ impl Services {
         // Postgres writes JSON that can be read.
         serde_json::from_str(&returned.json).map_err(|_| Error::Failed { sqlstate: "XX000".to_owned() })
     }
+}
+
+/// The fields of a body that says that it is JSON, or says nothing.
+fn json_object(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, Error> {
+    if !is_json(headers) {
+        return Err(Error::MediaType);
+    }
+    object(std::str::from_utf8(body).map_err(|_| Error::NotJson)?)
 }
 
 /// The token in `Authorization: Bearer`; `None` if there is no such header.

@@ -6,16 +6,22 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::Uri;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::secret::Secret;
 use super::setting::{API_KEY_BYTES_MIN, Kind, SECRET_BYTES_MIN, Setting};
 use super::source::{Given, Origin, Resolved};
 use super::{
-    Adapter, Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Postgres, Settings, Slot, Socket, Wal,
+    Adapter, Auth, Channel, Hub, Log, LogFormat, LogLevel, Policy, Postgres, Rest, Settings, Slot, Socket,
+    Wal,
 };
 use crate::adapter::App;
-use crate::auth::{Audience, KeySet, jwks};
+use crate::auth::{Audience, KeySet, PUBLISHABLE_PREFIX, jwks};
 use crate::policy::Switches;
 use crate::postgres::connect::Database;
+use crate::rest::Upstream;
 
 /// One wrong or unknown setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +149,11 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         }
         Kind::ApiKeys(prefix) => items(text).all(|key| is_api_key(key, prefix)),
+        Kind::PublicUrl => text.is_empty() || is_public_url(text),
+        Kind::PublicKey => text.is_empty() || is_public_key(text),
         Kind::Path => true,
+        Kind::Names => items(text).all(|name| name.len() <= 63 && !name.contains('\0')),
+        Kind::Url => text.is_empty() || Upstream::parse(text).is_some(),
         Kind::KeySet if text.is_empty() => return None,
         Kind::KeySet => match KeySet::parse(text.as_bytes(), Audience::Private) {
             Ok(_) => true,
@@ -215,6 +225,9 @@ impl Check {
             listen: self.text("listen").parse().ok()?,
             tenant_id: self.text("tenant_id").to_owned(),
             metrics_listen: self.text("metrics_listen").parse().ok(),
+            public_url: Some(self.text("public_url").trim_end_matches('/').to_owned())
+                .filter(|url| !url.is_empty()),
+            public_api_key: self.optional("public_api_key"),
             database: database?,
             migrate_on_start: self.text("migrate_on_start") == "true",
             postgres: Postgres {
@@ -260,9 +273,18 @@ impl Check {
                 idle_timeout: self.time("idle_timeout_ms")?,
                 connect_error_delay: self.time("connect_error_delay_ms")?,
             },
+            rest: Rest {
+                rpc_schemas: items(self.text("rpc_schemas")).map(str::to_owned).collect(),
+                rpc_connections: self.count("rpc_connections")?,
+                rpc_waiting_max: self.count("rpc_waiting_max")?,
+                rpc_timeout: self.time("rpc_timeout_ms")?,
+                postgrest: Upstream::parse(self.text("postgrest_url")),
+            },
             adapter: Adapter {
                 apps: self.apps(),
                 messaging: self.text("messaging") == "true" || !self.text("adapters").is_empty(),
+                presence_idle: self.time("presence_idle_ms")?,
+                presence_grace: self.time("presence_grace_ms")?,
             },
             log: Log {
                 level: match self.text("log_level") {
@@ -387,6 +409,24 @@ fn is_api_key(key: &str, prefix: &str) -> bool {
         rest.len() >= API_KEY_BYTES_MIN
             && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
     })
+}
+
+/// What clients put their paths behind: without a query, and without anybody's password.
+fn is_public_url(text: &str) -> bool {
+    let Ok(uri) = text.parse::<Uri>() else { return false };
+    matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+        && uri.query().is_none()
+}
+
+/// A key that opens no more than the role anon does: everybody who asks is told it.
+fn is_public_key(text: &str) -> bool {
+    let is_key = is_api_key(text, PUBLISHABLE_PREFIX);
+    let role = text.split('.').nth(1).and_then(|body| {
+        let body = URL_SAFE_NO_PAD.decode(body).ok()?;
+        Some(serde_json::from_slice::<serde_json::Value>(&body).ok()?["role"] == "anon")
+    });
+    is_key || role == Some(true)
 }
 
 fn object(text: &str) -> Option<serde_json::Map<String, serde_json::Value>> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::adapter::App;
 use crate::policy::Switches;
 use crate::postgres::connect::Database;
+use crate::rest::Upstream;
 
 mod auth;
 mod check;
@@ -39,6 +40,10 @@ pub struct Settings {
     pub tenant_id: String,
     /// Where the metrics are read without a token, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where apps reach this server, without a slash at its end, if they are told another place than they came to.
+    pub public_url: Option<String>,
+    /// The key that apps are told, if it is none of those in `auth`.
+    pub public_api_key: Option<Secret>,
     /// The database to follow.
     pub database: Database,
     /// Whether to bring it to this version's schema before serving.
@@ -57,6 +62,8 @@ pub struct Settings {
     pub channel: Channel,
     /// For `socket`.
     pub socket: Socket,
+    /// For `rest`.
+    pub rest: Rest,
     /// For `adapter`.
     pub adapter: Adapter,
     /// For `telemetry`.
@@ -172,6 +179,21 @@ pub struct Socket {
     pub connect_error_delay: Duration,
 }
 
+/// What is answered under `/rest/v1`.
+#[derive(Clone, Debug)]
+pub struct Rest {
+    /// Schemas whose functions may be called; none means that none may.
+    pub rpc_schemas: Vec<String>,
+    /// Sessions that call functions.
+    pub rpc_connections: usize,
+    /// Calls that may wait for one.
+    pub rpc_waiting_max: usize,
+    /// How long a call may wait, and each of its statements take.
+    pub rpc_timeout: Duration,
+    /// Who answers everything else.
+    pub postgrest: Option<Upstream>,
+}
+
 /// Apps with protocols of their own, and what they need to be kept.
 #[derive(Clone, Debug)]
 pub struct Adapter {
@@ -179,6 +201,10 @@ pub struct Adapter {
     pub apps: Vec<App>,
     /// Whether this server keeps typing, presence and delivery.
     pub messaging: bool,
+    /// After how long without activity a connected person is away.
+    pub presence_idle: Duration,
+    /// How long a person stays as they are after their last device has gone.
+    pub presence_grace: Duration,
 }
 
 /// What is logged, and how.

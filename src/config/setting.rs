@@ -40,12 +40,20 @@ pub enum Kind {
     KeySet,
     /// The URL of a key set; printed without its query.
     KeySetUrl,
+    /// The URL of this server for apps, or nothing.
+    PublicUrl,
+    /// A key that everybody may see, or nothing; never printed, as it may be another by mistake.
+    PublicKey,
     /// The path of a file.
     Path,
     /// An identifier that is safe in replication commands, which cannot quote it.
     Identifier,
     /// A name that fits into a host name and a path.
     Label,
+    /// Names of schemas with commas between them.
+    Names,
+    /// An HTTP URL without a query, or nothing.
+    Url,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// Names of adapters with commas between them, or `all`.
@@ -71,9 +79,13 @@ impl Kind {
             Self::Object => "a JSON object".to_owned(),
             Self::KeySet => "a JSON Web Key Set, its array of keys, or one key".to_owned(),
             Self::KeySetUrl => "an https URL, or an http URL of this machine".to_owned(),
+            Self::PublicUrl => "https://host, perhaps with a port and a path, or nothing".to_owned(),
+            Self::PublicKey => "a publishable key or a token of the role anon, or nothing".to_owned(),
             Self::Path => "the path of a file".to_owned(),
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
             Self::Label => "1 to 63 of a-z, A-Z, 0-9, - and _".to_owned(),
+            Self::Names => "names of at most 63 bytes, with commas between them".to_owned(),
+            Self::Url => "an http or https URL without user and query, or nothing".to_owned(),
             Self::OneOf([words @ .., last]) => format!("{} or {last}", words.join(", ")),
             Self::Apps => {
                 let names: Vec<_> = App::all().into_iter().map(App::name).collect();
@@ -92,6 +104,7 @@ impl Kind {
             Self::Secret
                 | Self::Tokens
                 | Self::ApiKeys(_)
+                | Self::PublicKey
                 | Self::KeySet
                 | Self::KeySetUrl
                 | Self::DatabaseUrl
@@ -131,6 +144,8 @@ pub static SETTINGS: &[Setting] = &[
     setting("listen", "server", Kind::Address, &["PORT"]),
     setting("tenant_id", "server", Kind::Label, &["SELF_HOST_TENANT_NAME"]),
     setting("metrics_listen", "server", Kind::OptionalAddress, &[]),
+    setting("public_url", "server", Kind::PublicUrl, &[]),
+    setting("public_api_key", "server", Kind::PublicKey, &[]),
     setting(
         "database_url",
         "postgres",
@@ -208,8 +223,15 @@ pub static SETTINGS: &[Setting] = &[
     setting("connections_max", "socket", Kind::Integer(1, 1_000_000), &["MAX_CONNECTIONS"]),
     setting("idle_timeout_ms", "socket", Kind::Integer(1000, HOUR_MS), &[]),
     setting("connect_error_delay_ms", "socket", Kind::Integer(0, 60_000), &["CONNECT_ERROR_BACKOFF_MS"]),
+    setting("rpc_schemas", "rest", Kind::Names, &[]),
+    setting("rpc_connections", "rest", Kind::Integer(1, 256), &[]),
+    setting("rpc_waiting_max", "rest", Kind::Integer(0, 65_536), &[]),
+    setting("rpc_timeout_ms", "rest", Kind::Integer(10, HOUR_MS), &[]),
+    setting("postgrest_url", "rest", Kind::Url, &[]),
     setting("adapters", "adapter", Kind::Apps, &[]),
     setting("messaging", "adapter", Kind::Boolean, &[]),
+    setting("presence_idle_ms", "adapter", Kind::Integer(1000, 24 * HOUR_MS), &[]),
+    setting("presence_grace_ms", "adapter", Kind::Integer(1000, HOUR_MS), &[]),
     setting("log_level", "log", Kind::OneOf(&["error", "warn", "info", "debug", "trace"]), &["LOG_LEVEL"]),
     setting("log_format", "log", Kind::OneOf(&["text", "json"]), &[]),
 ];

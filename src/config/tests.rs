@@ -272,6 +272,31 @@ fn keys_are_checked_without_being_shown() {
 }
 
 #[test]
+fn what_apps_are_told_is_public() {
+    let anon = "e30.eyJyb2xlIjoiYW5vbiJ9.c2ln";
+    let service = "e30.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2ln";
+    for (name, value, is_good) in [
+        ("ROWCAST_PUBLIC_URL", "https://chat.example", true),
+        ("ROWCAST_PUBLIC_URL", "http://127.0.0.1:4000/base/", true),
+        ("ROWCAST_PUBLIC_URL", "chat.example", false),
+        ("ROWCAST_PUBLIC_URL", "ws://chat.example", false),
+        ("ROWCAST_PUBLIC_URL", "https://a:opensesame@chat.example", false),
+        ("ROWCAST_PUBLIC_URL", "https://chat.example/?apikey=x", false),
+        ("ROWCAST_PUBLIC_API_KEY", "sb_publishable_0123456789abcdef", true),
+        ("ROWCAST_PUBLIC_API_KEY", anon, true),
+        ("ROWCAST_PUBLIC_API_KEY", "sb_secret_0123456789abcdef", false),
+        ("ROWCAST_PUBLIC_API_KEY", service, false),
+        ("ROWCAST_PUBLIC_API_KEY", "something else", false),
+    ] {
+        assert_eq!(settings(&[(name, value)], None).is_ok(), is_good, "{name} {value}");
+    }
+    let found = settings(&[("ROWCAST_PUBLIC_URL", "https://chat.example/base/")], None).unwrap();
+    assert_eq!(found.public_url.as_deref(), Some("https://chat.example/base"));
+    let found = settings(&[], None).unwrap();
+    assert_eq!((found.public_url, found.public_api_key.is_none()), (None, true));
+}
+
+#[test]
 fn clock_skew_counts_in_whole_seconds() {
     for (text, seconds) in [("0", 0), ("1", 1), ("1000", 1), ("1001", 2), ("300_000", 300)] {
         let settings = settings(&[("ROWCAST_JWT_CLOCK_SKEW_MS", text)], None).unwrap();

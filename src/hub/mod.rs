@@ -24,6 +24,7 @@ mod peers;
 mod presence;
 mod replay;
 mod rooms;
+mod sent;
 mod session;
 mod shard;
 mod waiting;
@@ -59,6 +60,7 @@ pub use meter::Meter;
 pub use meters::{Meters, ServerLimits, Users};
 pub use peers::{Directory, Occupancy, PeerFull, Peers, RoomName, SHARDS_MAX};
 pub use presence::{PresenceNews, PresenceUpdate};
+pub use sent::Sent;
 pub use session::Session;
 pub use shard::{Clock, Counters, Links, Shard, TokenRefusal, TokenVerifier};
 
@@ -169,6 +171,8 @@ pub struct Subscribe {
     pub dialect: Dialect,
     /// Whether the client joined without `config`: its changes have events `INSERT`, `UPDATE` and `DELETE`.
     pub legacy: bool,
+    /// Whether deleted rows are wanted whole, where the subscriber could see them; stock clients get their keys.
+    pub whole_deleted: bool,
     /// Who is asking.
     pub claims: Arc<Claims>,
     /// Each element of `postgres_changes` as the client sent it, with the id it was given, in order.
@@ -203,4 +207,6 @@ pub struct Delivery {
     pub frame: Bytes,
     /// The channels of this shard that get it.
     pub channels: Arc<[ChannelRef]>,
+    /// The message that it tells of, where messaging is on.
+    pub sent: Option<Arc<Sent>>,
 }

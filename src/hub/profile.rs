@@ -39,6 +39,8 @@ pub struct Spec {
     pub dialect: Dialect,
     /// Whether events are named by the change, as for joins without `config`.
     pub legacy: bool,
+    /// Whether they want deleted rows whole.
+    pub whole_deleted: bool,
     /// The ids that the client knows its bindings by, in order.
     pub ids: Vec<u32>,
     /// The bindings, in order.
@@ -258,6 +260,7 @@ mod tests {
                 topic: topic.into(),
                 dialect: Dialect::V2,
                 legacy: false,
+                whole_deleted: false,
                 ids: vec![1],
                 bindings: Vec::new(),
                 key: topic.into(),

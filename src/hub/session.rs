@@ -9,6 +9,7 @@ use super::waiting::{Private, Waiting, WaitingTotal};
 use super::{ChannelRef, ConnectionId};
 use crate::channel::Channel;
 use crate::policy::Claims;
+use crate::postgres::messaging::Seat;
 use crate::protocol::Dialect;
 
 /// How long the headers that policies may read can be, names and values together, in bytes.
@@ -72,6 +73,8 @@ pub(super) struct Entry {
     pub(super) channel: Channel,
     /// What it waits for, if it is private.
     pub(super) private: Option<Box<Private>>,
+    /// The device that it counts as of its person, where messaging is on.
+    pub(super) device: Option<Box<Seat>>,
 }
 
 impl Connection {

@@ -37,6 +37,7 @@ pub mod program;
 pub mod reach;
 pub mod row;
 pub mod source;
+pub mod split;
 pub mod switches;
 pub mod tree;
 pub(crate) mod types;
@@ -142,7 +143,11 @@ pub fn decide(switches: Switches, access: &Access, change: &RowChange) -> Decisi
             }
             // Row level security on the table reduces a deleted row to its key for every role, so that a
             // subscriber's view does not depend on how its role came to see it.
-            let old = if table.row_security { OldValues::Key } else { OldValues::Logged };
+            let old = match (table.row_security, access.row_security) {
+                (false, _) => OldValues::Logged,
+                (true, false) => OldValues::Seen,
+                (true, true) => OldValues::Key,
+            };
             Decision::Permit(Permit::new(columns.clone(), old))
         }
     }
@@ -186,7 +191,8 @@ impl Question {
             Shown::Logged => OldValues::Logged,
             // The old row shows itself whole only to those who could see it.
             Shown::Judged if self.old && answer.old => OldValues::Logged,
-            Shown::Judged | Shown::Key | Shown::MovedOut => OldValues::Key,
+            Shown::Key => OldValues::Seen,
+            Shown::Judged | Shown::MovedOut => OldValues::Key,
         };
         Decision::Permit(Permit::new(self.permit, old))
     }
@@ -326,7 +332,7 @@ mod tests {
             decide(Switches::default(), &bound, &change(Event::Delete, &table, false)),
             permit(&[0, 1], OldValues::Key)
         );
-        for (old, expected) in [(true, permit(&[0, 1], OldValues::Key)), (false, Decision::Deny)] {
+        for (old, expected) in [(true, permit(&[0, 1], OldValues::Seen)), (false, Decision::Deny)] {
             let Decision::Ask(question) =
                 decide(Switches::default(), &bound, &change(Event::Delete, &table, true))
             else {
@@ -334,6 +340,9 @@ mod tests {
             };
             assert_eq!(question.answered(Answer { new: false, old }), expected);
         }
+        let unbound =
+            decide(Switches::default(), &access(&[0, 1], false), &change(Event::Delete, &table, true));
+        assert_eq!(unbound, permit(&[0, 1], OldValues::Seen), "nothing is hidden from it");
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct Permit {
 pub enum OldValues {
     /// The primary key.
     Key,
+    /// The same, except for subscribers who want deleted rows whole: this one could see all that was logged of it.
+    Seen,
     /// All that the replica identity logged.
     Logged,
 }

@@ -374,6 +374,12 @@ pub struct Frame {
     slots: usize,
 }
 
+/// Whether every relation of a query is looked up by a key.
+pub fn is_looked_up(query: &Query) -> bool {
+    let order = order(&query.scans, &walk::conjuncts(&query.condition));
+    order.len() == query.scans.len() && order.iter().all(|join| join.key.is_some())
+}
+
 /// A relation's turn.
 struct Join<'a> {
     scan: usize,

@@ -11,6 +11,7 @@ use super::hoist::hoist;
 use super::normal::normal;
 use super::plan::{Node, Planner, Use};
 use super::reach::{Indexes, Reach};
+use super::split::split;
 use super::uncompiled::Uncompiled;
 use super::value::Value;
 use super::walk;
@@ -151,7 +152,7 @@ impl Program {
         let mut params = Vec::new();
         let mut prepare = |rules: Vec<Rule>| -> Box<[Rule]> {
             let prepared = rules.into_iter().map(|rule| Rule {
-                condition: rule.condition.map(|condition| hoist(normal(condition, true), &mut params)),
+                condition: rule.condition.map(|condition| split(hoist(normal(condition, true), &mut params))),
                 ..rule
             });
             prepared.collect()

@@ -62,6 +62,8 @@ pub static MESSAGING: &[Migration] = migrations! {
     20261122090500 "create_messaging_upkeep",
     20261122090600 "create_messaging_policies",
     20261122090700 "grant_messaging",
+    20261122110000 "open_conversation_topics",
+    20261122120000 "create_catch_ups",
 };
 
 /// Migrations that belong together.
@@ -87,7 +89,7 @@ impl Set {
 }
 
 /// What the messaging set makes in the schema `public`: tables and functions.
-const MESSAGING_NAMES: [&str; 38] = [
+const MESSAGING_NAMES: [&str; 39] = [
     "users",
     "customers",
     "conversations",
@@ -126,6 +128,7 @@ const MESSAGING_NAMES: [&str; 38] = [
     "messages_since",
     "get_notification_preferences",
     "update_notification_preferences",
+    "list_typing_indicators",
 ];
 
 /// Relations and functions of those names that somebody else has made.
@@ -168,6 +171,9 @@ pub enum Error {
         /// The first one.
         name: String,
     },
+    /// Policies of a set name a role that is missing.
+    #[error("the role authenticated is missing, and the policies of the messaging schema name it")]
+    NoRole,
     /// One migration failed and was rolled back.
     #[error("migration {version}_{name} failed and was rolled back")]
     Apply {
@@ -190,6 +196,10 @@ impl Error {
             Self::Taken { .. } => {
                 "migrate a database of its own, or rename what is there or move it to another schema, then run \
                  `rowcast migrate --with messaging` again"
+            }
+            Self::NoRole => {
+                "as a superuser: create role anon nologin noinherit; create role authenticated nologin noinherit; create \
+                 role service_role nologin noinherit bypassrls"
             }
             Self::Apply { source, .. } => match source.code() {
                 Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
@@ -222,6 +232,9 @@ pub async fn migrate(database: &Database, sets: &[Set]) -> Result<Report, Error>
     // Before anything is made, so that nothing is if this stops.
     check_names(&client, sets, &applied).await?;
     for migration in wanted(sets, &applied) {
+        if Set::Messaging.migrations().first() == Some(migration) {
+            check_role(&client).await?;
+        }
         let failed = |source| Error::Apply { version: migration.version, name: migration.name, source };
         if apply(&mut client, migration).await.map_err(failed)? {
             report.applied.push(migration);
@@ -248,6 +261,13 @@ fn wanted(sets: &[Set], applied: &[i64]) -> impl Iterator<Item = &'static Migrat
     let is_wanted = |set: Set| set == Set::Core || sets.contains(&set) || has(set, applied);
     let chosen: Vec<Set> = Set::ALL.into_iter().filter(|set| is_wanted(*set)).collect();
     chosen.into_iter().flat_map(Set::migrations)
+}
+
+/// The core has made the roles of tokens, if it was allowed to.
+async fn check_role(client: &Client) -> Result<(), Error> {
+    let there = "select to_regrole('authenticated') is not null";
+    let row = client.query_one(there, &[]).await.map_err(Error::History)?;
+    if row.get(0) { Ok(()) } else { Err(Error::NoRole) }
 }
 
 fn has(set: Set, applied: &[i64]) -> bool {
@@ -293,7 +313,10 @@ async fn history(client: &Client) -> Result<Vec<i64>, Error> {
 }
 
 async fn versions(client: &Client) -> Result<Vec<i64>, tokio_postgres::Error> {
-    let exists = "select to_regclass('rowcast.migrations') is not null";
+    // Not by to_regclass(), which may still remember that there was no such table before this session waited its turn.
+    let exists = "select exists (select from pg_catalog.pg_class c
+                      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                      where n.nspname = 'rowcast' and c.relname = 'migrations')";
     if !client.query_one(exists, &[]).await?.get::<_, bool>(0) {
         return Ok(Vec::new());
     }

@@ -48,7 +48,12 @@ impl Snapshot {
         } else {
             guess
         };
-        full < self.xmax && !self.in_progress.contains(&full)
+        self.sees_whole(full)
+    }
+
+    /// Whether the transaction is over; `xid` has its epoch.
+    pub fn sees_whole(&self, xid: u64) -> bool {
+        xid < self.xmax && !self.in_progress.contains(&xid)
     }
 }
 

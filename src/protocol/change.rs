@@ -52,6 +52,8 @@ pub struct Context<'a> {
     pub commit_time_micros: i64,
     /// How many bytes of values a record may have; beyond it only short values stay and an error is added.
     pub record_bytes_max: usize,
+    /// Whether a deleted row is written whole where the permit says that it was seen, in place of its key.
+    pub whole_deleted: bool,
 }
 
 /// The `data` object for a row that may be shown; `select` narrows it to some columns and the primary key.
@@ -78,7 +80,11 @@ pub fn data(context: Context<'_>, change: &RowChange, permit: &Permit, select: O
     }
     if let Some(image) = &change.old {
         json.push_str(",\"old_record\":");
-        let logged = permit.old() == OldValues::Logged;
+        let logged = match permit.old() {
+            OldValues::Logged => true,
+            OldValues::Seen => context.whole_deleted,
+            OldValues::Key => false,
+        };
         let columns = shown.iter().copied().filter(|&column| logged || table.columns[column].primary_key);
         write_record(context, table, image, columns, large, &mut json);
     }

@@ -141,9 +141,9 @@ pub fn payload_of(frame: &[u8]) -> Option<&[u8]> {
     frame.get(2 + length_bytes..)
 }
 
-/// A finished ping without a payload.
-pub fn ping_frame() -> Bytes {
-    frame(Opcode::Ping, b"")
+/// A finished ping. A payload longer than `CONTROL_BYTES_MAX` is cut off.
+pub fn ping_frame(payload: &[u8]) -> Bytes {
+    frame(Opcode::Ping, &payload[..payload.len().min(CONTROL_BYTES_MAX)])
 }
 
 /// A finished text frame. The payload must be UTF-8; every client checks it.
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(FrameWriter::binary(0).finish()[0], 0x82);
         assert_eq!(&binary_frame(b"a")[..], b"\x82\x01a");
         assert_eq!(&pong_frame(b"a")[..], b"\x8A\x01a");
-        assert_eq!(&ping_frame()[..], b"\x89\x00");
+        assert_eq!(&ping_frame(b"")[..], b"\x89\x00");
         assert_eq!((payload_of(b"\x81"), payload_of(b"\x81\x7E\x00")), (None, None));
     }
 

@@ -14,6 +14,7 @@ use super::error::Error;
 use super::services;
 use crate::auth::AdminVerifier;
 use crate::hub::{Counters, Meters, authorization, feed};
+use crate::postgres::rpc::Rpc;
 use crate::socket::ShardMetrics;
 use crate::telemetry::clock::unix_seconds;
 use crate::telemetry::health::{Health, Liveness};
@@ -41,6 +42,8 @@ pub struct Sources {
     pub feed: Arc<feed::Counters>,
     /// What private channels ask.
     pub authorizations: Arc<authorization::Counters>,
+    /// Calls of functions.
+    pub rpc: Rpc,
     /// The broadcasts over HTTP.
     pub http: Arc<services::Counters>,
     /// What stages after this one count.
@@ -61,6 +64,7 @@ impl Sources {
         self.channels.iter().for_each(|shard| shard.add_to(&mut page));
         self.feed.add_to(&mut page);
         self.authorizations.add_to(&mut page);
+        self.rpc.add_to(&mut page);
         self.http.add_to(&mut page);
         self.others.iter().for_each(|counted| counted.add_to(&mut page));
         report::add_to(&mut page);

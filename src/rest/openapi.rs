@@ -43,7 +43,7 @@ pub fn document() -> Value {
 fn describe(operation: &Operation, path: &str) -> Value {
     let security = match operation.access {
         Access::Open | Access::Browser | Access::Metered => json!([]),
-        Access::Project => json!([{ "bearer": [] }, { "apikey": [] }]),
+        Access::Project | Access::Api | Access::Forwarded => json!([{ "bearer": [] }, { "apikey": [] }]),
         Access::Operator => json!([{ "bearer": [] }]),
     };
     let responses: Map<_, _> =
@@ -152,6 +152,7 @@ fn schemas() -> Value {
         "TenantHealth": object(json!({ "data": health })),
         "TenantUpsert": object(json!({ "tenant": any_object })),
     });
+    schemas["Raised"] = object(json!({ "code": text, "message": text, "details": text, "hint": text }));
     schemas[REFUSAL] = object(json!({ "message": text, "error": text, "errors": any_object }));
     schemas["Batch"]["example"] = json!({
         "messages": [{ "topic": "room", "event": "said", "payload": { "text": "hello" } }],

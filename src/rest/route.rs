@@ -22,6 +22,8 @@ pub enum Endpoint {
     ReloadTenant,
     ShutdownTenant,
     TenantHealth,
+    Call,
+    Forward,
 }
 
 /// Who may ask.
@@ -37,6 +39,10 @@ pub enum Access {
     Project,
     /// Holders of a token of the operator's.
     Operator,
+    /// Anybody, from a page of any origin, too; what may be done depends on the token's role.
+    Api,
+    /// The same, of routes that somebody else answers.
+    Forwarded,
 }
 
 /// What a body holds.
@@ -92,7 +98,9 @@ impl Operation {
     /// Its paths as the router takes them.
     pub(super) fn patterns(&self) -> impl Iterator<Item = String> {
         // The topic of a broadcast may be missing or have slashes: the route says what is wrong with it.
-        let pattern = |path: &str| path.replace("{topic}/events/{event}", "{*target}");
+        let pattern = |path: &str| {
+            path.replace("{topic}/events/{event}", "{*target}").replace("/rest/v1/{path}", "/rest/v1/{*path}")
+        };
         [Some(self.path), self.public_path].into_iter().flatten().map(pattern)
     }
 }
@@ -124,6 +132,34 @@ const ENDING: &[Answer] = &[NOT_ADMIN, NO_TENANT, ONLY_TENANT];
 const METRICS: &[Answer] =
     &[answer(200, Content::Text, "the metrics"), answer(403, Content::Empty, "the token is no reader's")];
 const PAGE: &[Answer] = &[answer(200, Content::Html, "a page for people")];
+
+const SILENT: Answer = refusal(504, "no session became free in time, or Postgres did not answer in time");
+const CALL: &[Answer] = &[
+    answer(200, Content::Json("Payload"), "what the function returned"),
+    answer(204, Content::Empty, "it returns nothing"),
+    answer(206, Content::Json("Payload"), "not all rows, where they were counted"),
+    answer(300, Content::Json("Raised"), "several functions fit"),
+    answer(400, Content::Json("Raised"), "the request is invalid, or the function has raised an error"),
+    answer(401, Content::Json("Raised"), "the token is refused, or there is none and that does not suffice"),
+    answer(403, Content::Json("Raised"), "the role may not do this"),
+    answer(404, Content::Json("Raised"), "no function fits"),
+    answer(405, Content::Json("Raised"), "the function would change something, and was called by GET"),
+    answer(406, Content::Json("Raised"), "schema or media type are not there, or it is not one row"),
+    LATE,
+    answer(409, Content::Json("Raised"), "a key is there already, or is missing"),
+    TOO_LONG,
+    answer(416, Content::Json("Raised"), "there are not so many rows"),
+    answer(429, Content::Json("Raised"), "the function says so (`PT429`)"),
+    answer(500, Content::Json("Raised"), "Postgres has raised an error that is not the caller's"),
+    answer(503, Content::Json("Raised"), "the database cannot be reached, or too many calls wait"),
+    SILENT,
+];
+const CALL_QUERY: &[(&str, &str)] = &[
+    ("select", "columns of the result"),
+    ("order", "columns to sort by"),
+    ("limit", "how many rows at most"),
+    ("offset", "how many rows to leave out"),
+];
 
 const fn get(endpoint: Endpoint, path: &'static str, access: Access) -> Operation {
     Operation {
@@ -286,6 +322,31 @@ pub const OPERATIONS: &[Operation] = &[
         summary: "Whether the database is connected, and how many sockets have joined",
         answers: &[answer(200, Content::Json("TenantHealth"), "healthy or not"), NOT_ADMIN, NO_TENANT],
         ..operator(Endpoint::TenantHealth, "GET", "/api/tenants/{tenant_id}/health")
+    },
+    Operation {
+        method: "POST",
+        summary: "Call a function of the database, with its arguments as JSON",
+        query: CALL_QUERY,
+        requests: &[Content::Json("Payload")],
+        answers: CALL,
+        ..get(Endpoint::Call, "/rest/v1/rpc/{function}", Access::Api)
+    },
+    Operation {
+        summary: "The same in a transaction that changes nothing; all other parameters are arguments",
+        query: CALL_QUERY,
+        answers: CALL,
+        ..get(Endpoint::Call, "/rest/v1/rpc/{function}", Access::Api)
+    },
+    Operation {
+        public_path: Some("/rest/v1/"),
+        summary: "Everything else goes to the PostgREST of `postgrest_url`, by any method",
+        answers: &[
+            answer(404, Content::Json("Raised"), "there is none"),
+            answer(502, Content::Json("Raised"), "it cannot be reached"),
+            answer(503, Content::Json("Raised"), "too many requests are with it"),
+            answer(504, Content::Json("Raised"), "it does not answer"),
+        ],
+        ..get(Endpoint::Forward, "/rest/v1/{path}", Access::Forwarded)
     },
 ];
 

@@ -16,11 +16,16 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use super::error::Error;
 use super::route::{Access, Endpoint, OPERATIONS, Operation};
 use super::services::{Services, Shards};
-use super::{broadcast, headers, healthcheck, metrics, openapi, page, ping, rate, request_id, tenant};
+use super::{
+    broadcast, forward, headers, healthcheck, metrics, openapi, page, ping, rate, request_id, rpc, tenant,
+};
 use crate::socket::{Gate, Handler, Session};
 
 /// How long a browser may remember what it was allowed; most cut it down to this.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(7200);
+
+/// The same under `/rest/v1`, as PostgREST has it.
+const API_PREFLIGHT_AGE: Duration = Duration::from_secs(86_400);
 
 /// What other stages answer besides: under the same bounds of headers and the same rate, for pages of any origin.
 #[derive(Default)]
@@ -45,18 +50,28 @@ where
                 router = router.route(&pattern, handler(operation, &gate, &services));
             }
         }
-        router.method_not_allowed_fallback(async || Error::Method)
+        router
     };
+    let own = |accesses: &[Access]| routes(accesses).method_not_allowed_fallback(async || Error::Method);
     let hold = from_fn_with_state(Arc::clone(&services.meters), rate::hold);
-    let metered = routes(&[Access::Metered, Access::Project]).layer(hold.clone());
-    let browser = metered.merge(routes(&[Access::Browser])).layer(cors(&METHODS, &[]));
+    let api = if services.api.schemas.is_empty() {
+        Router::new()
+    } else {
+        routes(&[Access::Api]).method_not_allowed_fallback(rpc::refuse_method).layer(api_cors(&[]))
+    };
+    let forwarded =
+        routes(&[Access::Forwarded]).layer(api_cors(&[Method::PATCH, Method::PUT, Method::DELETE]));
+    let metered = own(&[Access::Metered, Access::Project]).layer(hold.clone());
+    let browser = metered.merge(own(&[Access::Browser])).layer(cors(&METHODS, &[]));
     let Additions { routes: added, root } = additions;
     let root = root.map(|root| root.layer(hold.clone()));
-    let open = routes(&[Access::Open, Access::Operator]).layer(from_fn_with_state(root, root_socket));
+    let open = own(&[Access::Open, Access::Operator]).layer(from_fn_with_state(root, root_socket));
     browser
         .merge(added.layer(hold).layer(cors(&ADDED_METHODS, &[header::RETRY_AFTER])))
         .merge(open)
         .merge(blocked())
+        .merge(api)
+        .merge(forwarded)
         .fallback(async || Error::NotFound)
         .layer(from_fn_with_state(services.header_bytes_max, headers::bound))
         .layer(from_fn(request_id::name))
@@ -88,6 +103,9 @@ where
         Endpoint::ReloadTenant => post(tenant::reload::<S>),
         Endpoint::ShutdownTenant => post(tenant::shutdown),
         Endpoint::TenantHealth => get(tenant::health::<S>),
+        Endpoint::Call if operation.method == "POST" => post(rpc::call::<S>),
+        Endpoint::Call => get(rpc::call::<S>),
+        Endpoint::Forward => any(forward::answer::<S>),
     };
     answered.with_state(Arc::clone(services))
 }
@@ -132,4 +150,29 @@ fn cors(methods: &[Method], exposed: &[HeaderName]) -> CorsLayer {
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([request_id::HEADER].into_iter().chain(exposed).collect::<Vec<_>>())
         .max_age(PREFLIGHT_AGE)
+}
+
+/// The same under `/rest/v1`, as PostgREST has it.
+fn api_cors(more: &[Method]) -> CorsLayer {
+    let methods = [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS];
+    let exposed = [
+        header::CONTENT_ENCODING,
+        header::CONTENT_LOCATION,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::DATE,
+        header::LOCATION,
+        header::SERVER,
+        header::TRANSFER_ENCODING,
+        HeaderName::from_static("range-unit"),
+        HeaderName::from_static("preference-applied"),
+        header::RETRY_AFTER,
+        request_id::HEADER,
+    ];
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods(methods.into_iter().chain(more.iter().cloned()).collect::<Vec<_>>())
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(exposed)
+        .max_age(API_PREFLIGHT_AGE)
 }

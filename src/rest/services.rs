@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::body::BodyReader;
 use super::broadcast::BroadcastLimits;
 use super::metrics::Scrape;
+use super::rpc::Api;
 use super::tenant::Tenant;
 use crate::auth::{AdminVerifier, Verifier};
 use crate::hub::{Authorizer, Broadcaster, Meters, Sink};
@@ -42,6 +43,8 @@ pub struct Services<S> {
     pub broadcasts: BroadcastLimits,
     /// Reads bodies.
     pub bodies: BodyReader,
+    /// Answers what is asked of the REST API.
+    pub api: Api,
     /// What is counted.
     pub counters: Arc<Counters>,
 }

@@ -9,31 +9,19 @@ use super::part::shard_count;
 use super::sink::FeedSink;
 use crate::adapter::live::{Live, LiveHandle, LiveSink};
 use crate::adapter::socket::Sockets;
-use crate::adapter::{self, Counters, Services};
+use crate::adapter::{self, Counters, PublicPlace, Services};
 use crate::auth::Verifier;
 use crate::config::Settings;
 use crate::hub::FeedCommand;
-use crate::postgres::messaging::{Deliveries, NOTES_MAX, Notes, People};
-use crate::postgres::rpc::{self, Rpc};
+use crate::postgres::messaging::Messaging;
+use crate::postgres::rpc::Rpc;
 use crate::rest::Additions;
 use crate::telemetry::page::Counts;
 
-/// What apps share with the upkeep of the messaging schema.
-pub(super) struct Messaging {
-    pub(super) rpc: Rpc,
-    pub(super) people: People,
-    pub(super) deliveries: Deliveries,
-    #[expect(dead_code, reason = "whoever writes deliveries down takes them from here")]
-    pub(super) notes: Notes,
-}
-
-impl Messaging {
-    /// Nobody is here, and no call has been made.
-    pub(super) fn new(settings: &Settings) -> Self {
-        let rpc = Rpc::new(rpc::Config::new(settings.database.clone()));
-        let (deliveries, notes) = Deliveries::queue(NOTES_MAX);
-        Self { rpc, people: People::default(), deliveries, notes }
-    }
+/// What apps are told of where this server is.
+fn place(settings: &Settings) -> PublicPlace {
+    let key = settings.public_api_key.as_ref().or(settings.auth.publishable_keys.first());
+    PublicPlace { url: settings.public_url.clone(), api_key: key.map(|key| key.expose().to_owned()) }
 }
 
 /// The adapters of this server; nothing runs where there are none.
@@ -51,6 +39,7 @@ impl Adapters {
         settings: &Settings,
         verifier: &Arc<Verifier>,
         feed: &mpsc::Sender<FeedCommand>,
+        rpc: &Rpc,
         messaging: &Messaging,
     ) -> Self {
         if settings.adapter.apps.is_empty() {
@@ -61,9 +50,10 @@ impl Adapters {
         let (task, sink, live) = Live::new(shard_count(settings), feed.clone(), Arc::clone(&counters));
         tokio::spawn(task.run());
         let services = Services {
-            rpc: messaging.rpc.clone(),
+            rpc: rpc.clone(),
             verifier: Arc::clone(verifier),
             bodies: Services::bodies(),
+            place: place(settings),
             live: live.clone(),
             people: messaging.people.clone(),
             deliveries: messaging.deliveries.clone(),

@@ -13,6 +13,7 @@ mod sink;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod upkeep;
 
 use std::future::Future;
 use std::io;
@@ -34,6 +35,7 @@ use crate::hub::{
     Shard, ShardCommand, TokenVerifier,
 };
 use crate::postgres::maintenance;
+use crate::postgres::messaging::Messaging;
 use crate::protocol::code::{CLOSE_RESTART, CloseCode};
 use crate::rest::{self, BodyLimits, BodyReader, HttpConfig, Readers, Scrape, Services, Sources};
 use crate::socket::{self, Gate, GateConfig, ShardConfig, ShardHandle};
@@ -41,10 +43,11 @@ use crate::telemetry::clock::unix_seconds;
 use crate::telemetry::health::{Health, Hold};
 use crate::telemetry::report;
 
-use adapters::{Adapters, Messaging};
-use part::{broadcast_limits, feed_config, hub_config, place, server_limits, shard_count, started_at};
+use adapters::Adapters;
+use part::{api, broadcast_limits, feed_config, hub_config, place, server_limits, shard_count, started_at};
 use sink::{FeedSink, OtherShards, ShardSink};
 use thread::{FeedThread, join, start_authorizations};
+use upkeep::Upkeep;
 
 /// How many commands from all shards may wait for the feed.
 const FEED_COMMANDS_MAX: usize = 65_536;
@@ -87,6 +90,9 @@ pub enum Error {
     /// The keys of tokens cannot be had.
     #[error(transparent)]
     Keys(#[from] jwks::Error),
+    /// The cryptography lacks what a PostgREST is asked by.
+    #[error("could not set up TLS for postgrest_url")]
+    Tls(#[source] rustls::Error),
     /// The system gives no more threads.
     #[error("could not start a thread")]
     Thread(#[source] io::Error),
@@ -125,6 +131,7 @@ pub async fn run(
         None => None,
     };
 
+    let api = api(&settings)?;
     let verifier = Arc::new(Verifier::new(settings.auth.verifier_config()));
     jwks::warn_of_skipped(KeySource::Settings, &settings.auth.key_set);
     // Before anybody connects: a client takes the refusal of its token for the last word.
@@ -140,9 +147,12 @@ pub async fn run(
     let directory = Directory::new(shard_count(&settings), rand::random(), Instant::now());
     let counters: Vec<_> = (0..shard_count(&settings)).map(|_| Arc::default()).collect();
     let engine = Arc::<Engine>::default();
-    let messaging = Messaging::new(&settings);
-    let adapters = Adapters::start(&settings, &verifier, &feed_commands, &messaging);
-    let neighbours = Neighbours { feed: feed_commands, authorizer: &authorizer, engine: &engine };
+    let (messaging, notes) = Messaging::new();
+    let upkeep = Upkeep::start(&settings, &messaging, notes);
+    let adapters = Adapters::start(&settings, &verifier, &feed_commands, &api.rpc, &messaging);
+    let messaging = settings.adapter.messaging.then_some(messaging);
+    let neighbours =
+        Neighbours { feed: feed_commands, authorizer: &authorizer, engine: &engine, messaging: &messaging };
     let (shards, mut threads) =
         start_shards(&settings, &directory, &verifier, neighbours, &meters, &counters)?;
     let sinks: Vec<ShardSink> = shards.iter().cloned().map(ShardSink).collect();
@@ -187,8 +197,9 @@ pub async fn run(
         channels: counters,
         feed: feed_counters,
         authorizations,
+        rpc: api.rpc.clone(),
         http: Arc::clone(&http_counters),
-        others: adapters.counts(),
+        others: adapters.counts().into_iter().chain(upkeep.counts()).collect(),
     });
     let services = Services {
         broadcaster,
@@ -202,6 +213,7 @@ pub async fn run(
         header_bytes_max: settings.socket.header_bytes_max,
         broadcasts: broadcast_limits(&settings),
         bodies: BodyReader::new(BodyLimits::default()),
+        api,
         counters: http_counters,
     };
     let router = rest::router(gate.clone(), Arc::new(services), adapters.additions(&settings));
@@ -227,6 +239,8 @@ pub async fn run(
     }
     drop((gate, shards, stop_authorizations));
     join(threads).await;
+    // Last, when nothing is sent to anybody any more.
+    upkeep.end().await;
     ended
 }
 
@@ -287,6 +301,7 @@ struct Neighbours<'a> {
     feed: mpsc::Sender<FeedCommand>,
     authorizer: &'a Authorizer,
     engine: &'a Arc<Engine>,
+    messaging: &'a Option<Messaging>,
 }
 
 fn start_shards(
@@ -312,6 +327,7 @@ fn start_shards(
             authorizer: neighbours.authorizer.clone(),
             engine: Arc::clone(neighbours.engine),
             meters: Arc::clone(meters),
+            messaging: neighbours.messaging.clone(),
             counters: Arc::clone(counters),
         };
         let shard_config = ShardConfig {

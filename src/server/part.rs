@@ -6,8 +6,9 @@ use super::{Error, OWN_PUBLICATION, WAITING_MAX};
 use crate::channel;
 use crate::config::{self, Settings};
 use crate::hub::{self, ServerLimits, feed};
+use crate::postgres::rpc::{self, Rpc};
 use crate::protocol::change::write_timestamp;
-use crate::rest::BroadcastLimits;
+use crate::rest::{Api, BroadcastLimits, Forwarder};
 use crate::telemetry::clock::unix_seconds;
 use crate::telemetry::page::Place;
 use crate::wal::{Slot, SlotName, StreamConfig};
@@ -16,6 +17,22 @@ use crate::wal::{Slot, SlotName, StreamConfig};
 pub(super) fn broadcast_limits(settings: &Settings) -> BroadcastLimits {
     let hub::Config { topic_bytes_max, json_depth_max, channel, .. } = hub_config(settings);
     BroadcastLimits { payload_bytes_max: channel.payload_bytes_max, json_depth_max, topic_bytes_max }
+}
+
+fn rpc_config(settings: &Settings) -> rpc::Config {
+    rpc::Config {
+        database: settings.database.clone(),
+        connections: settings.rest.rpc_connections,
+        waiting_max: settings.rest.rpc_waiting_max,
+        timeout: settings.rest.rpc_timeout,
+    }
+}
+
+/// What answers under `/rest/v1`. It opens no session before it is asked.
+pub(super) fn api(settings: &Settings) -> Result<Api, Error> {
+    let forwarder = settings.rest.postgrest.clone().map(Forwarder::new).transpose().map_err(Error::Tls)?;
+    let rpc = Rpc::new(rpc_config(settings));
+    Ok(Api { rpc, schemas: settings.rest.rpc_schemas.clone(), forwarder })
 }
 
 /// Now, as tenants tell it.
@@ -58,6 +75,7 @@ pub(super) fn feed_config(
         record_bytes_max: settings.channel.record_bytes_max,
         broadcast_bytes_max: settings.channel.payload_bytes_max,
         waiting_max: WAITING_MAX,
+        notes_sent: settings.adapter.messaging,
         counters: Arc::clone(counters),
     })
 }

@@ -43,6 +43,7 @@ fn feed<S: Sink + Send + 'static>(sink: S, health: &Health) -> (FeedThread, mpsc
         record_bytes_max: 1,
         broadcast_bytes_max: 1,
         waiting_max: 1,
+        notes_sent: false,
         counters: Arc::default(),
     };
     let (sender, commands) = mpsc::channel(1);
@@ -67,6 +68,7 @@ async fn provoke(commands: &mpsc::Sender<FeedCommand>) {
         topic: "realtime:room".into(),
         dialect: Dialect::V1,
         legacy: false,
+        whole_deleted: false,
         claims: Arc::new(Claims { role: "anon".into(), json: "{}".into(), expires_at: 0 }),
         bindings: vec![(1, not_an_event.as_object().unwrap().clone())],
     };

@@ -23,8 +23,8 @@ pub enum Event<'a> {
     Message(Message<'a>),
     /// A ping, to be answered with its payload.
     Ping(&'a [u8]),
-    /// A pong; nothing to do.
-    Pong,
+    /// A pong, with the payload of its ping.
+    Pong(&'a [u8]),
     /// The close frame; `None` when it carries no code. Whatever follows it is not read.
     Close(Option<u16>),
 }
@@ -239,7 +239,7 @@ impl Decoder {
     ) -> Result<(), Violation> {
         match header.opcode {
             Opcode::Ping => sink(Event::Ping(payload)),
-            Opcode::Pong => sink(Event::Pong),
+            Opcode::Pong => sink(Event::Pong(payload)),
             Opcode::Close => {
                 let code = close_code(payload)?;
                 self.closed = true;
@@ -371,7 +371,7 @@ mod tests {
                     Event::Message(Message::Text(text)) => Seen::Text(text.to_owned()),
                     Event::Message(Message::Binary(bytes)) => Seen::Binary(bytes.to_vec()),
                     Event::Ping(payload) => Seen::Ping(payload.to_vec()),
-                    Event::Pong => Seen::Pong,
+                    Event::Pong(_) => Seen::Pong,
                     Event::Close(code) => Seen::Close(code),
                 });
             });

@@ -351,7 +351,7 @@ fn serve<H: Handler>(handler: &mut H, out: &mut Outbox, connection: ConnectionId
             }
         }
         Event::Ping(payload) => out.send(connection, pong_frame(payload)),
-        Event::Pong => {}
+        Event::Pong(_) => {}
     }
 }
 

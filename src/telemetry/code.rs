@@ -105,6 +105,8 @@ codes! {
     CheckOidsError
     JanitorFailedToDeleteOldMessages
     KeySetUnavailable
+    MessagingSchemaMissing
+    MessagingUpkeepFailed
     PartitionCreationFailed
     PolicyDisagreement
     DatabaseConnectionDown
@@ -208,6 +210,14 @@ pub const FAILURES: &[Failure] = &[
     passes(
         Code::JanitorFailedToDeleteOldMessages,
         "partitions of `realtime.messages` past their retention could not be dropped: the same",
+    ),
+    passes(
+        Code::MessagingSchemaMissing,
+        "messaging is on, but its schema is not in the database: it is looked for again, and the line says what to do",
+    ),
+    passes(
+        Code::MessagingUpkeepFailed,
+        "typing, presence and delivery are not kept up now: it is tried again, and the line says what to do",
     ),
     passes(
         Code::KeySetUnavailable,

@@ -155,6 +155,15 @@ metrics! {
     MIRROR_BYTES = Own GAUGE "rowcast_mirror_bytes" "About how many bytes they have there.";
     MIRROR_LOADS = Own COUNTER "rowcast_mirror_loads_total" "How often such a table was loaded.";
     MIRROR_LOSSES = Own COUNTER "rowcast_mirror_losses_total" "How often one was given up until it is loaded again; the log says why.";
+    MESSAGING_LEADS = Own GAUGE "rowcast_messaging_leads" "1 while this server ends typing and presence that have expired, for all servers of the database.";
+    MESSAGING_PEOPLE = Own GAUGE "rowcast_messaging_people" "People who are connected to this server, each once whatever their devices.";
+    MESSAGING_PEOPLE_REFUSED = Own COUNTER "rowcast_messaging_people_refused_total" "Devices of people who have no presence because there were too many.";
+    MESSAGING_TYPING_EXPIRED = Own COUNTER "rowcast_messaging_typing_expired_total" "Typing indicators that this server has removed because they had expired.";
+    MESSAGING_PRESENCE_EXPIRED = Own COUNTER "rowcast_messaging_presence_expired_total" "People whom this server has made away or offline because they did nothing or were gone.";
+    MESSAGING_DELIVERIES = Own COUNTER "rowcast_messaging_deliveries_total" "Messages that became delivered because this server sent them to a socket of their recipient, each once for each recipient.";
+    MESSAGING_DELIVERIES_WAITING = Own GAUGE "rowcast_messaging_deliveries_waiting" "Such deliveries that wait to be written.";
+    MESSAGING_DELIVERIES_DROPPED = Own COUNTER "rowcast_messaging_deliveries_dropped_total" "Those that were not written, because too many waited or the database did not take them.";
+    MESSAGING_FAILURES = Own COUNTER "rowcast_messaging_failures_total" "Statements of this upkeep that failed, and sessions that could not be had.";
     ADAPTER_SOCKETS = Own GAUGE "rowcast_adapter_sockets_open" "Sockets of apps open now.";
     ADAPTER_EVENTS = Own COUNTER "rowcast_adapter_events_total" "Live events handed to sockets of apps, each once for each socket.";
     ADAPTER_UNREADABLE = Own COUNTER "rowcast_adapter_events_unreadable_total" "Changes of the messaging schema's tables that could not be read, and were handed to no app.";

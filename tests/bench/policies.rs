@@ -145,6 +145,7 @@ impl<'a> Running<'a> {
         let config = Config {
             record_bytes_max: 1 << 20,
             waiting_max: usize::MAX,
+            notes_sent: false,
             switches: Switches::default(),
             shadow_per_million: 0,
         };
@@ -264,6 +265,7 @@ impl Bench {
                 topic: "realtime:messages".into(),
                 dialect: Dialect::V2,
                 legacy: false,
+                whole_deleted: false,
                 ids: vec![1],
                 bindings: binding(),
                 key: format!("V2 false realtime:messages [1] {element:?}").into(),

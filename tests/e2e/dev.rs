@@ -13,7 +13,7 @@ use crate::stage::server::{self, LOOK_AGAIN, Reaper, pid, program, stderr, stdou
 use crate::support::{connect, scratch};
 
 /// A running `rowcast dev`, with all that it has printed.
-struct Dev {
+pub(crate) struct Dev {
     child: Child,
     _reaper: Reaper,
     greeting: String,
@@ -21,7 +21,7 @@ struct Dev {
 }
 
 impl Dev {
-    fn start(directory: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(directory: &Path, arguments: &[&str]) -> Self {
         let mut child = program(&["dev", "--port", "0", "--directory"])
             .arg(directory)
             .args(arguments)
@@ -39,6 +39,13 @@ impl Dev {
             }
         }
         panic!("ended with {:?} after saying {greeting:?}", child.wait());
+    }
+
+    /// Stops it as Ctrl-C does, and takes away its directory.
+    pub(crate) async fn stop(mut self) {
+        server::send(&self.child, Signal::SIGINT);
+        assert_eq!(server::wait(&mut self.child).await.code(), Some(0));
+        std::fs::remove_dir_all(&self.directory).unwrap();
     }
 
     fn database_url(&self) -> String {

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers fail a test as tests do, by a panic")]
 
+#[path = "../support/app_socket.rs"]
+mod app_socket;
 #[path = "../support/key_server.rs"]
 mod key_server;
 #[path = "../support/signer.rs"]
@@ -15,6 +17,7 @@ mod support;
 
 mod stage;
 
+mod apps;
 mod bad_input;
 mod broadcast;
 mod changes;
@@ -30,14 +33,17 @@ mod gateway;
 mod http;
 mod join;
 mod log;
+mod messaging;
 mod outage;
 mod presence;
 mod private;
 mod publication;
 mod raw_socket;
 mod revocation;
+mod rpc;
 mod shutdown;
 mod stock_environment;
+mod supabase_apps;
 mod token;
 mod tokens;
 mod visibility;

@@ -301,7 +301,7 @@ fn subscription(server: &mut Server) -> Subscribe {
 
 fn changes(channels: &[ChannelRef]) -> ShardCommand {
     let frame = changes_frame(V2, None, ROOM, &[7], r#"{"type":"INSERT"}"#);
-    ShardCommand::Feed(FeedEvent::Changes(vec![Delivery { frame, channels: channels.into() }]))
+    ShardCommand::Feed(FeedEvent::Changes(vec![Delivery { frame, channels: channels.into(), sent: None }]))
 }
 
 const BINDINGS: &str =

@@ -12,6 +12,7 @@ mod hub_simulation;
 mod limits;
 mod metrics;
 mod patience;
+mod people;
 mod private;
 mod rest;
 mod script;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rowcast::auth::{AdminVerifier, Rules, Secret, sign};
 use rowcast::hub::{Config, Counters, Meters, ServerLimits};
+use rowcast::postgres::connect::Database;
+use rowcast::postgres::rpc::{self, Rpc};
 use rowcast::protocol::Dialect::V2;
 use rowcast::rest::{HttpConfig, Readers, Sources, metrics_routes, serve};
 use rowcast::socket::ShardMetrics;
@@ -39,6 +41,7 @@ fn sources(meters: Arc<Meters>, channels: Vec<Arc<Counters>>) -> Arc<Sources> {
         channels,
         feed: Arc::default(),
         authorizations: Arc::default(),
+        rpc: Rpc::new(rpc::Config::new(Database::parse("postgres://nobody@127.0.0.1:1/none").unwrap())),
         http: Arc::default(),
         others: Vec::new(),
     })

@@ -17,6 +17,7 @@ use rowcast::hub::{
     TokenVerifier,
 };
 use rowcast::policy::Claims;
+use rowcast::postgres::messaging::Messaging;
 use rowcast::postgres::snapshot::Snapshot;
 use rowcast::protocol::{Dialect, Message};
 use rowcast::wal::Lsn;
@@ -113,7 +114,7 @@ impl TokenVerifier for Tokens {
             Some("b") if KEY_CHANGES.get() > 0 => {
                 return refused("JwtSignerError", NO_SIGNER, NO_SIGNER);
             }
-            Some("a" | "b") => ("authenticated", START_UNIX + 1_000_000),
+            Some("a" | "b" | "ada" | "ada2" | "bob") => ("authenticated", START_UNIX + 1_000_000),
             Some("service") => ("service_role", START_UNIX + 1_000_000),
             // The recording joins with it at second 28.
             Some("short") => ("anon", START_UNIX + 32),
@@ -135,8 +136,20 @@ impl TokenVerifier for Tokens {
             let words = format!("Token has expired {} seconds ago", now_unix - expires_at);
             return refused("InvalidJWTToken", &words, &words);
         }
-        let json = json!({"role": role, "token": token}).to_string().into();
-        Ok(Arc::new(Claims { role: role.into(), json, expires_at }))
+        let mut body = json!({"role": role, "token": token});
+        if let Some(subject) = name.and_then(subject) {
+            body["sub"] = json!(subject.to_string());
+        }
+        Ok(Arc::new(Claims { role: role.into(), json: body.to_string().into(), expires_at }))
+    }
+}
+
+/// The people whom tokens are about; all others are about nobody.
+pub(crate) fn subject(name: &str) -> Option<Uuid> {
+    match name {
+        "ada" | "ada2" => Some(Uuid::from_u128(1)),
+        "bob" => Some(Uuid::from_u128(2)),
+        _ => None,
     }
 }
 
@@ -166,15 +179,26 @@ impl Server {
 
     /// A server with these settings and sizes of the queues between shards and to the feed.
     pub(crate) fn with(shard_count: u16, config: Config, mailbox: usize, feed: usize) -> Self {
-        Self::build(shard_count, config, ServerLimits::NONE, (mailbox, feed))
+        Self::build(shard_count, config, ServerLimits::NONE, (mailbox, feed), None)
     }
 
     /// A server that is held to some limits as a whole.
     pub(crate) fn limited(shard_count: u16, config: Config, limits: ServerLimits) -> Self {
-        Self::build(shard_count, config, limits, (1_024, 1_024))
+        Self::build(shard_count, config, limits, (1_024, 1_024), None)
     }
 
-    fn build(shard_count: u16, config: Config, limits: ServerLimits, queues: (usize, usize)) -> Self {
+    /// A server where messaging is on, with one shard.
+    pub(crate) fn with_messaging(messaging: Messaging) -> Self {
+        Self::build(1, Config::default(), ServerLimits::NONE, (1_024, 1_024), Some(messaging))
+    }
+
+    fn build(
+        shard_count: u16,
+        config: Config,
+        limits: ServerLimits,
+        queues: (usize, usize),
+        messaging: Option<Messaging>,
+    ) -> Self {
         let (mailbox, feed) = queues;
         let start = Instant::now();
         let directory = Directory::new(shard_count, [7, 11], start);
@@ -195,6 +219,7 @@ impl Server {
                 authorizer: authorizer.clone(),
                 engine: Arc::clone(&engine),
                 meters: Arc::clone(&meters),
+                messaging: messaging.clone(),
                 counters: Arc::default(),
             };
             Shard::new(me, config.clone(), Arc::clone(&directory), links)

@@ -7,6 +7,7 @@
 mod support;
 
 mod authorization;
+mod catch_up;
 mod cluster;
 mod connect;
 mod dev;
@@ -14,6 +15,8 @@ mod failures;
 mod feed;
 mod filter_oracle;
 mod function_oracle;
+mod messaging;
+mod messaging_upkeep;
 mod migrate;
 mod mirror;
 mod policy;

@@ -36,7 +36,7 @@ pub(crate) fn ours(bytes: &[u8], piece: usize) -> Vec<Seen> {
                 Event::Message(Message::Text(text)) => Seen::Text(text.to_owned()),
                 Event::Message(Message::Binary(bytes)) => Seen::Binary(bytes.to_vec()),
                 Event::Ping(payload) => Seen::Ping(payload.to_vec()),
-                Event::Pong => Seen::Pong,
+                Event::Pong(_) => Seen::Pong,
                 Event::Close(code) => Seen::Close(code),
             });
         });

@@ -28,11 +28,10 @@ begin
     if num_nulls(own_user_id, own_customer_id) = 2 and (not is_trusted or first_message is not null) then
         raise exception using errcode = '22023', message = 'the token names nobody';
     end if;
-    if start_conversation.customer_id is distinct from own_customer_id and not (
-        is_trusted or own_customer_id is null and rowcast.caller_is_staff()
-        or own_customer_id is not null and start_conversation.customer_id is null
-        or own_customer_id is null and start_conversation.customer_id is null
-    ) then
+    if start_conversation.customer_id is not null
+        and start_conversation.customer_id is distinct from own_customer_id
+        and not (is_trusted or rowcast.caller_is_staff())
+    then
         raise exception using errcode = '42501', message = 'only staff talk to customers';
     end if;
     perform rowcast.make_profile();
@@ -61,7 +60,7 @@ begin
         raise exception using errcode = '22023', message = 'no more than 1000 people talk in one conversation';
     end if;
     if exists (
-        select from unnest(user_ids) id where not exists (select from public.users u where u.id = id)
+        select from unnest(user_ids) wanted (id) where not exists (select from public.users u where u.id = wanted.id)
     ) or start_conversation.customer_id is not null and not exists (
         select from public.customers c where c.id = start_conversation.customer_id
     ) then
@@ -101,6 +100,7 @@ begin
     end if;
 
     if conversation.id is null then
+        perform rowcast.spend('changes_per_minute', own_user_id, own_customer_id, null);
         insert into public.conversations as c (kind, title, participants, customer_id, created_by, metadata)
         values (
             start_conversation.kind,
@@ -144,6 +144,8 @@ declare
     has_left boolean;
 begin
     perform rowcast.require_conversation(leave_conversation.conversation_id, false);
+    -- In the order in which everybody locks: the conversation, then who takes part.
+    perform from public.conversations c where c.id = leave_conversation.conversation_id for no key update;
     update public.conversation_participants p
     set left_at = now()
     where p.conversation_id = leave_conversation.conversation_id

@@ -33,6 +33,7 @@ begin
     if expires_in_seconds < 1 then
         raise exception using errcode = '22023', message = 'typing lasts a second at least';
     end if;
+    perform rowcast.make_profile();
     perform rowcast.spend(
         'typing_per_minute', person.user_id, person.customer_id, update_typing_indicator.conversation_id
     );

@@ -18,15 +18,40 @@ declare
     own_user_id constant uuid := rowcast.caller_user_id();
     own_customer_id constant uuid := rowcast.caller_customer_id();
     user_metadata constant jsonb := claims -> 'user_metadata';
-    claimed_username text;
+    claimed record;
     profile jsonb;
 begin
+    -- What a token only suggests is not worth an error if it does not fit, or if somebody else has that name.
+    select
+        case when octet_length(c.full_name) between 1 and 400 then c.full_name end as full_name,
+        case when octet_length(c.email) between 1 and 400 then c.email end as email,
+        case when octet_length(c.role) between 1 and 100 then c.role end as role,
+        case
+            when octet_length(c.username) between 1 and 200
+                and not exists (select from public.users u where u.username = c.username and u.id <> own_user_id)
+            then c.username
+        end as username,
+        case
+            when octet_length(c.avatar_url) between 1 and 2048 and c.avatar_url ~* '^(https?://|[^:]*($|[/?#]))'
+            then c.avatar_url
+        end as avatar_url
+    into claimed
+    from (
+        select
+            coalesce(
+                case when own_customer_id is not null then claims ->> 'customer_name' end, user_metadata ->> 'full_name'
+            ) as full_name,
+            claims ->> 'email' as email,
+            claims -> 'app_metadata' ->> 'role' as role,
+            coalesce(user_metadata ->> 'username', user_metadata ->> 'user_name') as username,
+            user_metadata ->> 'avatar_url' as avatar_url
+    ) c;
     if own_customer_id is not null then
         insert into public.customers as c (id, full_name, email)
         values (
             own_customer_id,
-            coalesce(upsert_profile.full_name, claims ->> 'customer_name', user_metadata ->> 'full_name'),
-            nullif(claims ->> 'email', '')
+            coalesce(upsert_profile.full_name, claimed.full_name),
+            claimed.email
         )
         on conflict on constraint customers_pkey do update
         set full_name = coalesce(upsert_profile.full_name, c.full_name, excluded.full_name),
@@ -40,20 +65,14 @@ begin
     if own_user_id is null then
         raise exception using errcode = '22023', message = 'the token names nobody';
     end if;
-    -- A name that a token only suggests is not worth an error if somebody else has it.
-    select coalesce(user_metadata ->> 'username', user_metadata ->> 'user_name') into claimed_username
-    where not exists (
-        select from public.users u
-        where u.username = coalesce(user_metadata ->> 'username', user_metadata ->> 'user_name') and u.id <> own_user_id
-    );
     insert into public.users as u (id, full_name, username, email, role, avatar_url)
     values (
         own_user_id,
-        coalesce(upsert_profile.full_name, user_metadata ->> 'full_name'),
-        coalesce(upsert_profile.username, nullif(claimed_username, '')),
-        nullif(claims ->> 'email', ''),
-        claims -> 'app_metadata' ->> 'role',
-        coalesce(upsert_profile.avatar_url, user_metadata ->> 'avatar_url')
+        coalesce(upsert_profile.full_name, claimed.full_name),
+        coalesce(upsert_profile.username, claimed.username),
+        claimed.email,
+        claimed.role,
+        coalesce(upsert_profile.avatar_url, claimed.avatar_url)
     )
     on conflict on constraint users_pkey do update
     set full_name = coalesce(upsert_profile.full_name, u.full_name, excluded.full_name),

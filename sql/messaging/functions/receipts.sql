@@ -114,11 +114,18 @@ begin
     end if;
     update public.message_delivery_status d
     set status = 'delivered'
-    where d.message_id = any (message_ids)
-        and d.recipient_id = coalesce(person.user_id, person.customer_id)
-        and d.recipient_type = case when person.customer_id is null then 'staff' else 'customer' end
-        and d.status in ('sent', 'failed')
-        and rowcast.takes_part(d.conversation_id);
+    where d.id in (
+        select own.id
+        from public.message_delivery_status own
+        where own.message_id = any (message_ids)
+            and own.recipient_id = coalesce(person.user_id, person.customer_id)
+            and own.recipient_type = case when person.customer_id is null then 'staff' else 'customer' end
+            and own.status in ('sent', 'failed')
+            and rowcast.takes_part(own.conversation_id)
+        -- In the order in which everybody locks deliveries.
+        order by own.message_id
+        for no key update
+    );
     get diagnostics delivered_count = row_count;
     return delivered_count;
 end
@@ -164,6 +171,8 @@ begin
         select p.conversation_id, rowcast.unread_count(p) as unread_count
         from public.conversation_participants p
         where p.left_at is null and (p.user_id = person.user_id or p.customer_id = person.customer_id)
+        -- Counted once, and not again for the condition.
+        offset 0
     ) counted
     where counted.unread_count > 0;
 end

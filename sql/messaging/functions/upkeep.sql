@@ -10,22 +10,28 @@ security definer
 set search_path = ''
 as $fn$
 declare
+    moment constant timestamptz := clock_timestamp();
     removed_count integer;
 begin
+    -- What somebody is changing at this moment is left for the next time.
     delete from public.message_typing_indicators t
-    where t.id in (
-        select due.id
-        from public.message_typing_indicators due
-        where due.expires_at <= clock_timestamp()
-        for update skip locked
+    where t.id = any (
+        array(
+            select due.id
+            from public.message_typing_indicators due
+            where due.expires_at <= moment
+            for update skip locked
+        )
     );
     get diagnostics removed_count = row_count;
     delete from rowcast.messaging_rates r
-    where (r.person_id, r.kind, r.scope) in (
-        select old.person_id, old.kind, old.scope
-        from rowcast.messaging_rates old
-        where old.started_at < clock_timestamp() - interval '1 minute'
-        for update skip locked
+    where r.ctid = any (
+        array(
+            select old.ctid
+            from rowcast.messaging_rates old
+            where old.started_at < moment - interval '1 minute'
+            for update skip locked
+        )
     );
     return removed_count;
 end
@@ -46,7 +52,8 @@ create or replace function rowcast.touch_presence(
     user_ids uuid[],
     customer_ids uuid[],
     active_at timestamptz[],
-    lease_seconds integer
+    lease_seconds integer,
+    idle_seconds integer default 300
 ) returns void
 language plpgsql
 volatile
@@ -55,7 +62,7 @@ set search_path = ''
 as $fn$
 declare
     lease_until constant timestamptz := now() + make_interval(secs => lease_seconds);
-    active_since constant timestamptz := now() - interval '5 minutes';
+    active_since constant timestamptz := now() - make_interval(secs => idle_seconds);
 begin
     insert into public.user_presence
         (user_id, customer_id, status, active_at, expires_at, is_automatic)
@@ -84,6 +91,10 @@ begin
     order by coalesce(connected.user_id, connected.customer_id)
     on conflict do nothing;
 
+    perform from public.user_presence p
+    where p.user_id = any (touch_presence.user_ids) or p.customer_id = any (touch_presence.customer_ids)
+    order by p.id
+    for no key update;
     update public.user_presence p
     set status = case
             when (p.status = 'offline' or p.status = 'away' and p.is_automatic)
@@ -98,23 +109,24 @@ begin
         last_seen_at = now(),
         expires_at = greatest(p.expires_at, lease_until)
     from (
-        select t.user_id, t.customer_id, max(t.active_at) as active_at
-        from unnest(touch_presence.user_ids, touch_presence.customer_ids, touch_presence.active_at)
-            t (user_id, customer_id, active_at)
-        group by t.user_id, t.customer_id
+        select known.id, max(t.active_at) as active_at
+        from unnest(touch_presence.user_ids, touch_presence.active_at) t (user_id, active_at)
+        join public.user_presence known on known.user_id = t.user_id
+        group by known.id
+        union all
+        select known.id, max(t.active_at)
+        from unnest(touch_presence.customer_ids, touch_presence.active_at) t (customer_id, active_at)
+        join public.user_presence known on known.customer_id = t.customer_id
+        group by known.id
     ) connected
-    where p.id in (
-            select known.id from public.user_presence known where known.user_id = connected.user_id
-            union all
-            select known.id from public.user_presence known where known.customer_id = connected.customer_id
-        )
+    where p.id = connected.id
         -- Whoever said that they are offline is, until they do something.
         and not (
             p.status = 'offline' and not p.is_automatic and coalesce(connected.active_at <= p.last_seen_at, true)
         );
 end
 $fn$;
-comment on function rowcast.touch_presence(uuid[], uuid[], timestamptz[], integer) is 'Notes that people are connected, and when they were last active. Made by Rowcast.';
+comment on function rowcast.touch_presence(uuid[], uuid[], timestamptz[], integer, integer) is 'Notes that people are connected, and when they were last active. Made by Rowcast.';
 
 create or replace function rowcast.leave_presence(user_ids uuid[], customer_ids uuid[], grace_seconds integer) returns void
 language plpgsql
@@ -123,13 +135,13 @@ security definer
 set search_path = ''
 as $fn$
 begin
+    perform from public.user_presence p
+    where p.user_id = any (leave_presence.user_ids) or p.customer_id = any (leave_presence.customer_ids)
+    order by p.id
+    for no key update;
     update public.user_presence p
     set last_seen_at = now(), expires_at = now() + make_interval(secs => grace_seconds)
-    where p.id in (
-            select known.id from public.user_presence known where known.user_id = any (leave_presence.user_ids)
-            union all
-            select known.id from public.user_presence known where known.customer_id = any (leave_presence.customer_ids)
-        )
+    where (p.user_id = any (leave_presence.user_ids) or p.customer_id = any (leave_presence.customer_ids))
         and p.status <> 'offline';
 end
 $fn$;
@@ -145,6 +157,12 @@ declare
     gone_count integer;
     idle_count integer;
 begin
+    -- In the order in which everybody locks presence.
+    perform from public.user_presence p
+    where p.status <> 'offline' and p.expires_at <= now()
+        or p.status = 'online' and p.active_at < now() - make_interval(secs => idle_seconds)
+    order by p.id
+    for no key update;
     update public.user_presence p
     set status = 'offline', is_automatic = true
     where p.status <> 'offline' and p.expires_at <= now();
@@ -169,12 +187,19 @@ declare
 begin
     update public.message_delivery_status d
     set status = 'delivered'
-    from unnest(note_deliveries.message_ids, note_deliveries.user_ids, note_deliveries.customer_ids)
-        t (message_id, user_id, customer_id)
-    where d.message_id = t.message_id
-        and d.recipient_id = coalesce(t.user_id, t.customer_id)
-        and d.recipient_type = case when t.customer_id is null then 'staff' else 'customer' end
-        and d.status in ('sent', 'failed');
+    where d.id in (
+        select reached.id
+        from unnest(note_deliveries.message_ids, note_deliveries.user_ids, note_deliveries.customer_ids)
+            t (message_id, user_id, customer_id)
+        join public.message_delivery_status reached
+            on reached.message_id = t.message_id
+            and reached.recipient_id = coalesce(t.user_id, t.customer_id)
+            and reached.recipient_type = case when t.customer_id is null then 'staff' else 'customer' end
+        where reached.status in ('sent', 'failed')
+        -- In the order in which everybody locks deliveries.
+        order by reached.message_id, reached.recipient_id
+        for no key update of reached
+    );
     get diagnostics delivered_count = row_count;
     return delivered_count;
 end
@@ -183,6 +208,6 @@ comment on function rowcast.note_deliveries(uuid[], uuid[], uuid[]) is 'Notes th
 
 revoke all on function
     rowcast.expire_typing(), rowcast.next_typing_expiry(),
-    rowcast.touch_presence(uuid[], uuid[], timestamptz[], integer), rowcast.leave_presence(uuid[], uuid[], integer),
+    rowcast.touch_presence(uuid[], uuid[], timestamptz[], integer, integer), rowcast.leave_presence(uuid[], uuid[], integer),
     rowcast.expire_presence(integer), rowcast.note_deliveries(uuid[], uuid[], uuid[])
 from public;

@@ -73,7 +73,9 @@ begin
         execute format('revoke all on table %s, %s, %s from %I', tables, settings, rates, grantee);
         execute format('revoke all on function %s from %I', made, grantee);
         if grantee <> 'anon' then
-            execute format('grant usage on schema public to %I', grantee);
+            if not has_schema_privilege(grantee, 'public', 'usage') then
+                execute format('grant usage on schema public to %I', grantee);
+            end if;
             execute format('grant execute on function %s, %s to %I', callable, helping, grantee);
         end if;
     end loop;

@@ -37,5 +37,6 @@ insert into rowcast.messaging_settings (name, value, description) values
     ('typing_per_minute', 10, 'Typing starts of one person in one conversation.'),
     ('presence_per_minute', 6, 'Presence updates of one person.'),
     ('receipts_per_minute', 60, 'Calls of one person that make read receipts.'),
+    ('changes_per_minute', 120, 'Edits, reactions and new conversations of one person.'),
     ('typing_expiry_seconds_max', 60, 'How long a typing indicator may last without a word.')
 on conflict do nothing;

@@ -14,7 +14,7 @@ create or replace trigger conversation_participants_joined after insert on publi
     referencing new table as changed
     for each statement execute function rowcast.keep_participants();
 create or replace trigger conversation_participants_changed after update on public.conversation_participants
-    referencing new table as changed
+    referencing old table as before new table as changed
     for each statement execute function rowcast.keep_participants();
 create or replace trigger conversation_participants_removed after delete on public.conversation_participants
     referencing old table as changed

@@ -126,7 +126,7 @@ impl Live {
         if ok {
             self.signal(connection, Queue::live);
         } else if let Some(queue) = self.sockets.remove(&connection) {
-            queue.end(End::Interrupted);
+            queue.unsubscribed();
         }
     }
 
@@ -199,6 +199,7 @@ impl LiveHandle {
             topic: format!("adapter:{app}").into(),
             dialect: Dialect::V1,
             legacy: false,
+            whole_deleted: true,
             claims,
             bindings: (1..).zip(tables.iter().map(|table| binding(*table))).collect(),
         };
@@ -243,3 +244,6 @@ fn binding(table: Table) -> serde_json::Map<String, serde_json::Value> {
     let fields = [("event", table.event()), ("schema", "public"), ("table", table.name())];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
+
+#[cfg(test)]
+mod tests;

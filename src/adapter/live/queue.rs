@@ -12,7 +12,7 @@ use super::{Event, LiveHandle, Subscription};
 use crate::hub::ConnectionId;
 
 /// How many hand-overs may wait for one socket.
-pub(super) const BATCHES_MAX: usize = 256;
+pub(super) const BATCHES_MAX: usize = 1024;
 
 /// How many bytes of changes may wait for one socket, counted as the feed writes them. What comes at once may be more.
 pub(super) const BACKLOG_BYTES_MAX: usize = 4 << 20;
@@ -31,7 +31,9 @@ pub enum Signal {
 pub enum End {
     /// It does not take what it is told.
     Behind,
-    /// The replication stream has broken, or its subscription was refused.
+    /// Its tables cannot be subscribed to, or not with its claims.
+    Refused,
+    /// The replication stream has broken, or a change could not be judged.
     Interrupted,
     /// The server goes down.
     Restart,
@@ -42,6 +44,7 @@ pub(super) struct Queue {
     signals: mpsc::Sender<(Signal, usize)>,
     end: oneshot::Sender<End>,
     backlog_bytes: Arc<AtomicUsize>,
+    is_live: bool,
     /// What the present hand-over has for it.
     batch: Vec<Arc<Event>>,
     batch_bytes: usize,
@@ -54,7 +57,10 @@ impl Queue {
         let (end, ended) = oneshot::channel();
         let backlog_bytes = Arc::<AtomicUsize>::default();
         let subscription = Subscription::new(live, connection, receiver, ended, Arc::clone(&backlog_bytes));
-        (Self { signals, end, backlog_bytes, batch: Vec::new(), batch_bytes: 0 }, subscription)
+        (
+            Self { signals, end, backlog_bytes, is_live: false, batch: Vec::new(), batch_bytes: 0 },
+            subscription,
+        )
     }
 
     /// Adds to the present hand-over; whether it is the first of it.
@@ -76,7 +82,14 @@ impl Queue {
 
     /// Says that it is live; whether there was room.
     pub(super) fn live(&mut self) -> bool {
+        self.is_live = true;
         self.signals.try_send((Signal::Live, 0)).is_ok()
+    }
+
+    /// Has the socket end because it is not subscribed, or no longer is.
+    pub(super) fn unsubscribed(self) {
+        let end = if self.is_live { End::Interrupted } else { End::Refused };
+        self.end(end);
     }
 
     /// Has the socket end, whatever it has not heard.

@@ -1,4 +1,11 @@
-//! Pitchey: messages over a JSON protocol of its own at `/api/messages/ws`, and requests.
+//! Pitchey: messages over a JSON protocol of its own at `/api/messages/ws`, and requests beside it.
+
+mod convert;
+mod model;
+mod routes;
+mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -7,6 +14,7 @@ use axum::Router;
 use super::{Adapter, Services};
 
 /// The adapter.
+#[derive(Debug)]
 pub struct Pitchey;
 
 impl Adapter for Pitchey {
@@ -14,7 +22,7 @@ impl Adapter for Pitchey {
         "pitchey"
     }
 
-    fn routes(&self, _services: Arc<Services>) -> Router {
-        Router::new()
+    fn routes(&self, services: Arc<Services>) -> Router {
+        routes::routes(services)
     }
 }

@@ -65,6 +65,11 @@ pub trait Protocol: Send + 'static {
     /// Something has happened. Events come while a job is under way, too.
     fn event(&mut self, event: &Arc<Event>, out: &mut Frames);
 
+    /// The pong to one of [`Frames::ping`] has come, or one that nobody has asked for.
+    fn pong(&mut self, _payload: &[u8], _out: &mut Frames) -> Option<Job<Self::Done>> {
+        None
+    }
+
     /// A frame was refused, or could not be read.
     fn error(&mut self, error: &Error, out: &mut Frames);
 
@@ -81,6 +86,8 @@ pub trait Protocol: Send + 'static {
 #[derive(Debug, Default)]
 pub struct Frames {
     texts: Vec<String>,
+    /// What the ping behind them holds.
+    ping: Option<Vec<u8>>,
     /// Messages of others among them.
     delivered: Vec<Uuid>,
     close: Option<CloseCode>,
@@ -91,6 +98,11 @@ impl Frames {
     pub fn send(&mut self, frame: &impl Serialize) {
         // All that can go wrong is a key that is no text, and ours are.
         self.texts.extend(serde_json::to_string(frame));
+    }
+
+    /// Sends a ping after all that is sent: its pong says that the client has it. Of several the last counts.
+    pub fn ping(&mut self, payload: &[u8]) {
+        self.ping = Some(payload.to_owned());
     }
 
     /// What was sent holds this message, which somebody else than the socket's person has sent.
@@ -125,3 +137,6 @@ pub fn call<D: Send + 'static>(
 pub fn answer(result: Result<Response<Body>, Error>, body: impl FnOnce(&Error) -> Value) -> Response<Body> {
     result.unwrap_or_else(|error| error.answer(&body(&error)))
 }
+
+#[cfg(test)]
+mod tests;

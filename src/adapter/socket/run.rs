@@ -53,7 +53,15 @@ pub(super) async fn run<P: Protocol>(
     let (mut subscription, wire) = match subscribe(services, app, &opening).await {
         Ok(subscription) => (subscription, wire),
         Err(close) => {
-            report!(info, close.name, app = app.name, close = close.code, "socket of an app refused");
+            let remedy = "see the lines before this one; `rowcast migrate --with messaging` makes what sockets of apps need";
+            report!(
+                warn,
+                close.name,
+                app = app.name,
+                close = close.code,
+                remedy,
+                "changes do not reach an app's socket"
+            );
             return wire.close(Some(close)).await;
         }
     };
@@ -111,6 +119,7 @@ async fn subscribe(
 fn close_of(end: End) -> CloseCode {
     match end {
         End::Behind => CLOSE_BEHIND,
+        End::Refused => CLOSE_NOT_LIVE,
         End::Interrupted => CLOSE_INTERRUPTED,
         End::Restart => CLOSE_RESTART,
     }
@@ -189,7 +198,7 @@ impl Socket<'_> {
         if !self.is_token_good() {
             return Err(Ended::Close(CLOSE_TOKEN));
         }
-        self.wire.write(&ping_frame()).await.map_err(|_| Ended::Gone)
+        self.wire.write(&ping_frame(b"")).await.map_err(|_| Ended::Gone)
     }
 
     fn pings(&self) -> Interval {
@@ -210,10 +219,11 @@ impl Socket<'_> {
 
     /// Writes what there is to send, in one go.
     async fn flush(&mut self) -> Result<(), Ended> {
-        let Frames { texts, delivered, close } = std::mem::take(&mut self.out);
-        if !texts.is_empty() {
+        let Frames { texts, ping, delivered, close } = std::mem::take(&mut self.out);
+        if !texts.is_empty() || ping.is_some() {
             let mut bytes = BytesMut::new();
             texts.iter().for_each(|text| bytes.extend_from_slice(&text_frame(text.as_bytes())));
+            ping.iter().for_each(|payload| bytes.extend_from_slice(&ping_frame(payload)));
             self.wire.write(&bytes).await.map_err(|_| Ended::Gone)?;
         }
         for message_id in delivered {
@@ -234,7 +244,7 @@ impl Socket<'_> {
             Arrived::Ping(payload) => {
                 return self.wire.pong(&payload).await.map(|()| None).map_err(|_| Ended::Gone);
             }
-            Arrived::Pong => return Ok(None),
+            Arrived::Pong(payload) => return Ok(protocol.pong(&payload, &mut self.out)),
             Arrived::Closed => return Err(Ended::Client),
             Arrived::Gone => return Err(Ended::Gone),
             Arrived::Violation(violation) => return Err(Ended::Close(violation.close())),

@@ -28,8 +28,8 @@ pub(super) enum Arrived {
     Binary,
     /// A ping, to be answered with what it holds.
     Ping(Vec<u8>),
-    /// A pong.
-    Pong,
+    /// A pong, with what its ping held.
+    Pong(Vec<u8>),
     /// The client closes the socket.
     Closed,
     /// It is gone without a word.
@@ -81,7 +81,7 @@ impl Wire {
                 Event::Message(Message::Text(text)) => Arrived::Text(text.to_owned()),
                 Event::Message(Message::Binary(_)) => Arrived::Binary,
                 Event::Ping(payload) => Arrived::Ping(payload.to_owned()),
-                Event::Pong => Arrived::Pong,
+                Event::Pong(payload) => Arrived::Pong(payload.to_owned()),
                 Event::Close(_) => Arrived::Closed,
             });
         });

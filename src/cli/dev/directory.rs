@@ -127,9 +127,13 @@ impl Directory {
     }
 
     /// Writes keys and tokens where programs find them.
-    pub(super) fn write_environment(&self, text: &str) -> Result<PathBuf, Error> {
-        write_private(&self.path.join("env"), text)?;
-        Ok(self.given.join("env"))
+    pub(super) fn write_environment(&self, text: &str) -> Result<(), Error> {
+        write_private(&self.path.join("env"), text)
+    }
+
+    /// Where these are.
+    pub(super) fn environment(&self) -> PathBuf {
+        self.given.join("env")
     }
 
     /// Writes the first client where it can be run.

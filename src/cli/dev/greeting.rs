@@ -70,8 +70,8 @@ CUSTOMER_TOKEN={customer}
     )
 }
 
-/// A first client: prints every message that ann may see.
-pub(super) fn client(address: SocketAddr, keys: &Keys) -> String {
+/// A first client: prints every message that ann may see, which stands in this column.
+pub(super) fn client(address: SocketAddr, keys: &Keys, column: &str) -> String {
     format!(
         "\
 // Prints each new message that ann may see.
@@ -90,7 +90,7 @@ await supabase.realtime.setAuth() // so that the first join carries ann's token 
 supabase
   .channel('demo')
   .on('postgres_changes', {{ event: 'INSERT', schema: 'public', table: 'messages' }}, (change) => {{
-    console.log('message:', change.new.body)
+    console.log('message:', change.new.{column})
   }})
   .subscribe((status, error) => console.log(status, error?.message ?? ''))
 ",
@@ -121,10 +121,8 @@ The keys and tokens are in {file}, too, for programs.
     )
 }
 
-/// The first client, and how it is run; `flag` is what `rowcast dev --say` needs to find this directory again.
-pub(super) fn first_client(client: &str, path: &Path, flag: Option<&str>) -> String {
-    let program = std::env::args().next().unwrap_or_else(|| "rowcast".to_owned());
-    let flag = flag.map(|flag| format!(" {flag}")).unwrap_or_default();
+/// The first client, how it is run, and how bob writes meanwhile.
+pub(super) fn first_client(client: &str, path: &Path, write: &str) -> String {
     let folder = path.parent().unwrap_or(Path::new("."));
     format!(
         "\
@@ -138,9 +136,29 @@ Run it in a second terminal:
 
 In a third one, let bob write to ann, who sees it at once:
 
-  {program} dev{flag} --say \"hello\"
+{write}
 ",
         file = path.display(),
         folder = folder.display(),
+    )
+}
+
+/// How bob writes in the demo; `flag` is what `rowcast dev --say` needs to find this directory again.
+pub(super) fn write_demo(flag: Option<&str>) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "rowcast".to_owned());
+    let flag = flag.map(|flag| format!(" {flag}")).unwrap_or_default();
+    format!("  {program} dev{flag} --say \"hello\"")
+}
+
+/// How bob writes on the messaging tables.
+pub(super) fn write_message(environment: &Path) -> String {
+    // A shell looks for what has no slash among its programs.
+    let file = Path::new(".").join(environment);
+    format!(
+        "  . {file}
+  curl \"$SUPABASE_URL/rest/v1/rpc/start_conversation\" \\
+    -H \"authorization: Bearer $BOB_TOKEN\" -H 'content-type: application/json' \\
+    -d '{{\"participant_ids\": [\"{ANN}\"], \"first_message\": \"hello\"}}'",
+        file = file.display(),
     )
 }

@@ -8,15 +8,15 @@ use std::path::PathBuf;
 
 use crate::config::{LogFormat, Secret, Settings, Sources};
 use crate::postgres::cluster::{Binaries, Cluster};
-use crate::postgres::connect::Database;
-use crate::postgres::migrate::migrate;
 use crate::{server, telemetry};
 
+use super::migrate::Extra;
 use super::signals::Signals;
 use super::{Error, block_on, print, say};
+use content::Content;
 use directory::Directory;
-use schema::Schema;
 
+mod content;
 mod demo;
 mod directory;
 mod greeting;
@@ -35,11 +35,14 @@ pub(super) struct Arguments {
     /// Where database, key and first client are kept
     #[arg(long, value_name = "PATH", default_value = ".rowcast")]
     directory: PathBuf,
+    /// Make this schema in place of the demo's, with all adapters of apps
+    #[arg(long = "with", value_name = "SCHEMA")]
+    with: Option<Extra>,
     /// Run the SQL in this file in place of the demo's; each start begins anew
-    #[arg(long, value_name = "FILE", requires = "ephemeral")]
+    #[arg(long, value_name = "FILE", requires = "ephemeral", conflicts_with = "with")]
     schema: Option<PathBuf>,
     /// Let bob write this to ann, in the demo of a `rowcast dev` that runs already
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["ephemeral", "port", "schema"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["ephemeral", "port", "with", "schema"])]
     say: Option<String>,
 }
 
@@ -48,6 +51,7 @@ Examples:
   rowcast dev                      then follow what it prints
   rowcast dev --say \"hello\"        in a second terminal: a message that ann's client receives
   rowcast dev --ephemeral --port 4001 --directory /tmp/another
+  rowcast dev --ephemeral --with messaging
   rowcast dev --ephemeral --schema examples/ipec-own-tables/schema.sql
 
 It needs PostgreSQL 14 or newer on this machine, running or not: it starts one of its own, on a free port of
@@ -62,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let lock = directory.lock()?;
     let address = SocketAddr::from(([127, 0, 0, 1], arguments.port));
     check_free(address)?;
-    let schema = arguments.schema.as_deref().map(Schema::read).transpose()?;
+    let content = Content::choose(arguments.with, arguments.schema.as_deref())?;
     let secret = directory.secret()?;
     let home = directory.cluster(arguments.ephemeral)?;
     let binaries = find_binaries(&directory, home.path())?;
@@ -73,8 +77,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     say(format_args!("starting PostgreSQL {} in {}", binaries.major, home.path().display()));
     let mut cluster = Cluster::start(binaries, home.path(), !arguments.ephemeral).map_err(cluster_error)?;
     let url = cluster.url("postgres");
-    let content = Content { directory: &directory, secret: &secret, url: &url, schema: schema.as_ref() };
-    let result = block_on(serve(&content, settings(address, &url, &secret)?));
+    let settings = settings(address, &url, &secret, &content)?;
+    let place = Place { directory: &directory, secret: &secret, url: &url, content: &content };
+    let result = block_on(serve(&place, settings));
     directory.forget_url();
     say("stopping PostgreSQL");
     let stopped = cluster.stop().map_err(cluster_error);
@@ -83,23 +88,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     result.and(stopped)
 }
 
-/// What is served, and what is said of it.
-struct Content<'a> {
+/// What is served, where, and with which key.
+struct Place<'a> {
     directory: &'a Directory,
     secret: &'a Secret,
     url: &'a str,
-    /// In place of the demo.
-    schema: Option<&'a Schema>,
+    content: &'a Content,
 }
 
-async fn serve(content: &Content<'_>, settings: Settings) -> Result<(), Error> {
+async fn serve(place: &Place<'_>, settings: Settings) -> Result<(), Error> {
     // From here on Ctrl-C is a request, as Postgres has to be stopped.
     let signals = Signals::catch()?;
     telemetry::log::install(settings.log.level.as_str(), settings.log.format == LogFormat::Json);
-    content.prepare(&settings.database).await?;
-    content.directory.remember_url(content.url)?;
+    place.content.prepare(&settings.database).await?;
+    place.directory.remember_url(place.url)?;
     let mut greeted = Ok(());
-    let ready = |address| greeted = content.greet(address);
+    let ready = |address| greeted = place.greet(address);
     signals
         .run(|stopped| {
             server::run(settings, ready, async {
@@ -111,38 +115,18 @@ async fn serve(content: &Content<'_>, settings: Settings) -> Result<(), Error> {
     greeted
 }
 
-impl Content<'_> {
-    /// Migrates, and makes the demo or what is in its place.
-    async fn prepare(&self, database: &Database) -> Result<(), Error> {
-        let report = migrate(database, &[]).await?;
-        if !report.applied.is_empty() {
-            say(format_args!("applied {} migrations", report.applied.len()));
-        }
-        report.notices.iter().for_each(|notice| say(format_args!("notice: {notice}")));
-        match self.schema {
-            Some(schema) => schema.run(database).await,
-            None => demo::seed(database).await,
-        }
-    }
-
+impl Place<'_> {
     fn greet(&self, address: SocketAddr) -> Result<(), Error> {
         let keys = greeting::Keys::sign(self.secret, telemetry::clock::unix_time())?;
-        let environment = self.directory.write_environment(&greeting::environment(address, &keys))?;
-        let head = greeting::head(address, self.url, &keys, &environment);
-        let client = match self.schema {
-            Some(_) => String::new(),
-            None => {
-                let client = greeting::client(address, &keys);
-                let path = self.directory.write_client(&client)?;
-                greeting::first_client(&client, &path, self.directory.flag().as_deref())
-            }
-        };
+        self.directory.write_environment(&greeting::environment(address, &keys))?;
+        let head = greeting::head(address, self.url, &keys, &self.directory.environment());
+        let client = self.content.first_client(self.directory, address, &keys)?;
         print(format_args!("{head}\n{client}\nCtrl-C stops it all."));
         Ok(())
     }
 }
 
-fn settings(address: SocketAddr, url: &str, secret: &Secret) -> Result<Settings, Error> {
+fn settings(address: SocketAddr, url: &str, secret: &Secret, content: &Content) -> Result<Settings, Error> {
     let flags = [
         ("listen", address.to_string()),
         ("database_url", url.to_owned()),
@@ -156,6 +140,7 @@ fn settings(address: SocketAddr, url: &str, secret: &Secret) -> Result<Settings,
     }
     // The screen belongs to the greeting; what is worth a warning still shows.
     sources.environment.entry("ROWCAST_LOG_LEVEL".to_owned()).or_insert_with(|| "warn".to_owned());
+    content.settle(&mut sources);
     Ok(sources.resolve().settings()?)
 }
 

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::change::RowChange;
-use crate::hub::ChannelRef;
 use crate::hub::profile::Spec;
+use crate::hub::{ChannelRef, Sent};
 use crate::policy::{Catalog, ColumnSet, Permit, Refusal};
 use crate::protocol::change::{Context, TableText, data, refused};
 use crate::protocol::changes_frame;
 
 use super::outbox::Outbox;
-use super::{Commit, Pending, Waiting};
+use super::{Commit, Config, Pending, Waiting};
 
 /// A change on its way, with what has been made of it.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Prepared {
     pub(super) catalog: Arc<Catalog>,
     /// Whether it tells that a row has moved out of somebody's sight.
     pub(super) is_moved_out: bool,
+    /// The message that it tells of, where messaging is on.
+    pub(super) sent: Option<Arc<Sent>>,
     text: Arc<TableText>,
     record_bytes_max: usize,
     data: RefCell<Made<DataKey, Arc<str>>>,
@@ -70,8 +72,8 @@ pub(super) enum Shown {
     Refused(Refusal),
 }
 
-/// What is shown, and the columns that the subscriber selected from it.
-type DataKey = (Shown, Option<ColumnSet>);
+/// What is shown, the columns that the subscriber selected from it, and whether it wants deleted rows whole.
+type DataKey = (Shown, Option<ColumnSet>, bool);
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct FrameKey {
@@ -127,7 +129,8 @@ impl Frames {
                 .filter_map(|other| spec.ids.get(other.binding).copied())
                 .collect();
             let bindings = ids.len();
-            let frame = prepared.frame(spec, ids, (shown.clone(), target.select.clone()));
+            let data = (shown.clone(), target.select.clone(), spec.whole_deleted);
+            let frame = prepared.frame(spec, ids, data);
             let sequence = prepared.commit.sequence;
             let members = waiting.members.iter().filter(move |member| member.since <= sequence);
             let count = self.add(frame, members.map(|member| member.channel), bindings);
@@ -137,11 +140,11 @@ impl Frames {
         }
     }
 
-    pub(super) fn flush(self, out: &mut Outbox) {
+    pub(super) fn flush(self, out: &mut Outbox, sent: Option<&Arc<Sent>>) {
         out.tally.events += self.events;
         out.tally.moved_out += self.moved_out;
         for (frame, recipients) in self.frames {
-            out.deliver(&frame, &recipients);
+            out.deliver(&frame, &recipients, sent);
         }
     }
 }
@@ -153,21 +156,22 @@ impl Prepared {
         catalog: &Arc<Catalog>,
         is_moved_out: bool,
         text: &Arc<TableText>,
-        record_bytes_max: usize,
+        config: Config,
     ) -> Self {
         Self {
             change: Arc::clone(change),
             commit,
             catalog: Arc::clone(catalog),
             is_moved_out,
+            sent: if config.notes_sent { Sent::of(change) } else { None },
             text: Arc::clone(text),
-            record_bytes_max,
+            record_bytes_max: config.record_bytes_max,
             data: RefCell::default(),
             frames: RefCell::default(),
         }
     }
 
-    fn frame(&self, spec: &Spec, ids: SmallVec<[u32; 4]>, shown: (Shown, Option<ColumnSet>)) -> Bytes {
+    fn frame(&self, spec: &Spec, ids: SmallVec<[u32; 4]>, shown: DataKey) -> Bytes {
         let key = FrameKey { spec: (Arc::clone(&spec.topic), spec.dialect, spec.legacy), ids, data: shown };
         if let Some(frame) = self.frames.borrow().get(&key) {
             return frame.clone();
@@ -188,6 +192,7 @@ impl Prepared {
             text: &self.text,
             commit_time_micros: self.commit.time_micros,
             record_bytes_max: self.record_bytes_max,
+            whole_deleted: shown.2,
         };
         let json: Arc<str> = match &shown.0 {
             Shown::Row(permit) => data(context, &self.change, permit, shown.1.as_ref()),

@@ -167,6 +167,8 @@ pub struct Config {
     pub switches: Switches,
     /// Of a million decisions that are made in memory, how many are put to Postgres too.
     pub shadow_per_million: u32,
+    /// Whether deliveries say which message they tell of.
+    pub notes_sent: bool,
 }
 
 /// Decides and encodes.
@@ -258,7 +260,7 @@ impl Fanout {
             subject,
             profiles,
             text,
-            record_bytes_max: self.config.record_bytes_max,
+            config: self.config,
             lanes,
             out: &mut *out,
             sampler: Sampler { per_million: self.config.shadow_per_million },
@@ -271,8 +273,8 @@ impl Fanout {
         } else {
             spread.spread_by_targets(&rights, &self.matched);
         }
-        let frames = spread.frames;
-        frames.flush(out);
+        let Spread { frames, prepared, .. } = spread;
+        frames.flush(out, prepared.get().and_then(|prepared| prepared.sent.as_ref()));
     }
 
     /// Collects the targets that match or may match, in the order of their profiles.
@@ -316,9 +318,10 @@ impl Fanout {
             let Decision::Permit(permit) = question.answered(answer) else { return None };
             waiting.pending = Pending::Decided(Shown::Row(permit));
         }
+        let prepared = Rc::clone(&waiting.prepared);
         let mut frames = Frames::default();
         frames.deliver(waiting, &passed);
-        frames.flush(out);
+        frames.flush(out, prepared.sent.as_ref());
         None
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::hub::{ChannelRef, Delivery, FeedEvent};
+use crate::hub::{ChannelRef, Delivery, FeedEvent, Sent};
 use crate::policy::Decision;
 use crate::policy::function::Doubt;
 use crate::wal::Lsn;
@@ -144,8 +144,8 @@ impl Outbox {
         }
     }
 
-    /// Adds a frame for some channels.
-    pub(super) fn deliver(&mut self, frame: &Bytes, recipients: &[ChannelRef]) {
+    /// Adds a frame for some channels, and the message that it tells of.
+    pub(super) fn deliver(&mut self, frame: &Bytes, recipients: &[ChannelRef], sent: Option<&Arc<Sent>>) {
         self.tally.deliveries += recipients.len() as u64;
         self.bytes += frame.len() + size_of_val(recipients);
         for (shard, deliveries) in self.by_shard.iter_mut().enumerate() {
@@ -156,7 +156,7 @@ impl Outbox {
                 count if count == recipients.len() => recipients.into(),
                 _ => recipients.iter().filter(is_here).copied().collect(),
             };
-            deliveries.push(Delivery { frame: frame.clone(), channels });
+            deliveries.push(Delivery { frame: frame.clone(), channels, sent: sent.cloned() });
         }
     }
 

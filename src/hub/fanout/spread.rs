@@ -26,7 +26,7 @@ use super::case::{Case, Ruling};
 use super::frames::{Frames, Prepared, Shown};
 use super::outbox::{Asked, Outbox};
 use super::sample::{SAMPLES_MAX, Sample, Sampler};
-use super::{Commit, Grounds, Pending, Subject, Waiting};
+use super::{Commit, Config, Grounds, Pending, Subject, Waiting};
 
 /// What one role may see of the change.
 pub(super) struct Rights<'a> {
@@ -47,7 +47,7 @@ pub(super) struct Spread<'a> {
     pub(super) subject: &'a Subject<'a>,
     pub(super) profiles: &'a Profiles,
     pub(super) text: Arc<TableText>,
-    pub(super) record_bytes_max: usize,
+    pub(super) config: Config,
     pub(super) lanes: &'a mut Lanes<Waiting>,
     pub(super) out: &'a mut Outbox,
     pub(super) sampler: Sampler,
@@ -264,7 +264,7 @@ impl Spread<'_> {
                 self.grounds.catalog,
                 self.subject.is_moved_out,
                 &self.text,
-                self.record_bytes_max,
+                self.config,
             ))
         })
     }

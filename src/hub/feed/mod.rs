@@ -112,6 +112,8 @@ pub struct Config {
     pub mirrored_besides: Arc<Mutex<Vec<Arc<Needed>>>>,
     /// How many bytes the mirror of the tables that policies read may have.
     pub mirror_bytes_max: usize,
+    /// Whether messages are noted that are delivered to somebody.
+    pub notes_sent: bool,
     /// Where it counts, and what it is held to.
     pub counters: Arc<Counters>,
 }
@@ -258,6 +260,7 @@ impl<S: Sink> Feed<S> {
                 waiting_max: config.waiting_max,
                 switches: config.switches,
                 shadow_per_million: config.shadow_per_million,
+                notes_sent: config.notes_sent,
             }),
             out: Outbox::new(links.broadcaster.shards().len()),
             shadow,

@@ -298,9 +298,10 @@ fn spec_of(subscribe: Subscribe) -> Result<Spec, Arc<str>> {
         ids.push(id);
         elements.push(Value::Object(element));
     }
-    let (topic, dialect, legacy) = (subscribe.topic, subscribe.dialect, subscribe.legacy);
-    let key = format!("{dialect:?} {legacy} {topic} {ids:?} {}", Value::Array(elements)).into();
-    Ok(Spec { topic, dialect, legacy, ids, bindings, key })
+    let Subscribe { topic, dialect, legacy, whole_deleted, .. } = subscribe;
+    let key =
+        format!("{dialect:?} {legacy} {whole_deleted} {topic} {ids:?} {}", Value::Array(elements)).into();
+    Ok(Spec { topic, dialect, legacy, whole_deleted, ids, bindings, key })
 }
 
 /// Resolves bindings, waiting for Postgres as long as it takes; `Err` holds the words for the client.

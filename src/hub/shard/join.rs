@@ -170,8 +170,9 @@ impl Shard {
             None => (None, Vec::new()),
         };
         let Seat { room, place } = seat;
+        let device = self.device(&claims);
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.add(Entry { join, room, place, subscribed, announced: false, channel, private });
+        connection.add(Entry { join, room, place, subscribed, announced: false, channel, private, device });
         self.counters.joins.add(1);
         self.counters.channels.add(1);
 
@@ -187,6 +188,7 @@ impl Shard {
                 topic: Arc::clone(topic.shared()),
                 dialect,
                 legacy: request.legacy,
+                whole_deleted: false,
                 claims,
                 bindings: request.bindings,
             }));

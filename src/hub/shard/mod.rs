@@ -9,6 +9,7 @@ mod idle;
 mod join;
 mod judged;
 mod limits;
+mod person;
 mod presence;
 mod private;
 mod recheck;
@@ -36,6 +37,7 @@ use super::{
 };
 use crate::channel::{Broadcast, Effect, MessageRef, Reply, Token};
 use crate::policy::Claims;
+use crate::postgres::messaging::Messaging;
 use crate::protocol::{Dialect, Extension, Incoming, Message, SOCKET_TOPIC, code};
 use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
@@ -86,6 +88,8 @@ pub struct Links {
     pub engine: Arc<Engine>,
     /// What the whole server is held to.
     pub meters: Arc<Meters>,
+    /// Who is connected, and what was sent to them, where messaging is on.
+    pub messaging: Option<Messaging>,
     /// What this shard counts.
     pub counters: Arc<Counters>,
 }
@@ -276,6 +280,9 @@ impl Shard {
         let Some(entry) = self.connections.get_mut(id).and_then(|open| open.by_topic(&incoming.topic)) else {
             return unmatched(out, id, dialect, &incoming);
         };
+        if let Some(device) = &entry.device {
+            device.active();
+        }
         let is_overloaded = incoming.event == "presence"
             && self.unsent.len() >= self.config.presence_unsent_max
             && self.directory.home(self.rooms.name(entry.room)) != self.me;
@@ -365,6 +372,9 @@ impl Shard {
                         if self.connections.channel(*channel).is_some() {
                             out.send(channel.connection, delivery.frame.clone());
                         }
+                    }
+                    if let Some(sent) = &delivery.sent {
+                        self.note_sent(sent, &delivery.channels);
                     }
                 }
             }

@@ -39,7 +39,9 @@ impl Shard {
         self.expiries.remove(&(entry.channel.claims().expires_at, id, join));
         self.expiries.insert((claims.expires_at, id, join));
         entry.channel.refresh(token.into(), Arc::clone(&claims));
-        if entry.subscribed {
+        let subscribed = entry.subscribed;
+        self.change_device(id, join, &claims);
+        if subscribed {
             self.feed.send(FeedCommand::Refresh { channel, claims });
         }
         self.reauthorize(out, id, join, now);

@@ -4,7 +4,7 @@
 //! `rowcast.note_deliveries`. The queue is bounded; a note that finds it full is dropped and counted, and the message
 //! stays `sent` until its reader says more.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,9 @@ pub const NOTES_MAX: usize = 65_536;
 /// How many notes that have been written are remembered, so that a person's second device writes nothing; between once
 /// and twice as many.
 const REMEMBERED: usize = 16_384;
+
+/// How often a batch is put to the database before it is given up.
+const TRIES_MAX: u32 = 5;
 
 /// One message that one person has been sent.
 pub type Note = (Uuid, Person);
@@ -46,6 +49,11 @@ pub struct Counters {
 pub struct Notes {
     queue: mpsc::Receiver<Note>,
     counters: Arc<Counters>,
+    /// The batch that is being gathered or written. In one order on every server, so that their statements wait for
+    /// each other rather than deadlock.
+    pending: BTreeSet<Note>,
+    /// How often it could not be written.
+    tries: u32,
     /// What was written lately, and what was before that.
     recent: HashSet<Note>,
     earlier: HashSet<Note>,
@@ -59,6 +67,8 @@ impl Deliveries {
         let notes = Notes {
             queue: receiver,
             counters: Arc::clone(&counters),
+            pending: BTreeSet::new(),
+            tries: 0,
             recent: HashSet::new(),
             earlier: HashSet::new(),
         };
@@ -85,45 +95,58 @@ impl Deliveries {
 
 impl Notes {
     /// The next batch: what came within `wait` of its first note, `max` notes at most, each once and none that was
-    /// written lately. `None` once nobody can note any more.
+    /// written lately. It is the same one until it has been written or given up. `None` once nobody can note any more.
+    ///
+    /// Whoever stops waiting for it loses nothing.
     pub async fn batch(&mut self, max: usize, wait: Duration) -> Option<Vec<Note>> {
-        loop {
-            let mut batch = HashSet::new();
-            let first = self.queue.recv().await?;
-            self.add(&mut batch, first);
-            let until = Instant::now() + wait;
-            while batch.len() < max
-                && let Ok(Some(note)) = timeout_at(until, self.queue.recv()).await
-            {
-                self.add(&mut batch, note);
-            }
-            if !batch.is_empty() {
-                // In one order on every server, so that batches wait for each other rather than deadlock.
-                let mut batch: Vec<Note> = batch.into_iter().collect();
-                batch.sort_unstable();
-                return Some(batch);
-            }
+        while self.pending.is_empty() {
+            let note = self.queue.recv().await?;
+            self.add(note);
         }
+        let until = Instant::now() + wait;
+        while self.tries == 0
+            && self.pending.len() < max
+            && let Ok(Some(note)) = timeout_at(until, self.queue.recv()).await
+        {
+            self.add(note);
+        }
+        Some(self.pending.iter().copied().collect())
     }
 
-    fn add(&self, batch: &mut HashSet<Note>, note: Note) {
+    /// What is there without waiting; empty if that is nothing.
+    pub fn rest(&mut self, max: usize) -> Vec<Note> {
+        while self.pending.len() < max
+            && let Ok(note) = self.queue.try_recv()
+        {
+            self.add(note);
+        }
+        self.pending.iter().copied().collect()
+    }
+
+    fn add(&mut self, note: Note) {
         if !(self.recent.contains(&note) || self.earlier.contains(&note)) {
-            batch.insert(note);
+            self.pending.insert(note);
         }
     }
 
-    /// A batch has been written, and so many messages have become delivered by it.
-    pub fn written(&mut self, batch: Vec<Note>, delivered: u64) {
+    /// The batch has been written, and so many messages have become delivered by it.
+    pub fn written(&mut self, delivered: u64) {
         self.counters.delivered.add(delivered);
-        if self.recent.len() + batch.len() > REMEMBERED {
+        if self.recent.len() + self.pending.len() > REMEMBERED {
             self.earlier = std::mem::take(&mut self.recent);
         }
-        self.recent.extend(batch);
+        self.recent.extend(std::mem::take(&mut self.pending));
+        self.tries = 0;
     }
 
-    /// A batch is given up.
-    pub fn dropped(&self, batch: &[Note]) {
-        self.counters.dropped.add_length(batch.len());
+    /// The batch could not be written. After a few times it is given up.
+    pub fn failed(&mut self) {
+        self.tries += 1;
+        if self.tries >= TRIES_MAX {
+            self.counters.dropped.add_length(self.pending.len());
+            self.pending.clear();
+            self.tries = 0;
+        }
     }
 }
 
@@ -160,6 +183,7 @@ mod tests {
         deliveries.note(message(1), person(1));
         let batch = notes.batch(9, Duration::from_millis(1)).await.unwrap();
         assert_eq!(batch, [(message(1), person(1)), (message(2), person(1))]);
+        notes.written(2);
         deliveries.note(message(3), person(1));
         assert_eq!(notes.batch(9, Duration::from_millis(1)).await.unwrap(), [(message(3), person(1))]);
     }
@@ -170,6 +194,7 @@ mod tests {
         (0..4).for_each(|number| deliveries.note(message(number), person(1)));
         let no_end = Duration::from_secs(86_400);
         assert_eq!(notes.batch(2, no_end).await.unwrap().len(), 2);
+        notes.written(2);
         assert_eq!(notes.batch(2, no_end).await.unwrap().len(), 2);
     }
 
@@ -182,21 +207,48 @@ mod tests {
         deliveries.note(message(1), person(2));
         let batch = notes.batch(9, WAIT).await.unwrap();
         assert_eq!(batch, [(message(1), person(1)), (message(1), person(2))]);
-        notes.written(batch, 2);
+        notes.written(2);
         note(1);
-        note(2);
-        assert_eq!(notes.batch(9, WAIT).await.unwrap(), [(message(2), person(1))]);
-        // One that was given up may come again.
         note(2);
         assert_eq!(notes.batch(9, WAIT).await.unwrap(), [(message(2), person(1))]);
         assert_eq!(deliveries.counters().delivered.get(), 2);
     }
 
     #[tokio::test]
+    async fn a_batch_that_fails_is_tried_again_and_given_up_in_the_end() {
+        let (deliveries, mut notes) = Deliveries::queue(9);
+        deliveries.note(message(1), person(1));
+        for _ in 0..TRIES_MAX {
+            assert_eq!(notes.batch(1, WAIT).await.unwrap(), [(message(1), person(1))]);
+            deliveries.note(message(2), person(1));
+            notes.failed();
+        }
+        assert_eq!(deliveries.counters().dropped.get(), 1);
+        assert_eq!(notes.batch(9, WAIT).await.unwrap(), [(message(2), person(1))]);
+        // One that was given up may come again.
+        notes.written(1);
+        deliveries.note(message(1), person(1));
+        assert_eq!(notes.batch(9, WAIT).await.unwrap(), [(message(1), person(1))]);
+    }
+
+    #[tokio::test]
+    async fn who_stops_waiting_for_a_batch_loses_nothing() {
+        let (deliveries, mut notes) = Deliveries::queue(9);
+        deliveries.note(message(1), person(1));
+        let gathering = notes.batch(9, Duration::from_secs(86_400));
+        assert!(tokio::time::timeout(WAIT, gathering).await.is_err());
+        deliveries.note(message(2), person(1));
+        assert_eq!(notes.rest(9), [(message(1), person(1)), (message(2), person(1))]);
+        notes.written(2);
+        assert_eq!(notes.rest(9), []);
+    }
+
+    #[tokio::test]
     async fn what_is_remembered_has_a_bound() {
         let (deliveries, mut notes) = Deliveries::queue(9);
         for number in 0..u128::try_from(REMEMBERED * 3).unwrap() {
-            notes.written(vec![(message(number), person(1))], 1);
+            notes.add((message(number), person(1)));
+            notes.written(1);
         }
         assert!(notes.recent.len() + notes.earlier.len() <= 2 * REMEMBERED);
         deliveries.note(message(0), person(1));
@@ -218,6 +270,7 @@ mod tests {
         deliveries.note(message(1), person(1));
         drop(deliveries);
         assert_eq!(notes.batch(9, WAIT).await.unwrap().len(), 1);
+        notes.written(1);
         assert_eq!(notes.batch(9, WAIT).await, None);
     }
 }

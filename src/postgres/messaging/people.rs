@@ -53,8 +53,10 @@ struct Place {
     /// Devices; none for those who have just left.
     seats: usize,
     activity: Arc<AtomicU8>,
-    /// When they were last found to have done something; `None` before anybody has looked.
+    /// Since when they have done nothing, as far as is known; `None` before anybody has looked.
     active_at: Option<Instant>,
+    /// When somebody looked last.
+    looked_at: Option<Instant>,
     /// Whether they stand among the news.
     is_news: bool,
 }
@@ -131,7 +133,7 @@ impl People {
             let Some(place) = room.people.get_mut(&person) else { continue };
             place.is_news = false;
             if place.seats > 0 {
-                news.present.push(Present { person, idle: place.look(now, Duration::MAX) });
+                news.present.push(Present { person, idle: place.look(now, Duration::MAX, true) });
             } else {
                 room.people.remove(&person);
                 news.left.push(person);
@@ -147,7 +149,8 @@ impl People {
     pub fn present(&self, idle_after: Duration, now: Instant) -> Vec<Present> {
         let mut room = self.0.room();
         let here = room.people.iter_mut().filter(|(_, place)| place.seats > 0);
-        here.map(|(person, place)| Present { person: *person, idle: place.look(now, idle_after) }).collect()
+        here.map(|(person, place)| Present { person: *person, idle: place.look(now, idle_after, false) })
+            .collect()
     }
 
     /// A device of this person is gone.
@@ -215,15 +218,18 @@ impl Room {
 impl Place {
     fn empty() -> Self {
         let activity = Arc::new(AtomicU8::new(QUIET));
-        Self { seats: 0, activity, active_at: None, is_news: false }
+        Self { seats: 0, activity, active_at: None, looked_at: None, is_news: false }
     }
 
     /// How long this person has done nothing, as of now.
-    fn look(&mut self, now: Instant, idle_after: Duration) -> Duration {
+    fn look(&mut self, now: Instant, idle_after: Duration, is_news: bool) -> Duration {
         let becomes =
             |from, to| self.activity.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+        let looked_at = self.looked_at.replace(now);
         if becomes(ACTIVE, QUIET).is_ok() {
-            self.active_at = Some(now);
+            // It was after the last look, and nothing more is known: whoever says that they are offline has not become
+            // active by what they did before.
+            self.active_at = if is_news { Some(now) } else { looked_at };
         }
         let idle = now.saturating_duration_since(*self.active_at.get_or_insert(now));
         if idle >= idle_after {
@@ -342,9 +348,9 @@ mod tests {
         assert_eq!(people.present(IDLE_AFTER, now)[0].idle, Duration::from_secs(5));
         seat.active();
         now += Duration::from_secs(5);
-        assert_eq!(people.present(IDLE_AFTER, now)[0].idle, Duration::ZERO, "counted when it is looked at");
+        assert_eq!(people.present(IDLE_AFTER, now)[0].idle, Duration::from_secs(5), "after the last look");
         now += Duration::from_secs(5);
-        assert_eq!(people.present(IDLE_AFTER, now)[0].idle, Duration::from_secs(5));
+        assert_eq!(people.present(IDLE_AFTER, now)[0].idle, Duration::from_secs(10));
     }
 
     #[test]
@@ -353,7 +359,7 @@ mod tests {
         let people = People::default();
         let (phone, laptop) = (people.enter(person(1)), people.enter(person(1)));
         people.take_news(9, now);
-        now += IDLE_AFTER - Duration::from_secs(1);
+        now += IDLE_AFTER.checked_sub(Duration::from_secs(1)).unwrap();
         people.present(IDLE_AFTER, now);
         phone.active();
         assert_eq!(people.take_news(9, now), News::default());

@@ -67,17 +67,19 @@ impl Person {
     }
 }
 
-/// A claim as SQL's `->>` has it. An empty text is no claim.
+/// A claim as SQL's `->>` has it.
 fn text(claim: &Value) -> Option<String> {
     match claim {
         Value::Null => None,
-        Value::String(text) => (!text.is_empty()).then(|| text.clone()),
+        Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
     }
 }
 
 fn id(text: &str) -> Option<Uuid> {
-    Uuid::try_parse(text).ok()
+    // A form that Postgres does not know.
+    let is_urn = text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("urn:"));
+    Uuid::try_parse(text).ok().filter(|_| !is_urn)
 }
 
 #[cfg(test)]
@@ -123,6 +125,8 @@ mod tests {
             serde_json::json!({ "sub": 5 }),
             // What the database would refuse is not taken for the user.
             serde_json::json!({ "sub": USER, "customer_id": "none" }),
+            serde_json::json!({ "sub": USER, "customer_id": "" }),
+            serde_json::json!({ "sub": format!("urn:uuid:{USER}") }),
         ] {
             assert_eq!(of(body.clone()), None, "{body}");
         }

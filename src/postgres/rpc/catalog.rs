@@ -110,6 +110,8 @@ fn signature(row: &Row, schema: &str) -> Result<Signature, tokio_postgres::Error
     Ok(Signature {
         id: row.try_get("id")?,
         version: row.try_get("version")?,
+        row_type_id: row.try_get("row_type_id")?,
+        row_type_version: row.try_get("row_type_version")?,
         schema_id: row.try_get("schema_id")?,
         schema: schema.to_owned(),
         name: row.try_get("name")?,

@@ -51,7 +51,7 @@ impl Counters {
         self.took.record_duration(took);
         let number = match result {
             Ok(_) => &self.succeeded,
-            Err(Error::Refused { .. }) => &self.refused,
+            Err(Error::Refused { .. } | Error::NotSingle { .. }) => &self.refused,
             Err(Error::NotFound { .. } | Error::Ambiguous { .. }) => &self.not_found,
             Err(Error::Busy | Error::NoSession) => &self.busy_refused,
             Err(Error::Unavailable | Error::TimedOut) => &self.failed,

@@ -47,6 +47,12 @@ pub enum Error {
         /// As people write them.
         candidates: Vec<String>,
     },
+    /// One row was wanted, and the function returned none or several. The call has been undone.
+    #[error("a call has not returned one row")]
+    NotSingle {
+        /// How many.
+        rows: u64,
+    },
     /// As many calls wait as may.
     #[error("too many calls wait for a session")]
     Busy,
@@ -76,6 +82,7 @@ impl Error {
             }
             Self::NotFound { .. } => 404,
             Self::Ambiguous { .. } => 300,
+            Self::NotSingle { .. } => 406,
             Self::Busy | Self::Unavailable => 503,
             Self::NoSession | Self::TimedOut => 504,
         }
@@ -87,6 +94,7 @@ impl Error {
             Self::Refused { sqlstate, .. } => sqlstate,
             Self::NotFound { .. } => "PGRST202",
             Self::Ambiguous { .. } => "PGRST203",
+            Self::NotSingle { .. } => "PGRST116",
             Self::Busy | Self::NoSession | Self::TimedOut => "PGRST003",
             Self::Unavailable => "PGRST001",
         }
@@ -114,6 +122,11 @@ impl Error {
                     "Try renaming the parameters or the function itself in the database so function overloading can be resolved"
                         .to_owned(),
                 ),
+            ),
+            Self::NotSingle { rows } => (
+                "Cannot coerce the result to a single JSON object".to_owned(),
+                Some(format!("The result contains {rows} rows")),
+                None,
             ),
             Self::Busy => ("Too many calls wait for a database session.".to_owned(), None, None),
             Self::NoSession => ("Timed out acquiring connection from connection pool.".to_owned(), None, None),
@@ -151,7 +164,7 @@ impl Error {
                     || matches!(sqlstate.as_str(), "55P03" | "57014" | "PT429" | "PT503")
                     || sqlstate.starts_with("57P")
             }
-            Self::NotFound { .. } | Self::Ambiguous { .. } => false,
+            Self::NotFound { .. } | Self::Ambiguous { .. } | Self::NotSingle { .. } => false,
             Self::Busy | Self::NoSession | Self::Unavailable | Self::TimedOut => true,
         }
     }
@@ -197,18 +210,21 @@ pub fn body(code: &str, message: &str, details: Option<String>, hint: Option<Str
 
 fn not_found(schema: &str, name: &str, arguments: &[String], is_body: bool) -> (String, String) {
     let function = format!("{schema}.{name}");
-    let (told, searched) = match arguments {
-        [] => (" without parameters".to_owned(), " without parameters".to_owned()),
-        [one] => (format!("({one})"), format!(" with parameter {one}")),
-        all => (format!("({})", all.join(", ")), format!(" with parameters {}", all.join(", "))),
+    let all = arguments.join(", ");
+    let message = match arguments {
+        [] => format!("Could not find the function {function} without parameters in the schema cache"),
+        _ => format!("Could not find the function {function}({all}) in the schema cache"),
+    };
+    let searched = match arguments {
+        [] => " without parameters".to_owned(),
+        [one] => format!(" with parameter {one}"),
+        _ => format!(" with parameters {all}"),
     };
     let unnamed = if is_body { " or with a single unnamed json/jsonb parameter" } else { "" };
-    (
-        format!("Could not find the function {function}{told} in the schema cache"),
-        format!(
-            "Searched for the function {function}{searched}{unnamed}, but no matches were found in the schema cache."
-        ),
-    )
+    let details = format!(
+        "Searched for the function {function}{searched}{unnamed}, but no matches were found in the schema cache."
+    );
+    (message, details)
 }
 
 /// `retry after <n> seconds`, with n of at least 1.

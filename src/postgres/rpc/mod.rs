@@ -15,12 +15,14 @@
 mod catalog;
 mod counters;
 pub mod error;
+mod page;
 mod pool;
 mod session;
 mod signature;
 mod similar;
 mod statement;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,11 +32,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub use error::{ANONYMOUS, Error};
+pub use page::{Order, Page};
 
 use super::connect::Database;
 use crate::policy::Claims;
 use crate::telemetry::metrics as names;
-use crate::telemetry::page::Page;
+use crate::telemetry::page::Page as MetricsPage;
 use catalog::{Catalog, PAUSE};
 use counters::Counters;
 use pool::{Lease, Pool};
@@ -119,6 +122,8 @@ pub struct Returned {
     pub shape: Shape,
     /// How many rows it has.
     pub rows: u64,
+    /// How many there would be without limits, if that was asked for.
+    pub total: Option<u64>,
     /// What the function set as `response.status`.
     pub status: Option<String>,
     /// What it set as `response.headers`.
@@ -149,18 +154,30 @@ impl Shape {
 /// The arguments of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arguments {
-    /// Their names.
+    /// Their names, each once.
     pub names: Vec<String>,
-    /// A JSON object that holds them, or any JSON for a function of one unnamed argument.
+    /// Their values, as JSON.
     pub json: String,
-    /// Whether such a function may be meant.
-    pub is_body: bool,
+    /// How they are to be read.
+    pub form: Form,
+}
+
+/// How the JSON of arguments is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// An object that holds them by name.
+    Json,
+    /// The same, or any JSON, which is for a function of one unnamed argument if no other fits.
+    Body,
+    /// An object that holds an array of texts for each of them: of several the last one counts, or all of them for an
+    /// argument that takes any number.
+    Texts,
 }
 
 impl From<&Map<String, Value>> for Arguments {
     fn from(map: &Map<String, Value>) -> Self {
         let json = serde_json::to_string(map).unwrap_or_default();
-        Self { names: map.keys().cloned().collect(), json, is_body: false }
+        Self { names: map.keys().cloned().collect(), json, form: Form::Json }
     }
 }
 
@@ -191,7 +208,7 @@ impl Rpc {
     }
 
     /// Adds what has been counted to the metrics.
-    pub fn add_to(&self, page: &mut Page) {
+    pub fn add_to(&self, page: &mut MetricsPage) {
         self.0.counters.add_to(page);
         page.add(&names::RPC_WAITING, self.0.pool.waiting());
         page.add(&names::RPC_CATALOG_READINGS, self.0.catalog.readings.get());
@@ -204,18 +221,19 @@ impl Rpc {
         function: Function<'_>,
         arguments: &Map<String, Value>,
     ) -> Result<Returned, Error> {
-        self.call_with(caller, function, arguments.into()).await
+        self.call_page(caller, function, arguments.into(), Page::default()).await
     }
 
-    /// As [`Rpc::call`], with arguments that are JSON already.
-    pub async fn call_with(
+    /// As [`Rpc::call`], with arguments that are JSON already, for a part of what is returned.
+    pub async fn call_page(
         &self,
         caller: &Caller,
         function: Function<'_>,
         arguments: Arguments,
+        page: Page,
     ) -> Result<Returned, Error> {
         let began = Instant::now();
-        let result = self.queue(caller, function, arguments).await;
+        let result = self.queue(caller, function, arguments, page).await;
         self.0.counters.count(&result, began.elapsed());
         result
     }
@@ -225,6 +243,7 @@ impl Rpc {
         caller: &Caller,
         function: Function<'_>,
         arguments: Arguments,
+        page: Page,
     ) -> Result<Returned, Error> {
         let role = &caller.claims.role;
         // To become nobody is to become whom the server has logged in as.
@@ -238,7 +257,8 @@ impl Rpc {
         // By itself, so that it comes to its end even if nobody waits for that.
         tokio::spawn(async move {
             let function = Function { schema: &schema, name: &name };
-            let result = inner.attend(lease, &caller, function, &arguments).await;
+            let request = Request { caller: &caller, function, arguments: &arguments, page: &page };
+            let result = inner.attend(lease, request).await;
             // Whoever has asked may have gone.
             let _ = answer.send(result);
         });
@@ -246,19 +266,28 @@ impl Rpc {
     }
 }
 
+impl fmt::Debug for Rpc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rpc").field("timeout", &self.0.timeout).finish_non_exhaustive()
+    }
+}
+
+/// All that a caller has said.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    caller: &'a Caller,
+    function: Function<'a>,
+    arguments: &'a Arguments,
+    page: &'a Page,
+}
+
 impl Inner {
     /// Makes a call on a session, and gives it back if it is as it was.
-    async fn attend(
-        &self,
-        mut lease: Lease,
-        caller: &Caller,
-        function: Function<'_>,
-        arguments: &Arguments,
-    ) -> Result<Returned, Error> {
+    async fn attend(&self, mut lease: Lease, request: Request<'_>) -> Result<Returned, Error> {
         lease.open().await?;
         // The function's own statement and the end of the transaction each have the timeout.
         let within = self.timeout.saturating_mul(2).saturating_add(SILENCE_MAX);
-        match tokio::time::timeout(within, self.attempt(&mut lease, caller, function, arguments)).await {
+        match tokio::time::timeout(within, self.attempt(&mut lease, request)).await {
             Ok(Some(result)) => {
                 lease.give_back();
                 result
@@ -269,13 +298,8 @@ impl Inner {
     }
 
     /// `None` if the session is of no more use.
-    async fn attempt(
-        &self,
-        lease: &mut Lease,
-        caller: &Caller,
-        function: Function<'_>,
-        arguments: &Arguments,
-    ) -> Option<Result<Returned, Error>> {
+    async fn attempt(&self, lease: &mut Lease, request: Request<'_>) -> Option<Result<Returned, Error>> {
+        let Request { caller, function, arguments, page } = request;
         let mut since = None;
         let mut attempts = 0;
         loop {
@@ -287,8 +311,8 @@ impl Inner {
             let call = Call {
                 caller,
                 signature: &signature,
-                given: &arguments.names,
-                json: &arguments.json,
+                arguments,
+                page,
                 is_read_only: caller.is_reader() || !signature.is_volatile,
                 timeout_ms: &self.timeout_ms,
             };
@@ -313,7 +337,7 @@ impl Inner {
         since: Option<Instant>,
     ) -> Option<Result<Arc<Signature>, Error>> {
         let names = &arguments.names[..];
-        let given = if arguments.is_body { Given::Body(names) } else { Given::Named(names) };
+        let given = if arguments.form == Form::Body { Given::Body(names) } else { Given::Named(names) };
         let mut schema = self.catalog.known(function.schema);
         if schema.as_ref().is_none_or(|known| since.is_some_and(|since| known.read_at < since)) {
             schema = Some(self.catalog.read(client, function.schema, since).await?);

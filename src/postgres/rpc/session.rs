@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use futures_util::future::join5;
 use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use super::signature::Signature;
-use super::statement::{self, CHANGED, NO_FUNCTION, NO_SCHEMA, OPEN, RESET, SETTINGS, VERDICT};
-use super::{Caller, Error, Returned, Shape};
+use super::statement::{self, CHANGED, NO_FUNCTION, NO_SCHEMA, NOT_SINGLE, OPEN, RESET, SETTINGS, VERDICT};
+use super::{Arguments, Caller, Error, Page, Returned, Shape};
 
 /// How many statements a session keeps; then the one that was used the longest ago makes room.
 const STATEMENTS_MAX: usize = 256;
@@ -33,10 +34,8 @@ struct Prepared {
 pub(super) struct Call<'a> {
     pub(super) caller: &'a Caller,
     pub(super) signature: &'a Signature,
-    /// The names of the arguments.
-    pub(super) given: &'a [String],
-    /// The object that holds them, or the whole body.
-    pub(super) json: &'a str,
+    pub(super) arguments: &'a Arguments,
+    pub(super) page: &'a Page,
     pub(super) is_read_only: bool,
     /// How long each statement may take, in milliseconds.
     pub(super) timeout_ms: &'a str,
@@ -68,7 +67,8 @@ impl Session {
     pub(super) async fn call(&mut self, call: &Call<'_>) -> Outcome {
         let role = &call.caller.claims.role;
         self.calls += 1;
-        let key = (Arc::clone(role), statement::call(call.signature, call.given));
+        let wanted = statement::call(call.signature, call.arguments, call.page);
+        let key = (Arc::clone(role), wanted.sql.clone());
         let prepared = match self.statements.get_mut(&key) {
             Some(prepared) => {
                 prepared.used_at = self.calls;
@@ -83,12 +83,17 @@ impl Session {
                 Err(error) => return self.failed(&error, role, is_unknown),
             },
         };
-        let (outcome, is_clean) = self.exchange(call, &prepared).await;
+        let (outcome, is_clean) = self.exchange(call, &wanted, &prepared).await;
         if !is_clean {
             return Outcome::Lost;
         }
         if matches!(outcome, Outcome::Stale(_)) {
             self.statements.remove(&key);
+            // A function may even have dropped the statements of the session.
+            match self.client.prepare(SETTINGS).await {
+                Ok(settings) => self.settings = settings,
+                Err(_) => return Outcome::Lost,
+            }
         }
         outcome
     }
@@ -104,12 +109,17 @@ impl Session {
     }
 
     /// One round trip. The second answer is whether the session is as it was before.
-    async fn exchange(&self, call: &Call<'_>, prepared: &Statement) -> (Outcome, bool) {
+    async fn exchange(
+        &self,
+        call: &Call<'_>,
+        wanted: &statement::Statement,
+        prepared: &Statement,
+    ) -> (Outcome, bool) {
         let Caller { claims, method, path, headers } = call.caller;
         let role = &claims.role;
         let search_path = statement::search_path(&call.signature.schema);
         let begin = if call.is_read_only { "begin read only" } else { "begin" };
-        let settings: [&(dyn tokio_postgres::types::ToSql + Sync); 10] = [
+        let settings: [&(dyn ToSql + Sync); 12] = [
             &&**role,
             &&*claims.json,
             &method.as_str(),
@@ -120,14 +130,21 @@ impl Session {
             &call.signature.id,
             &call.signature.version,
             &call.signature.schema_id,
+            &call.signature.row_type_id,
+            &call.signature.row_type_version,
         ];
-        let json: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-            if prepared.params().is_empty() { &[] } else { &[&call.json] };
+        let mut values: Vec<&(dyn ToSql + Sync)> = Vec::new();
+        if wanted.takes_json {
+            values.push(&call.arguments.json);
+        }
+        if wanted.takes_limits {
+            values.extend::<[&(dyn ToSql + Sync); 2]>([&call.page.limit, &call.page.offset]);
+        }
         // Sent in this order, without waiting for each other.
         let (begun, verdict, answer, ended, reset) = join5(
             self.client.batch_execute(begin),
             self.client.query_one(&self.settings, &settings),
-            self.client.query_opt(prepared, json),
+            self.client.query_opt(prepared, &values),
             self.client.batch_execute("commit"),
             self.client.batch_execute(RESET),
         )
@@ -136,13 +153,16 @@ impl Session {
         let is_lost = |error: &tokio_postgres::Error| error.as_db_error().is_none();
         let is_clean = begun.is_ok() && reset.is_ok() && !ended.as_ref().is_err_and(is_lost);
         let outcome = match (verdict, answer) {
-            (Err(error), _) => self.failed(&error, role, |_| false),
+            (Err(error), _) => self.failed(&error, role, is_gone),
             (Ok(verdict), answer) => match (verdict_of(&verdict), answer) {
                 (OPEN, Ok(Some(row))) => match ended {
                     Ok(()) => Outcome::Done(returned(&row, call.signature)),
                     Err(error) => self.failed(&error, role, |_| false),
                 },
-                (OPEN, Err(error)) => self.failed(&error, role, is_outdated),
+                (OPEN, Err(error)) => match not_single(&error) {
+                    Some(rows) => Outcome::Done(Err(Error::NotSingle { rows })),
+                    None => self.failed(&error, role, is_outdated),
+                },
                 (CHANGED, _) => Outcome::Stale(Error::Unavailable),
                 (NO_SCHEMA, _) => denied("schema", &call.signature.schema, role),
                 (NO_FUNCTION, _) => denied("function", &call.signature.name, role),
@@ -172,6 +192,7 @@ fn verdict_of(row: &Row) -> &str {
 fn returned(row: &Row, signature: &Signature) -> Result<Returned, Error> {
     let unreadable = |_| Error::Unavailable;
     let json: Option<String> = row.try_get(0).map_err(unreadable)?;
+    let total: Option<i64> = row.try_get(2).map_err(unreadable)?;
     let rows: i64 = row.try_get(1).map_err(unreadable)?;
     let said =
         |place| row.try_get::<_, Option<String>>(place).map(|said| said.filter(|said| !said.is_empty()));
@@ -184,9 +205,18 @@ fn returned(row: &Row, signature: &Signature) -> Result<Returned, Error> {
         json,
         shape,
         rows: u64::try_from(rows).unwrap_or(0),
-        status: said(2).map_err(unreadable)?,
-        headers: said(3).map_err(unreadable)?,
+        total: total.and_then(|total| u64::try_from(total).ok()),
+        status: said(3).map_err(unreadable)?,
+        headers: said(4).map_err(unreadable)?,
     })
+}
+
+/// How many rows there were where there should have been one.
+fn not_single(error: &tokio_postgres::Error) -> Option<u64> {
+    let error = error.as_db_error().filter(|error| *error.code() == SqlState::INVALID_TEXT_REPRESENTATION)?;
+    let (_, rest) = error.message().split_once(NOT_SINGLE)?;
+    let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..digits].parse().ok()
 }
 
 fn denied(kind: &str, name: &str, role: &str) -> Outcome {
@@ -210,10 +240,14 @@ fn is_unknown(error: &DbError) -> bool {
 /// The same of a statement that was prepared, unless the error comes out of a function.
 fn is_outdated(error: &DbError) -> bool {
     let is_ours = error.where_().is_none();
-    let is_gone = *error.code() == SqlState::INVALID_SQL_STATEMENT_NAME;
     let is_another =
         *error.code() == SqlState::FEATURE_NOT_SUPPORTED && error.message().starts_with("cached plan");
-    is_ours && (is_unknown(error) || is_gone || is_another)
+    is_ours && (is_unknown(error) || is_gone(error) || is_another)
+}
+
+/// Whether a statement that was prepared is not there any more.
+fn is_gone(error: &DbError) -> bool {
+    *error.code() == SqlState::INVALID_SQL_STATEMENT_NAME
 }
 
 /// Whether the session ends with this error.

@@ -36,6 +36,10 @@ pub(super) struct Signature {
     pub(super) id: u32,
     /// Of its row in the catalog: another one says that something about it has changed.
     pub(super) version: String,
+    /// The relation that says which columns the returned row has; 0 for none.
+    pub(super) row_type_id: u32,
+    /// The same of these columns; empty for none.
+    pub(super) row_type_version: String,
     pub(super) schema_id: u32,
     pub(super) schema: String,
     pub(super) name: String,
@@ -71,8 +75,8 @@ impl Signature {
             && self.parameters.iter().all(|parameter| !parameter.is_required || is_given(parameter))
     }
 
-    /// Whether it takes a whole body of JSON.
-    fn takes_body(&self) -> bool {
+    /// Whether it is to be called with the whole body for its argument.
+    pub(super) fn takes_body(&self) -> bool {
         match &self.parameters[..] {
             [only] => only.name.is_empty() && matches!(only.sql_type.as_str(), "json" | "jsonb"),
             _ => false,
@@ -82,11 +86,6 @@ impl Signature {
     /// Whether its arguments can be told apart by name.
     fn is_callable(&self) -> bool {
         self.takes_body() || self.parameters.iter().all(|parameter| !parameter.name.is_empty())
-    }
-
-    /// Whether it is to be called with the body for its argument.
-    pub(super) fn is_unnamed(&self) -> bool {
-        self.takes_body()
     }
 
     /// As people write it: `public.add(a => integer, b => integer)`.
@@ -155,6 +154,8 @@ mod tests {
         Signature {
             id: 1,
             version: "1".to_owned(),
+            row_type_id: 0,
+            row_type_version: String::new(),
             schema_id: 2,
             schema: "public".to_owned(),
             name: name.to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::catalog::Schema;
-use super::{Arguments, Error, Function};
+use super::{Arguments, Error, Form, Function};
 
 /// How alike two names have to be, from 0 to 1.
 const ALIKE_MIN: f64 = 0.5;
@@ -29,7 +29,7 @@ pub(super) fn not_found(schema: &Schema, function: Function<'_>, arguments: &Arg
         schema: function.schema.to_owned(),
         name: function.name.to_owned(),
         arguments: names,
-        is_body: arguments.is_body,
+        is_body: arguments.form == Form::Body,
         near,
     }
 }
@@ -76,7 +76,7 @@ mod tests {
         ] {
             assert_eq!(nearest(text, all.into_iter(), ALIKE_MIN), expected, "{text}");
         }
-        assert_eq!(nearest("(a)", ["(a, b)", "(c)"].into_iter(), 0.0), Some("(c)"));
+        assert_eq!(nearest("(a)", ["(a, b)", "(c)"].into_iter(), 0.0), Some("(a, b)"));
         assert_eq!(nearest("(a, c)", ["(a, b)", "(d)"].into_iter(), 0.0), Some("(a, b)"));
     }
 }

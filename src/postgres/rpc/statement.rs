@@ -10,11 +10,13 @@
 
 use std::fmt::Write;
 
+use super::page::Page;
 use super::signature::{Parameter, Returns, Signature};
+use super::{Arguments, Form};
 use crate::wal::sql::identifier;
 
 /// The setting that a call looks at, and what it is to be.
-const GATE: &str = "pg_catalog.current_setting('rowcast.call', true) = 'open'";
+const GATE: &str = "pg_catalog.current_setting('rowcast.call', true) operator(pg_catalog.=) 'open'";
 
 /// What [`SETTINGS`] says when the call may go on.
 pub(super) const OPEN: &str = "open";
@@ -25,10 +27,10 @@ pub(super) const NO_SCHEMA: &str = "schema";
 /// The role may not execute the function.
 pub(super) const NO_FUNCTION: &str = "function";
 
-/// Makes the transaction the caller's: its role comes last. Everything ends with the transaction.
+/// Makes the transaction the caller's: its role comes last but the gate. Everything ends with the transaction.
 ///
 /// $1 role, $2 claims, $3 method, $4 path, $5 headers, $6 search path, $7 timeout, $8 and $9 id and version of the
-/// function, $10 id of its schema.
+/// function, $10 id of its schema, $11 and $12 id and version of the type of its row.
 pub(super) const SETTINGS: &str = "\
     select pg_catalog.set_config('request.jwt.claims', $2::text, true), \
     pg_catalog.set_config('request.method', $3::text, true), \
@@ -38,7 +40,11 @@ pub(super) const SETTINGS: &str = "\
     pg_catalog.set_config('statement_timeout', $7::text, true), \
     pg_catalog.set_config('role', $1::text, true), \
     pg_catalog.set_config('rowcast.call', case \
-    when not exists (select from pg_catalog.pg_proc as p where p.oid = $8::oid and p.xmin::text = $9::text) then 'changed' \
+    when not exists (select from pg_catalog.pg_proc as p \
+    where p.oid operator(pg_catalog.=) $8::oid and p.xmin::text operator(pg_catalog.=) $9::text) \
+    or coalesce((select pg_catalog.sum(a.xmin::text::bigint)::text from pg_catalog.pg_attribute as a \
+    where a.attrelid operator(pg_catalog.=) $11::oid and a.attnum operator(pg_catalog.>) 0), '') \
+    operator(pg_catalog.<>) $12::text then 'changed' \
     when not pg_catalog.has_schema_privilege($1::text::name, $10::oid, 'usage') then 'schema' \
     when not pg_catalog.has_function_privilege($1::text::name, $8::oid, 'execute') then 'function' \
     else 'open' end, true)";
@@ -51,56 +57,122 @@ pub(super) const RESET: &str = "\
     reset session authorization; reset role; reset all; unlisten *; close all; \
     select pg_catalog.pg_advisory_unlock_all(); discard sequences; discard temp";
 
-/// The call of a function with those of its arguments that are given: $1 is the object that holds them, or the whole
-/// body; there is no $1 if there are none.
+/// What stands before the number of rows in the error of a call that should have had one.
+pub(super) const NOT_SINGLE: &str = "not one row but ";
+
+/// A call as SQL, and which values it takes in this order: the arguments, then limit and offset.
+pub(super) struct Statement {
+    pub(super) sql: String,
+    pub(super) takes_json: bool,
+    pub(super) takes_limits: bool,
+}
+
+/// The call of a function with those of its arguments that are given.
 ///
 /// The answer is one row, or none where the gate is shut: the JSON (null for nothing, and for SQL's null), the number
-/// of rows, and what the function set as `response.status` and `response.headers`.
-pub(super) fn call(signature: &Signature, given: &[String]) -> String {
-    let invocation = invocation(signature, given);
-    let said = "pg_catalog.current_setting('response.status', true), \
-                pg_catalog.current_setting('response.headers', true)";
-    let (value, source) = match signature.returns {
-        Returns::Void => ("null::text", format!("select null from {invocation} where {GATE}")),
-        Returns::Scalar => {
-            ("pg_catalog.to_json(r.v)::text", format!("select t.v from {invocation}(v) where {GATE}"))
-        }
-        Returns::Composite => {
-            ("pg_catalog.row_to_json(r)::text", format!("select t.* from {invocation} where {GATE}"))
-        }
+/// of rows, how many there would be without limits if that is asked for, and what the function set as
+/// `response.status` and `response.headers`.
+pub(super) fn call(signature: &Signature, arguments: &Arguments, page: &Page) -> Statement {
+    let Invocation { sql: invocation, takes_json } = invocation(signature, arguments);
+    let source = match signature.returns {
+        Returns::Void => format!("select null from {invocation} where {GATE}"),
+        Returns::Scalar => format!("select t.v from {invocation}(v) where {GATE}"),
+        Returns::Composite => format!("select t.* from {invocation} where {GATE}"),
     };
-    if !signature.is_set {
-        return format!("select {value}, 1::bigint, {said} from ({source}) as r");
+    let is_set = signature.is_set && signature.returns != Returns::Void;
+    let takes_limits = is_set && page.has_limits();
+    let mut tail = String::new();
+    if is_set && signature.returns == Returns::Composite {
+        tail += &page.order_by();
     }
-    let value = match signature.returns {
-        Returns::Void => "null::text",
-        Returns::Scalar => "coalesce(pg_catalog.json_agg(r.v), '[]')::text",
-        Returns::Composite => "coalesce(pg_catalog.json_agg(r), '[]')::text",
+    if takes_limits {
+        let first = if takes_json { 2 } else { 1 };
+        let _ = write!(tail, " limit ${first}::bigint offset ${}::bigint", first + 1);
+    }
+    let columns = if signature.returns == Returns::Composite { page.columns() } else { "s.*".to_owned() };
+    let is_counted = is_set && page.is_counted;
+    let rows = if is_counted { "all_rows" } else { &format!("({source})") };
+    let rows = format!("(select {columns} from {rows} as s{tail}) as {ROW}");
+    let (with, total) = if is_counted {
+        (format!("with all_rows as materialized ({source}) "), "(select pg_catalog.count(*) from all_rows)")
+    } else {
+        (String::new(), "null::bigint")
     };
-    format!("select {value}, pg_catalog.count(*), {said} from ({source}) as r")
+    // Postgres does not analyse a statement anew when a column of a function's row changes: it is another one then.
+    let Signature { id, version, row_type_version, .. } = signature;
+    let value = value(signature, is_set, page.is_single);
+    let count = if is_set { "pg_catalog.count(*)" } else { "1::bigint" };
+    let sql = format!(
+        "/* {id} {version} {row_type_version} */ {with}select {value}, {count}, {total}, pg_catalog.current_setting('response.status', true), \
+         pg_catalog.current_setting('response.headers', true) from {rows}"
+    );
+    Statement { sql, takes_json, takes_limits }
+}
+
+/// The name of a row that is returned. No column may have it, as a column would be meant then.
+const ROW: &str = "\"rowcast row\"";
+
+/// What is returned, as SQL over the rows.
+fn value(signature: &Signature, is_set: bool, is_single: bool) -> String {
+    let item = match signature.returns {
+        Returns::Void => return "null::text".to_owned(),
+        Returns::Scalar => format!("{ROW}.v"),
+        Returns::Composite => ROW.to_owned(),
+    };
+    match (is_set, is_single) {
+        (false, _) => format!("pg_catalog.to_json({item})::text"),
+        (true, false) => format!("coalesce(pg_catalog.json_agg({item}), '[]')::text"),
+        // Anything but one row ends the transaction, so that the call has not happened.
+        (true, true) => format!(
+            "case pg_catalog.count(*) when 1 then pg_catalog.json_array_element(pg_catalog.json_agg({item}), 0)::text \
+             else (pg_catalog.format('{NOT_SINGLE}%s', pg_catalog.count(*)))::int::text end"
+        ),
+    }
 }
 
 /// `name(arguments) as t`, after what takes the arguments out of $1.
-fn invocation(signature: &Signature, given: &[String]) -> String {
+struct Invocation {
+    sql: String,
+    takes_json: bool,
+}
+
+fn invocation(signature: &Signature, arguments: &Arguments) -> Invocation {
     let name = format!("{}.{}", identifier(&signature.schema), identifier(&signature.name));
-    if signature.is_unnamed() {
+    if signature.takes_body() {
         let sql_type = &signature.parameters[0].sql_type;
-        return format!("{name}($1::text::{sql_type}) as t");
+        return Invocation { sql: format!("{name}($1::text::{sql_type}) as t"), takes_json: true };
     }
-    let parameters: Vec<&Parameter> =
-        signature.parameters.iter().filter(|parameter| given.contains(&parameter.name)).collect();
+    let is_given = |parameter: &&Parameter| arguments.names.contains(&parameter.name);
+    let parameters: Vec<&Parameter> = signature.parameters.iter().filter(is_given).collect();
     if parameters.is_empty() {
-        return format!("{name}() as t");
+        return Invocation { sql: format!("{name}() as t"), takes_json: false };
     }
-    let (mut columns, mut arguments) = (String::new(), String::new());
+    let (mut columns, mut values) = (String::new(), String::new());
     for (place, parameter) in parameters.into_iter().enumerate() {
         let separator = if place == 0 { "" } else { ", " };
         let column = identifier(&parameter.name);
-        let variadic = if parameter.is_variadic { "variadic " } else { "" };
-        let _ = write!(columns, "{separator}{column} {}", parameter.sql_type);
-        let _ = write!(arguments, "{separator}{variadic}{column} => a.{column}");
+        let Parameter { sql_type, is_variadic, .. } = parameter;
+        let variadic = if *is_variadic { "variadic " } else { "" };
+        let _ = write!(values, "{separator}{variadic}{column} => ");
+        let _ = match (arguments.form, is_variadic) {
+            (Form::Json | Form::Body, _) => {
+                let _ = write!(values, "a.{column}");
+                write!(columns, "{separator}{column} {sql_type}")
+            }
+            // Texts, of which each is read as its type reads a text.
+            (Form::Texts, true) => {
+                let _ = write!(values, "a.{column}::{sql_type}");
+                write!(columns, "{separator}{column} text[]")
+            }
+            (Form::Texts, false) => {
+                let _ = write!(values, "(a.{column}[pg_catalog.cardinality(a.{column})])::{sql_type}");
+                write!(columns, "{separator}{column} text[]")
+            }
+        };
     }
-    format!("pg_catalog.json_to_record($1::text::json) as a({columns}), lateral {name}({arguments}) as t")
+    let sql =
+        format!("pg_catalog.json_to_record($1::text::json) as a({columns}), lateral {name}({values}) as t");
+    Invocation { sql, takes_json: true }
 }
 
 /// The search path of a call: the function's schema, then where applications keep things.

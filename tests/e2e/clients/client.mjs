@@ -90,6 +90,15 @@ const orders = {
   // Not removeChannel: in 2.49 it forgets every channel of the client, and disconnects.
   leave: ({ as, topic }) => channel(as, topic).unsubscribe(),
 
+  // Each of `then` is a method of the call and its arguments, such as ["select", "id"].
+  async rpc({ as, name, args, options, schema, then = [] }) {
+    const { client } = users.get(as)
+    let call = (schema ? client.schema(schema) : client).rpc(name, args, options)
+    for (const [method, ...values] of then) call = call[method](...values)
+    const { data, error, status, count } = await call
+    return { data, error: error && { ...error, message: error.message }, status, count }
+  },
+
   disconnect: ({ as }) => users.get(as).client.removeAllChannels(),
 }
 

@@ -5,6 +5,9 @@ use std::process::Command;
 use super::{examples, folder};
 use crate::stage::server::{stderr, stdout};
 
+/// How long a program may be: a screen, and a little more for those with a protocol of their own.
+const LINES_MAX: usize = 120;
+
 /// Every folder with a program in it.
 fn names() -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(examples())
@@ -48,6 +51,18 @@ fn every_setting_is_explained_and_every_explained_setting_is_read() {
 /// The names that a program asks the environment for.
 fn settings(text: &str) -> impl Iterator<Item = &str> {
     text.split("setting('").skip(1).filter_map(|rest| Some(rest.split_once('\'')?.0))
+}
+
+#[test]
+fn every_example_takes_three_commands_and_few_lines() {
+    for name in names() {
+        let page = std::fs::read_to_string(folder(&name).join("README.md")).unwrap();
+        let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+        assert!(blocks.flat_map(str::lines).count() <= 3, "{name}");
+        let program = std::fs::read_to_string(folder(&name).join("main.ts")).unwrap();
+        assert!(program.starts_with("// "), "{name} does not say what it is for");
+        assert!(program.lines().count() <= LINES_MAX, "{name} is no longer read at a glance");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use rowcast::rest::route::{Access, OPERATIONS};
+use rowcast::rest::route::{Access, Endpoint, OPERATIONS};
 use serde_json::json;
 
 use super::server::{Ask, Options, PAYLOAD_BYTES_MAX, RestServer, operator_token, project_token};
@@ -58,7 +58,9 @@ async fn no_body_gets_an_answer_that_is_not_documented() {
         let ask = Ask::new(operation.method, path).bearer(&token).body(&media, body);
         let answer = tokio::task::block_in_place(|| handle.block_on(server.ask(&ask)));
         let documented = operation.answers.iter().any(|known| known.status == answer.status);
-        if documented && answer.status < 500 {
+        // There is no database for a function to be in.
+        let is_call = operation.endpoint == Endpoint::Call && answer.status == 503;
+        if documented && (answer.status < 500 || is_call) {
             Ok(())
         } else {
             Err(TestCaseError::fail(format!("{ask:?}: {answer:?}")))

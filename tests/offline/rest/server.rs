@@ -12,9 +12,11 @@ use rowcast::hub::{
     ShardCommand, Sink, TokenRefusal, TokenVerifier,
 };
 use rowcast::policy::Claims;
+use rowcast::postgres::connect::Database;
+use rowcast::postgres::rpc::{self, Rpc};
 use rowcast::rest::{
-    Additions, BodyLimits, BodyReader, BroadcastLimits, HttpConfig, Readers, Scrape, Services, Sources,
-    Tenant, TenantField, TenantValue, router, serve,
+    Additions, Api, BodyLimits, BodyReader, BroadcastLimits, Forwarder, HttpConfig, Readers, Scrape,
+    Services, Sources, Tenant, TenantField, TenantValue, Upstream, router, serve,
 };
 use rowcast::socket::{Gate, GateConfig, ShardConfig, ShardHandle, spawn};
 use rowcast::telemetry::clock::unix_seconds;
@@ -37,11 +39,18 @@ pub(crate) struct Options {
     pub(crate) limits: ServerLimits,
     pub(crate) bodies: BodyLimits,
     pub(crate) connections_max: usize,
+    /// Where everything else under `/rest/v1` goes.
+    pub(crate) postgrest: Option<SocketAddr>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { limits: ServerLimits::NONE, bodies: BodyLimits::default(), connections_max: 100 }
+        Self {
+            limits: ServerLimits::NONE,
+            bodies: BodyLimits::default(),
+            connections_max: 100,
+            postgrest: None,
+        }
     }
 }
 
@@ -60,7 +69,7 @@ pub(crate) fn nowhere(health: Health) -> Services<ShardSink> {
     let directory = Directory::new(2, [3, 4], Instant::now());
     let (authorizer, _) = Authorizer::queue(1);
     let meters = Arc::new(Meters::new(ServerLimits::NONE));
-    with(Broadcaster::new(directory, Vec::new()), authorizer, meters, health, BodyLimits::default())
+    with(Broadcaster::new(directory, Vec::new()), authorizer, meters, health, Options::default())
 }
 
 fn with<S: Sink>(
@@ -68,8 +77,13 @@ fn with<S: Sink>(
     authorizer: Authorizer,
     meters: Arc<Meters>,
     health: Health,
-    bodies: BodyLimits,
+    options: Options,
 ) -> Services<S> {
+    let forwarder = options.postgrest.map(|address| {
+        let upstream = Upstream::parse(&format!("http://{address}/base/")).unwrap();
+        Forwarder::new(upstream).unwrap()
+    });
+    let rpc = Rpc::new(rpc::Config::new(Database::parse("postgres://nobody@127.0.0.1:1/none").unwrap()));
     let sources = Arc::new(Sources {
         place: Place::default(),
         started_unix: 0,
@@ -80,6 +94,7 @@ fn with<S: Sink>(
         channels: Vec::new(),
         feed: Arc::default(),
         authorizations: Arc::default(),
+        rpc: rpc.clone(),
         http: Arc::default(),
         others: Vec::new(),
     });
@@ -98,7 +113,8 @@ fn with<S: Sink>(
             json_depth_max: 100,
             topic_bytes_max: 4096,
         },
-        bodies: BodyReader::new(bodies),
+        bodies: BodyReader::new(options.bodies),
+        api: Api { rpc, schemas: vec!["public".to_owned()], forwarder },
         counters: Arc::default(),
     }
 }
@@ -146,7 +162,7 @@ impl RestServer {
         let sinks = shards.iter().cloned().map(ShardSink).collect();
         let health = Health::starting();
         let broadcaster = Broadcaster::new(directory, sinks);
-        let services = Arc::new(with(broadcaster, authorizer, meters, health, options.bodies));
+        let services = Arc::new(with(broadcaster, authorizer, meters, health, options));
         let gate_config = GateConfig {
             connections_max: options.connections_max,
             refusal_delay: Duration::ZERO,
@@ -354,6 +370,7 @@ fn shards(directory: &Arc<Directory>, authorizer: &Authorizer, meters: &Arc<Mete
             authorizer: authorizer.clone(),
             engine: Arc::default(),
             meters: Arc::clone(meters),
+            messaging: None,
             counters: Arc::default(),
         };
         let directory = Arc::clone(directory);

@@ -244,6 +244,7 @@ impl Feed {
             record_bytes_max: 1 << 20,
             broadcast_bytes_max: 1 << 20,
             waiting_max: 1_000,
+            notes_sent: false,
             counters: Arc::default(),
         };
         let health = Health::starting();
@@ -306,6 +307,7 @@ impl Feed {
             topic: "realtime:room".into(),
             dialect: Dialect::V1,
             legacy: false,
+            whole_deleted: false,
             claims: Self::claims(sub),
             bindings: vec![(1, binding.as_object().unwrap().clone())],
         };

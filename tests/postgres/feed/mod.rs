@@ -49,6 +49,9 @@ const WITHIN: Duration = Duration::from_secs(20);
 const EVENTS_MAX: usize = 1 << 20;
 
 /// The id of the binding that every subscriber has on the table of marks.
+/// The topic of those who want deleted rows whole.
+const WHOLE: &str = "whole";
+
 const MARK_ID: u32 = 9_999;
 
 /// What every database of these tests has besides the migrated schema.
@@ -241,6 +244,7 @@ impl TestFeed {
             record_bytes_max: 1 << 20,
             broadcast_bytes_max: 1 << 20,
             waiting_max: 50_000,
+            notes_sent: false,
             counters: Arc::default(),
         };
         set(&mut config);
@@ -313,6 +317,7 @@ impl TestFeed {
             topic: format!("realtime:{topic}").into(),
             dialect: Dialect::V2,
             legacy,
+            whole_deleted: topic == WHOLE,
             claims: Arc::clone(claims),
             bindings,
         };
@@ -323,6 +328,14 @@ impl TestFeed {
     /// Joins, and waits until the subscription works.
     pub(crate) async fn subscribe(&self, claims: &Arc<Claims>, bindings: Value) -> Subscriber {
         let mut subscriber = self.join("room", claims, bindings).await;
+        subscriber.subscribed().await;
+        subscriber
+    }
+
+    /// The same, and gets deleted rows whole.
+    pub(crate) async fn watch_whole(&self, claims: &Arc<Claims>, table: &str) -> Subscriber {
+        let bindings = json!([{"event": "*", "schema": "public", "table": table}]);
+        let mut subscriber = self.join(WHOLE, claims, bindings).await;
         subscriber.subscribed().await;
         subscriber
     }
@@ -390,7 +403,7 @@ impl Subscriber {
     }
 
     /// The next change.
-    async fn change(&mut self) -> Change {
+    pub(crate) async fn change(&mut self) -> Change {
         loop {
             match self.event().await {
                 Event::Change(change) => return change,

@@ -45,6 +45,32 @@ async fn deletes_are_for_those_who_saw_the_row_or_for_everybody() {
 }
 
 #[tokio::test]
+async fn a_deleted_row_is_whole_for_those_alone_who_saw_it_and_want_it_so() {
+    on_each_major(async |major| {
+        let feed = start(major, Switches::default()).await;
+        let mut stock = feed.watch(&user(1), "t").await;
+        let mut ann = feed.watch_whole(&user(1), "t").await;
+        let mut bob = feed.watch_whole(&user(2), "t").await;
+        let mut server = feed.watch_whole(&service(), "t").await;
+        feed.run(&[&filled("insert into t values (1, '{1}', 7)"), "delete from t"]).await;
+        let mark = feed.mark().await;
+        let insert = json!(["INSERT", row(1, 1, 7)]);
+        let whole = json!([insert, ["DELETE", row(1, 1, 7)]]);
+        assert_eq!(brief(&ann.until(mark).await), whole);
+        assert_eq!(brief(&server.until(mark).await), whole, "nothing is hidden from it");
+        assert_eq!(brief(&stock.until(mark).await), json!([insert, ["DELETE", {"id": 1}]]));
+        assert_eq!(brief(&bob.until(mark).await), json!([]));
+        // Where deletes are for everybody, nobody is asked about the row, and nobody gets more than its key.
+        let feed = start(major, Switches { strict_delete: false, ..Switches::default() }).await;
+        let mut ann = feed.watch_whole(&user(1), "t").await;
+        feed.run(&[&filled("insert into t values (1, '{1}', 7)"), "delete from t"]).await;
+        let mark = feed.mark().await;
+        assert_eq!(brief(&ann.until(mark).await), json!([insert, ["DELETE", {"id": 1}]]));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn old_values_are_for_those_who_saw_them_or_for_everybody_who_sees_the_new() {
     on_each_major(async |major| {
         for strict_old_record in [true, false] {

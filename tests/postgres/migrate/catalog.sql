@@ -16,7 +16,7 @@ select 'function ' || concat_ws(' ', pg_get_functiondef(p.oid), p.proowner::regr
 from pg_proc p join chosen n on n.oid = p.pronamespace
 union all
 select 'relation ' || concat_ws(
-    ' ', c.oid::regclass, c.relkind, c.relowner::regrole, c.relrowsecurity, c.relforcerowsecurity, c.relreplident,
+    ' ', c.oid::regclass, c.relkind, c.relowner::regrole, c.relrowsecurity, c.relforcerowsecurity, c.relpersistence, c.relreplident,
     c.relacl::text, pg_get_partkeydef(c.oid), obj_description(c.oid, 'pg_class')
 )
 from relations c

@@ -1,11 +1,14 @@
 //! The schema: from nothing, twice, beside Supabase's own objects, and as two accounts of one truth.
 
+use std::path::PathBuf;
+
 use crate::support::{TestDatabase, binaries, connect, majors, scratch};
 use rowcast::postgres::cluster::Cluster;
 use rowcast::postgres::connect::Database;
-use rowcast::postgres::migrate::{MIGRATIONS, migrate, pending};
+use rowcast::postgres::migrate::{MIGRATIONS, Set, migrate, pending};
 use tokio_postgres::Client;
 
+mod messaging;
 mod supabase;
 
 /// Everything the migrations could touch in these schemas, as sorted lines.
@@ -14,9 +17,15 @@ pub(crate) async fn catalog_of(client: &Client, schemas: &[&str]) -> Vec<String>
     rows.iter().map(|row| row.get(0)).collect()
 }
 
+/// Where the migrations make something.
+const SCHEMAS: [&str; 4] = ["auth", "public", "realtime", "rowcast"];
+
+/// What is migrated: the core, and the core with messaging.
+const CHOICES: [&[Set]; 2] = [&[], &[Set::Messaging]];
+
 /// Everything the migrations could touch, and which were applied.
 async fn catalog(database: &TestDatabase) -> Vec<String> {
-    let mut lines = catalog_of(&database.client, &["auth", "realtime", "rowcast"]).await;
+    let mut lines = catalog_of(&database.client, &SCHEMAS).await;
     let applied = "select 'applied ' || version || ' ' || name from rowcast.migrations order by 1";
     lines
         .extend(database.client.query(applied, &[]).await.unwrap().iter().map(|row| row.get::<_, String>(0)));
@@ -33,60 +42,93 @@ fn files() -> Vec<String> {
     folders.iter().flat_map(|folder| files_in(folder)).collect()
 }
 
+/// As [`files`], for what is migrated.
+fn files_of(sets: &[Set]) -> Vec<String> {
+    let mut files = files();
+    if sets.contains(&Set::Messaging) {
+        // Catch-up indexes the messages.
+        let mut tables = paths_in("messaging/tables");
+        tables.sort_by_key(|file| file.ends_with("catch_ups.sql"));
+        files.extend(tables.iter().map(|file| std::fs::read_to_string(file).unwrap()));
+        let folders = ["functions", "triggers", "policies", "grants", "publications"];
+        let folders = folders.map(|folder| files_in(&format!("messaging/{folder}")));
+        files.extend(folders.into_iter().flatten());
+    }
+    files
+}
+
+/// How many migrations there are to apply.
+fn count(sets: &[Set]) -> usize {
+    MIGRATIONS.len() + sets.iter().map(|set| set.migrations().len()).sum::<usize>()
+}
+
 fn files_in(folder: &str) -> Vec<String> {
+    paths_in(folder).iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
+}
+
+fn paths_in(folder: &str) -> Vec<PathBuf> {
     let directory = format!("{}/sql/{folder}", env!("CARGO_MANIFEST_DIR"));
-    let mut files: Vec<_> =
+    let mut files: Vec<PathBuf> =
         std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
+    files
+}
+
+/// Compares two catalogs, and says what only one of them has.
+fn assert_same(found: &[String], expected: &[String], about: &str) {
+    let only = |some: &[String], others: &[String]| -> Vec<String> {
+        some.iter().filter(|line| !others.contains(line)).cloned().collect()
+    };
+    let (more, less) = (only(found, expected), only(expected, found));
+    assert!(more.is_empty() && less.is_empty(), "{about}: more {more:#?}, less {less:#?}");
 }
 
 #[tokio::test]
 async fn migrated_schema_equals_the_one_in_sql() {
-    for major in majors() {
+    for (major, sets) in majors().into_iter().flat_map(|major| CHOICES.map(|sets| (major, sets))) {
         let database = TestDatabase::create(major).await;
-        assert_eq!(pending(&target(&database), &[]).await.unwrap().len(), MIGRATIONS.len());
-        let report = migrate(&target(&database), &[]).await.unwrap();
-        assert_eq!(report.applied.len(), MIGRATIONS.len());
+        assert_eq!(pending(&target(&database), sets).await.unwrap().len(), count(sets));
+        let report = migrate(&target(&database), sets).await.unwrap();
+        assert_eq!(report.applied.len(), count(sets));
         assert!(report.unknown.is_empty());
         let migrated = catalog(&database).await;
-        for file in files() {
+        for file in files_of(sets) {
             database.execute(&file).await;
         }
-        assert_eq!(catalog(&database).await, migrated, "on {major}");
+        assert_same(&catalog(&database).await, &migrated, &format!("{sets:?} on {major}"));
     }
 }
 
 /// What `sql/` makes of nothing is what the migrations make of nothing: neither leaves out what the other has.
 #[tokio::test]
 async fn files_in_sql_make_the_migrated_schema() {
-    for major in majors() {
+    for (major, sets) in majors().into_iter().flat_map(|major| CHOICES.map(|sets| (major, sets))) {
         let migrated = TestDatabase::create(major).await;
-        migrate(&target(&migrated), &[]).await.unwrap();
+        migrate(&target(&migrated), sets).await.unwrap();
         let made = TestDatabase::create(major).await;
         // Schemas and the roles of tokens have no file in sql/.
         for migration in &MIGRATIONS[..4] {
             made.execute(migration.sql).await;
         }
-        for file in files() {
+        for file in files_of(sets) {
             made.execute(&file).await;
         }
-        let schemas = ["auth", "realtime", "rowcast"];
-        let expected = catalog_of(&migrated.client, &schemas).await;
-        assert_eq!(catalog_of(&made.client, &schemas).await, expected, "on {major}");
+        let expected = catalog_of(&migrated.client, &SCHEMAS).await;
+        let found = catalog_of(&made.client, &SCHEMAS).await;
+        assert_same(&found, &expected, &format!("{sets:?} on {major}"));
     }
 }
 
 #[tokio::test]
 async fn second_run_changes_nothing() {
-    for major in majors() {
+    for (major, sets) in majors().into_iter().flat_map(|major| CHOICES.map(|sets| (major, sets))) {
         let database = TestDatabase::create(major).await;
-        migrate(&target(&database), &[]).await.unwrap();
+        migrate(&target(&database), sets).await.unwrap();
         let first = catalog(&database).await;
-        let report = migrate(&target(&database), &[]).await.unwrap();
+        let report = migrate(&target(&database), sets).await.unwrap();
         assert!(report.applied.is_empty());
-        assert!(pending(&target(&database), &[]).await.unwrap().is_empty());
-        assert_eq!(catalog(&database).await, first, "on {major}");
+        assert!(pending(&target(&database), sets).await.unwrap().is_empty());
+        assert_same(&catalog(&database).await, &first, &format!("{sets:?} on {major}"));
     }
 }
 
@@ -95,10 +137,11 @@ async fn servers_that_start_together_take_turns() {
     for major in majors() {
         let database = TestDatabase::create(major).await;
         let target = target(&database);
+        let sets = [Set::Messaging];
         let (one, two, three) =
-            tokio::join!(migrate(&target, &[]), migrate(&target, &[]), migrate(&target, &[]));
+            tokio::join!(migrate(&target, &sets), migrate(&target, &sets), migrate(&target, &sets));
         let applied: usize = [one, two, three].map(|report| report.unwrap().applied.len()).iter().sum();
-        assert_eq!(applied, MIGRATIONS.len(), "on {major}");
+        assert_eq!(applied, count(&sets), "on {major}");
     }
 }
 

@@ -101,6 +101,7 @@ impl TestMirror {
             record_bytes_max: 1 << 20,
             broadcast_bytes_max: 1 << 20,
             waiting_max: 50_000,
+            notes_sent: false,
             counters: Arc::default(),
             switches: rowcast::policy::Switches::default(),
             shadow_per_million: 0,

@@ -6,7 +6,7 @@ use rowcast::policy::uncompiled::Reason;
 
 use crate::support::{TestDatabase, majors};
 
-mod reading;
+pub(crate) mod reading;
 mod refusals;
 mod registry;
 mod rights;

@@ -10,7 +10,7 @@ use rowcast::postgres::types::load_types;
 use tokio_postgres::{Client, Row};
 
 /// Reads everything.
-pub(super) async fn read(client: &Client, major: u32) -> Source {
+pub(crate) async fn read(client: &Client, major: u32) -> Source {
     let types = Arc::new(load_types(client).await.unwrap());
     let mut source = Source { major, types, ..Source::default() };
     source.collations =

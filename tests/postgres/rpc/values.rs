@@ -20,6 +20,7 @@ create function notes_all() returns setof notes language sql as 'select * from n
 create function notes_none() returns setof notes language sql as 'select * from notes where false';
 create function numbers(up_to int) returns setof int language sql as 'select * from generate_series(1, up_to)';
 create function pairs() returns table (a int, b text) language sql as $$ values (1, 'x'), (2, null) $$;
+create function confusing() returns table (r int, s int, t int, a int, v int, all_rows int) language sql as 'values (1, 2, 3, 4, 5, 6)';
 create function one_out(out x int) language sql as 'select 7';
 create function two_out(in a int, out x int, out y int) language sql as 'select a, a + 1';
 create function in_and_out(inout x int) language sql as 'select x + 1';
@@ -58,6 +59,12 @@ async fn every_shape_comes_back_as_postgrest_writes_it() {
             ("notes_none", json!({}), Shape::Set, json!([])),
             ("numbers", json!({ "up_to": 3 }), Shape::Set, json!([1, 2, 3])),
             ("pairs", json!({}), Shape::Set, json!([{ "a": 1, "b": "x" }, { "a": 2, "b": null }])),
+            (
+                "confusing",
+                json!({}),
+                Shape::Set,
+                json!([{ "r": 1, "s": 2, "t": 3, "a": 4, "v": 5, "all_rows": 6 }]),
+            ),
             ("one_out", json!({}), Shape::Single, json!({ "x": 7 })),
             ("two_out", json!({ "a": 1 }), Shape::Single, json!({ "x": 1, "y": 2 })),
             ("in_and_out", json!({ "x": 1 }), Shape::Single, json!({ "x": 2 })),

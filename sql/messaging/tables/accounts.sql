@@ -15,7 +15,7 @@ begin
                 constraint users_username_check check (octet_length(username) between 1 and 200),
             email text constraint users_email_check check (octet_length(email) <= 400),
             role text constraint users_role_check check (octet_length(role) <= 100),
-            avatar_url text constraint users_avatar_url_check check (octet_length(avatar_url) <= 2048),
+            avatar_url text constraint users_avatar_url_check check (octet_length(avatar_url) <= 2048 and avatar_url ~* '^(https?://|[^:]*($|[/?#]))'),
             created_at timestamptz not null default now(),
             updated_at timestamptz not null default now()
         );

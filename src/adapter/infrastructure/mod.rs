@@ -1,0 +1,27 @@
+//! Messaging infrastructure: customers of a portal and staff subscribe to conversations with supabase-js.
+//!
+//! `routes.rs` is the table of its paths, `model.rs` its wire shapes, `convert.rs` what they are to the messaging
+//! functions. All else the app does with the channels of this server and `/rest/v1/rpc`.
+
+mod convert;
+mod model;
+mod routes;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::{Adapter, Services};
+
+/// The app.
+pub struct Infrastructure;
+
+impl Adapter for Infrastructure {
+    fn name(&self) -> &'static str {
+        "infrastructure"
+    }
+
+    fn routes(&self, services: Arc<Services>) -> Router {
+        routes::routes(services)
+    }
+}

@@ -1,0 +1,380 @@
+//! Between Pitchey's names and those of the messaging schema: frames and bodies → calls, rows and events → frames.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::model::{Attachment, Conversation, Frame, ListedMessage, Message, Participant, Reaction, Reader};
+use crate::adapter::Error;
+use crate::adapter::conversation::{self, Event};
+use crate::adapter::request::{id, optional_id, optional_text, text};
+use crate::postgres::messaging::Person;
+
+/// A frame of a client that is to be answered by a call.
+#[derive(Debug, PartialEq)]
+pub(super) struct Call {
+    /// The type of the frame.
+    pub(super) request: &'static str,
+    /// What the client's device calls what it sends.
+    pub(super) client_message_id: Option<String>,
+    pub(super) what: What,
+}
+
+/// What is called.
+#[derive(Debug, PartialEq)]
+pub(super) enum What {
+    /// Send a message.
+    Send(Sending),
+    /// Read the latest messages of a conversation.
+    Join(Uuid),
+    /// Any other function, whose result nobody is told by itself: there is an event.
+    Function(&'static str, Value),
+}
+
+/// A message on its way.
+#[derive(Debug, PartialEq)]
+pub(super) struct Sending {
+    /// Where to; without one a direct conversation with the recipient is found or started.
+    pub(super) conversation_id: Option<Uuid>,
+    pub(super) recipient_id: Option<Uuid>,
+    /// Arguments of `send_message`, without the conversation's.
+    pub(super) arguments: Map<String, Value>,
+}
+
+impl Sending {
+    /// Reads the fields of a frame or a body.
+    pub(super) fn read(fields: &Map<String, Value>) -> Result<Self, Error> {
+        let conversation_id = optional_id(fields, "conversationId")?;
+        let recipient_id = optional_id(fields, "recipientId")?;
+        if conversation_id.is_none() && recipient_id.is_none() {
+            return Err(Error::missing("conversationId"));
+        }
+        let attachments = attachments(fields.get("attachments"))?;
+        let content = match optional_text(fields, "content")? {
+            Some(content) => content,
+            // A file needs no words.
+            None if !attachments.is_null() => "",
+            None => return Err(Error::missing("content")),
+        };
+        let arguments = json!({
+            "content": content,
+            "message_type": optional_text(fields, "messageType")?,
+            "reply_to_id": optional_id(fields, "replyToId")?,
+            "attachments": attachments,
+            "client_message_id": optional_text(fields, "clientMessageId")?,
+            "receiver_id": recipient_id,
+        });
+        let Value::Object(arguments) = arguments else { return Err(Error::NotAnObject) };
+        Ok(Self { conversation_id, recipient_id, arguments })
+    }
+
+    /// The arguments, once the conversation is known.
+    pub(super) fn to(mut self, conversation_id: Uuid) -> Value {
+        self.arguments.insert("conversation_id".to_owned(), json!(conversation_id));
+        Value::Object(self.arguments)
+    }
+}
+
+fn attachments(value: Option<&Value>) -> Result<Value, Error> {
+    let invalid = || Error::invalid("attachments");
+    let files = match value {
+        None | Some(Value::Null) => return Ok(Value::Null),
+        Some(Value::Array(files)) if files.is_empty() => return Ok(Value::Null),
+        Some(Value::Array(files)) => files,
+        Some(_) => return Err(invalid()),
+    };
+    let renamed = files.iter().map(|file| {
+        let file = file.as_object().ok_or_else(invalid)?;
+        let field = |name: &str| file.get(name).cloned().unwrap_or(Value::Null);
+        let mime_type = match field("mimeType") {
+            Value::Null => field("mime_type"),
+            given => given,
+        };
+        Ok(json!({ "url": field("url"), "name": field("name"), "size": field("size"), "mime_type": mime_type }))
+    });
+    renamed.collect::<Result<Vec<_>, _>>().map(Value::Array)
+}
+
+/// What a client's frame asks for.
+pub(super) fn call(kind: &str, fields: &Map<String, Value>) -> Result<Call, Error> {
+    let function = |name: &'static str, arguments: Value| What::Function(name, arguments);
+    let message = || id(fields, "messageId");
+    let emoji = || text(fields, "emoji");
+    let typing = |is_typing: bool| -> Result<What, Error> {
+        let arguments = json!({ "conversation_id": id(fields, "conversationId")?, "is_typing": is_typing });
+        Ok(function("update_typing_indicator", arguments))
+    };
+    let (request, what) = match kind {
+        "send_message" => ("send_message", What::Send(Sending::read(fields)?)),
+        "message_read" => {
+            ("message_read", function("mark_message_as_read", json!({ "message_id": message()? })))
+        }
+        "typing_start" => ("typing_start", typing(true)?),
+        "typing_stop" => ("typing_stop", typing(false)?),
+        "join_conversation" => ("join_conversation", What::Join(id(fields, "conversationId")?)),
+        "edit_message" => {
+            let arguments = json!({ "message_id": message()?, "content": text(fields, "content")? });
+            ("edit_message", function("edit_message", arguments))
+        }
+        "delete_message" => {
+            ("delete_message", function("delete_message", json!({ "message_id": message()? })))
+        }
+        "add_reaction" => {
+            let arguments = json!({ "message_id": message()?, "emoji": emoji()? });
+            ("add_reaction", function("add_message_reaction", arguments))
+        }
+        "remove_reaction" => {
+            let arguments = json!({ "message_id": message()?, "emoji": emoji()? });
+            ("remove_reaction", function("remove_message_reaction", arguments))
+        }
+        _ => return Err(Error::UnknownType),
+    };
+    let client_message_id = optional_text(fields, "clientMessageId")?.map(str::to_owned);
+    Ok(Call { request, client_message_id, what })
+}
+
+/// What a client is told of an event; nothing of those that its protocol does not know.
+pub(super) fn frame(event: &Event) -> Option<Frame> {
+    Some(match event {
+        Event::Sent(message) => Frame::NewMessage(Box::new(self::message(message))),
+        Event::Edited(message) => Frame::MessageEdited {
+            message_id: message.id,
+            conversation_id: message.conversation_id,
+            content: message.content.clone(),
+            edited_at: message.edited_at.clone(),
+        },
+        Event::Deleted(message) => {
+            Frame::MessageDeleted { message_id: message.id, conversation_id: message.conversation_id }
+        }
+        Event::Reaction { message_id, conversation_id, person, emoji, is_added } => {
+            let (message_id, conversation_id, user_id) = (*message_id, *conversation_id, person.id());
+            let emoji = emoji.clone();
+            if *is_added {
+                Frame::ReactionAdded { message_id, conversation_id, user_id, emoji }
+            } else {
+                Frame::ReactionRemoved { message_id, conversation_id, user_id, emoji }
+            }
+        }
+        Event::Read { message_id, conversation_id, reader, read_at } => Frame::MessageRead {
+            message_id: *message_id,
+            conversation_id: *conversation_id,
+            read_by: reader.id(),
+            read_at: read_at.clone(),
+        },
+        Event::Typing { conversation_id, person, is_typing, .. } => Frame::UserTyping {
+            user_id: person.id(),
+            conversation_id: *conversation_id,
+            is_typing: *is_typing,
+        },
+        Event::Presence { person, name, status, last_seen_at } => {
+            let (user_id, username) = (person.id(), name.clone());
+            if is_online(status) {
+                Frame::UserOnline { user_id, username }
+            } else {
+                Frame::UserOffline { user_id, username, last_seen_at: last_seen_at.clone() }
+            }
+        }
+        // That a message was read is told with its receipt.
+        Event::Delivered { message_id, conversation_id, recipient_id, status } if status == "delivered" => {
+            Frame::MessageDelivered {
+                message_id: *message_id,
+                conversation_id: *conversation_id,
+                delivered_to: *recipient_id,
+            }
+        }
+        Event::Delivered { .. } | Event::Participation { .. } => return None,
+    })
+}
+
+/// Whether that is somebody who can be reached.
+pub(super) fn is_online(status: &str) -> bool {
+    status != "offline"
+}
+
+/// Whoever an event is about, where it is nothing that they need to be told themselves.
+pub(super) fn of_no_news_to(event: &Event) -> Option<Person> {
+    match event {
+        Event::Typing { person, .. } | Event::Presence { person, .. } => Some(*person),
+        _ => None,
+    }
+}
+
+fn message(row: &conversation::Message) -> Message {
+    Message {
+        message_id: row.id,
+        conversation_id: row.conversation_id,
+        sender_id: row.sender().map(Person::id),
+        sender_type: row.sender_type.clone(),
+        sender_name: row.sender_name.clone(),
+        recipient_id: row.receiver_id,
+        content: row.content.clone(),
+        message_type: row.message_type.clone(),
+        reply_to_id: row.reply_to_id,
+        attachments: row
+            .attachments
+            .as_array()
+            .map_or_else(Vec::new, |files| files.iter().map(file).collect()),
+        client_message_id: row.client_message_id.clone(),
+        created_at: row.created_at.clone(),
+        edited_at: row.edited_at.clone(),
+        deleted_at: row.deleted_at.clone(),
+    }
+}
+
+fn file(file: &Value) -> Attachment {
+    let field = |name: &str| file.get(name).cloned().unwrap_or(Value::Null);
+    Attachment { url: field("url"), name: field("name"), size: field("size"), mime_type: field("mime_type") }
+}
+
+/// A message as the schema's functions give it.
+#[derive(Deserialize)]
+struct MessageRow {
+    #[serde(flatten)]
+    message: conversation::Message,
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
+    reactions: Vec<ReactionRow>,
+    #[serde(default)]
+    read_by: Vec<ReaderRow>,
+}
+
+#[derive(Deserialize)]
+struct ReactionRow {
+    user_id: Option<Uuid>,
+    customer_id: Option<Uuid>,
+    emoji: String,
+}
+
+#[derive(Deserialize)]
+struct ReaderRow {
+    user_id: Option<Uuid>,
+    customer_id: Option<Uuid>,
+    read_at: String,
+}
+
+#[derive(Deserialize)]
+struct ConversationRow {
+    id: Uuid,
+    kind: String,
+    title: Option<String>,
+    participants: Vec<ParticipantRow>,
+    last_message: Option<MessageRow>,
+    last_message_at: Option<String>,
+    #[serde(default)]
+    unread_count: u64,
+    #[serde(default)]
+    is_archived: bool,
+    #[serde(default)]
+    metadata: Value,
+    created_at: String,
+}
+
+#[derive(Deserialize)]
+struct ParticipantRow {
+    user_id: Option<Uuid>,
+    customer_id: Option<Uuid>,
+    name: Option<String>,
+    role: Option<String>,
+    joined_at: Option<String>,
+    last_read_at: Option<String>,
+    status: Option<String>,
+    last_seen_at: Option<String>,
+}
+
+/// What a function gave is not what it is to give: the schema is of another version.
+fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Error> {
+    serde_json::from_value(value).map_err(|_| Error::NotSetUp)
+}
+
+/// The message that a function gave.
+pub(super) fn listed(value: Value) -> Result<ListedMessage, Error> {
+    read(value).map(listed_message)
+}
+
+/// The messages that a function gave.
+pub(super) fn messages(value: Value) -> Result<Vec<ListedMessage>, Error> {
+    read::<Vec<MessageRow>>(value).map(|rows| rows.into_iter().map(listed_message).collect())
+}
+
+/// The conversations that a function gave.
+pub(super) fn conversations(value: Value) -> Result<Vec<Conversation>, Error> {
+    read::<Vec<ConversationRow>>(value).map(|rows| rows.into_iter().map(conversation).collect())
+}
+
+/// The id of the conversation that a function gave.
+pub(super) fn conversation_id(value: &Value) -> Result<Uuid, Error> {
+    let id = value.get("id").and_then(Value::as_str).and_then(|id| Uuid::try_parse(id).ok());
+    id.ok_or(Error::NotSetUp)
+}
+
+fn listed_message(row: MessageRow) -> ListedMessage {
+    let reactions = row.reactions.into_iter().map(|reaction| Reaction {
+        user_id: reaction.user_id.or(reaction.customer_id),
+        emoji: reaction.emoji,
+    });
+    let read_by = row
+        .read_by
+        .into_iter()
+        .map(|reader| Reader { user_id: reader.user_id.or(reader.customer_id), read_at: reader.read_at });
+    ListedMessage {
+        message: message(&row.message),
+        status: row.status,
+        reactions: reactions.collect(),
+        read_by: read_by.collect(),
+    }
+}
+
+fn conversation(row: ConversationRow) -> Conversation {
+    let participants = row.participants.into_iter().map(|participant| Participant {
+        user_id: participant.user_id.or(participant.customer_id),
+        name: participant.name,
+        role: participant.role,
+        joined_at: participant.joined_at,
+        last_read_at: participant.last_read_at,
+        is_online: participant.status.as_deref().is_some_and(is_online),
+        last_seen_at: participant.last_seen_at,
+    });
+    Conversation {
+        id: row.id,
+        kind: row.kind,
+        title: row.title,
+        participants: participants.collect(),
+        last_message: row.last_message.map(listed_message),
+        last_message_at: row.last_message_at,
+        unread_count: row.unread_count,
+        is_archived: row.is_archived,
+        metadata: row.metadata,
+        created_at: row.created_at,
+    }
+}
+
+/// Pitchey's names of notification preferences, and the schema's.
+const PREFERENCES: [(&str, &str); 8] = [
+    ("email", "email"),
+    ("push", "push"),
+    ("inApp", "in_app"),
+    ("newMessage", "new_message"),
+    ("mentions", "mentions"),
+    ("quietHoursStart", "quiet_hours_start"),
+    ("quietHoursEnd", "quiet_hours_end"),
+    ("timeZone", "time_zone"),
+];
+
+/// The changes that a body asks for.
+pub(super) fn changes(fields: Map<String, Value>) -> Result<Value, Error> {
+    let renamed = fields.into_iter().map(|(name, value)| {
+        let known = PREFERENCES.iter().find(|(ours, _)| *ours == name);
+        let (_, column) = known.ok_or_else(|| Error::Invalid("This preference is not known".to_owned()))?;
+        Ok(((*column).to_owned(), value))
+    });
+    renamed.collect::<Result<Map<_, _>, Error>>().map(Value::Object)
+}
+
+/// The preferences that a function gave.
+pub(super) fn preferences(value: &Value) -> Value {
+    let renamed = PREFERENCES
+        .iter()
+        .map(|(name, column)| ((*name).to_owned(), value.get(column).cloned().unwrap_or(Value::Null)));
+    Value::Object(renamed.collect())
+}

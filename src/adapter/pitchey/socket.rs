@@ -1,0 +1,266 @@
+//! Pitchey's socket: what its frames ask for, and what it is told.
+//!
+//! **History.** Whoever joins a conversation is sent its latest messages, and live ones before and after. While they are
+//! read, events of that conversation are held; then comes the history, and what was held follows without the messages
+//! that the history had. The feed may be behind what was read, so the history's messages are remembered for a while
+//! longer: each reaches the client in the history or by itself, never as new after the history.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::convert::{self, Call, Sending, What};
+use super::model::{Frame, INTERRUPTED, ListedMessage};
+use crate::adapter::conversation::{Event, Table};
+use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SocketApp, call};
+use crate::adapter::{Asker, Error, Services};
+use crate::postgres::messaging::Person;
+use crate::protocol::code::CLOSE_BEHIND;
+
+/// How many messages a history has.
+pub(super) const HISTORY_MESSAGES: usize = 50;
+
+/// How many events are held while a history is read; one that needs more is begun anew by a new socket.
+const HELD_MAX: usize = 2000;
+
+/// How many messages of histories are remembered.
+const REMEMBERED_MAX: usize = 1000;
+
+/// Of how many people it is known whether they are online; beyond that it is found out anew.
+const PEOPLE_MAX: usize = 10_000;
+
+/// What Pitchey's sockets are.
+pub(super) static APP: SocketApp = SocketApp {
+    name: "pitchey",
+    tables: &[
+        Table::Messages,
+        Table::Reactions,
+        Table::Receipts,
+        Table::Typing,
+        Table::Presence,
+        Table::Deliveries,
+    ],
+    limits: Limits::DEFAULT,
+};
+
+/// One socket.
+pub(super) struct Socket {
+    services: Arc<Services>,
+    asker: Asker,
+    state: State,
+}
+
+/// What one socket knows.
+pub(super) struct State {
+    person: Person,
+    /// The conversation whose history is being read, with its events since.
+    joining: Option<(Uuid, Vec<Arc<Event>>)>,
+    /// Messages that histories have had.
+    remembered: VecDeque<Uuid>,
+    online: HashMap<Person, bool>,
+}
+
+/// What a call has given.
+pub(super) struct Done {
+    pub(super) request: &'static str,
+    pub(super) client_message_id: Option<String>,
+    pub(super) result: Result<Given, Error>,
+}
+
+/// What a call that went well has given.
+pub(super) enum Given {
+    /// There is an event.
+    Nothing,
+    Sent(Box<ListedMessage>),
+    History(Uuid, Vec<ListedMessage>),
+}
+
+impl Socket {
+    pub(super) fn new(services: &Arc<Services>, opening: &Opening) -> Self {
+        let asker = opening.asker.clone();
+        let state = State::new(asker.person);
+        Self { services: Arc::clone(services), asker, state }
+    }
+}
+
+impl Protocol for Socket {
+    type Done = Done;
+
+    fn opened(&mut self, out: &mut Frames) -> Option<Job<Done>> {
+        out.send(&Frame::Connected { user_id: self.asker.person.id() });
+        None
+    }
+
+    fn frame(&mut self, kind: &str, fields: Map<String, Value>, out: &mut Frames) -> Option<Job<Done>> {
+        if kind == "ping" {
+            out.send(&Frame::Pong);
+            return None;
+        }
+        match convert::call(kind, &fields) {
+            Ok(call) => Some(self.begin(call)),
+            Err(error) => {
+                self.error(&error, out);
+                None
+            }
+        }
+    }
+
+    fn done(&mut self, done: Done, out: &mut Frames) -> Option<Job<Done>> {
+        self.state.done(done, out);
+        None
+    }
+
+    fn event(&mut self, event: &Arc<Event>, out: &mut Frames) {
+        self.state.event(event, out);
+    }
+
+    fn error(&mut self, error: &Error, out: &mut Frames) {
+        out.send(&refusal(error, None, None));
+    }
+
+    fn interrupted(&mut self, out: &mut Frames) {
+        let message = INTERRUPTED.to_owned();
+        out.send(&Frame::Error { message, retry_after: None, request: None, client_message_id: None });
+    }
+}
+
+impl Socket {
+    fn begin(&mut self, asked: Call) -> Job<Done> {
+        let Call { request, client_message_id, what } = asked;
+        let done = move |result| Done { request, client_message_id, result };
+        match what {
+            What::Function(name, arguments) => {
+                call(&self.services, &self.asker.caller, name, arguments, |result| {
+                    done(result.map(|_| Given::Nothing))
+                })
+            }
+            What::Join(conversation_id) => {
+                self.state.join(conversation_id);
+                let arguments =
+                    json!({ "conversation_id": conversation_id, "page_limit": HISTORY_MESSAGES + 1 });
+                call(&self.services, &self.asker.caller, "list_messages", arguments, move |result| {
+                    let messages = result.and_then(convert::messages);
+                    done(messages.map(|messages| Given::History(conversation_id, messages)))
+                })
+            }
+            What::Send(sending) => {
+                let (services, asker) = (Arc::clone(&self.services), self.asker.clone());
+                Box::pin(async move {
+                    done(send(&services, &asker, sending).await.map(|sent| Given::Sent(Box::new(sent))))
+                })
+            }
+        }
+    }
+}
+
+/// Sends a message; without a conversation, in the direct one with its recipient, which may be new.
+pub(super) async fn send(
+    services: &Services,
+    asker: &Asker,
+    sending: Sending,
+) -> Result<ListedMessage, Error> {
+    let conversation_id = match sending.conversation_id {
+        Some(conversation_id) => conversation_id,
+        None => {
+            let arguments = json!({ "participant_ids": [sending.recipient_id], "kind": "direct" });
+            let started = services.call(&asker.caller, "start_conversation", arguments).await?;
+            convert::conversation_id(&started)?
+        }
+    };
+    convert::listed(services.call(&asker.caller, "send_message", sending.to(conversation_id)).await?)
+}
+
+fn refusal(error: &Error, request: Option<&'static str>, client_message_id: Option<String>) -> Frame {
+    Frame::Error { message: error.to_string(), retry_after: error.retry_after(), request, client_message_id }
+}
+
+impl State {
+    pub(super) fn new(person: Person) -> Self {
+        Self { person, joining: None, remembered: VecDeque::new(), online: HashMap::new() }
+    }
+
+    pub(super) fn done(&mut self, done: Done, out: &mut Frames) {
+        let Done { request, client_message_id, result } = done;
+        let held = self.joining.take().map_or_else(Vec::new, |(_, held)| held);
+        match result {
+            Ok(Given::Nothing) => {}
+            Ok(Given::Sent(sent)) => {
+                let message = sent.message;
+                out.send(&Frame::MessageSent {
+                    message_id: message.message_id,
+                    conversation_id: message.conversation_id,
+                    client_message_id: message.client_message_id,
+                    created_at: message.created_at,
+                });
+            }
+            Ok(Given::History(conversation_id, messages)) => self.history(conversation_id, messages, out),
+            Err(error) => out.send(&refusal(&error, Some(request), client_message_id)),
+        }
+        for event in held {
+            self.tell(&event, out);
+        }
+    }
+
+    /// Its history is being read from here on.
+    pub(super) fn join(&mut self, conversation_id: Uuid) {
+        self.joining = Some((conversation_id, Vec::new()));
+    }
+
+    fn history(&mut self, conversation_id: Uuid, mut messages: Vec<ListedMessage>, out: &mut Frames) {
+        let has_more = messages.len() > HISTORY_MESSAGES;
+        // The oldest is there to tell that there are more.
+        messages.drain(..messages.len().saturating_sub(HISTORY_MESSAGES));
+        for ListedMessage { message, .. } in &messages {
+            self.remembered.push_back(message.message_id);
+            if message.sender_id != Some(self.person.id()) {
+                out.delivered(message.message_id);
+            }
+        }
+        let excess = self.remembered.len().saturating_sub(REMEMBERED_MAX);
+        self.remembered.drain(..excess);
+        out.send(&Frame::ConversationHistory { conversation_id, messages, has_more });
+    }
+
+    pub(super) fn event(&mut self, event: &Arc<Event>, out: &mut Frames) {
+        match &mut self.joining {
+            Some((joining, held)) if event.conversation_id() == Some(*joining) => {
+                if held.len() < HELD_MAX {
+                    held.push(Arc::clone(event));
+                } else {
+                    out.close(CLOSE_BEHIND);
+                }
+            }
+            _ => self.tell(event, out),
+        }
+    }
+
+    fn tell(&mut self, event: &Event, out: &mut Frames) {
+        let is_news = match event {
+            Event::Sent(message) => !self.remembered.contains(&message.id),
+            Event::Presence { person, status, .. } => {
+                self.has_come_or_gone(*person, convert::is_online(status))
+            }
+            _ => true,
+        };
+        if !is_news || convert::of_no_news_to(event) == Some(self.person) {
+            return;
+        }
+        let Some(frame) = convert::frame(event) else { return };
+        out.send(&frame);
+        if let Event::Sent(message) = event
+            && message.sender() != Some(self.person)
+        {
+            out.delivered(message.id);
+        }
+    }
+
+    /// A heartbeat writes a presence as well, and is no news.
+    fn has_come_or_gone(&mut self, person: Person, is_online: bool) -> bool {
+        if self.online.len() >= PEOPLE_MAX {
+            self.online.clear();
+        }
+        self.online.insert(person, is_online) != Some(is_online)
+    }
+}

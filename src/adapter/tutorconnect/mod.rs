@@ -1,0 +1,27 @@
+//! TutorConnect: REST for what is written, and the names of the channels on which supabase-js hears of it.
+//!
+//! `routes.rs` is the table of its paths, `model.rs` its wire shapes, `convert.rs` what they are to the messaging
+//! functions. It has no socket of its own, no state and no SQL.
+
+mod convert;
+mod model;
+mod routes;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::{Adapter, Services};
+
+/// The app.
+pub struct TutorConnect;
+
+impl Adapter for TutorConnect {
+    fn name(&self) -> &'static str {
+        "tutorconnect"
+    }
+
+    fn routes(&self, services: Arc<Services>) -> Router {
+        routes::routes(services)
+    }
+}

@@ -1,0 +1,24 @@
+//! Apps with an interface of their own, on a whole server, a live Postgres and the messaging schema: what each request
+//! and each frame is answered with.
+//!
+//! Apps whose clients are stock ones are played whole, with those, in `tests/e2e/supabase_apps/`.
+
+#![allow(clippy::unwrap_used, reason = "helpers fail a test as tests do, by a panic")]
+
+#[path = "../support/app_socket.rs"]
+mod app_socket;
+#[path = "../support/mod.rs"]
+mod support;
+
+#[cfg(feature = "e2e-tests")]
+#[allow(dead_code, unused_imports, reason = "the stage has more than these tests need")]
+#[path = "../e2e/stage/mod.rs"]
+mod real;
+
+mod infrastructure;
+mod pitchey;
+mod requests;
+#[cfg(feature = "e2e-tests")]
+mod school;
+mod tutorconnect;
+mod whole;
