@@ -14,7 +14,7 @@ use crate::support::{TestDatabase, binaries, connect, majors};
 
 /// Postgres as it is by default: the test cluster's shortcuts are undone. A walsender may stand still as long
 /// as it takes.
-const SETTINGS: &str = "
+pub(crate) const SETTINGS: &str = "
 alter system set fsync = on;
 alter system set full_page_writes = on;
 alter system set synchronous_commit = on;
