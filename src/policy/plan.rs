@@ -376,6 +376,9 @@ pub struct Frame {
 
 /// Whether every relation of a query is looked up by a key.
 pub fn is_looked_up(query: &Query) -> bool {
+    if query.scans.len() > SCANS_MAX {
+        return false;
+    }
     let order = order(&query.scans, &walk::conjuncts(&query.condition));
     order.len() == query.scans.len() && order.iter().all(|join| join.key.is_some())
 }

@@ -73,9 +73,12 @@ impl Upstream {
         (is_http && is_plain && !text.contains('#')).then_some(Self { base })
     }
 
-    /// The address there of what is asked for here.
+    /// The address there of what is asked for here; none for a path that would lead out of it.
     fn address(&self, uri: &Uri) -> Option<Uri> {
         let path = uri.path().strip_prefix(PREFIX).unwrap_or(uri.path());
+        if path.split('/').any(is_dots) {
+            return None;
+        }
         let path = if path.is_empty() { "/" } else { path };
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         let own = self.base.path().trim_end_matches('/');
@@ -87,6 +90,16 @@ impl Upstream {
             .build()
             .ok()
     }
+}
+
+/// Whether a segment of a path stands for this place or the one above, which some servers follow.
+fn is_dots(segment: &str) -> bool {
+    matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+}
+
+/// Whether a header is about the connection or about where the body ends, which no function can know.
+pub(super) fn is_of_connection(name: &HeaderName) -> bool {
+    *name == header::CONTENT_LENGTH || HOP_BY_HOP.contains(&name.as_str())
 }
 
 /// Hands requests on. Cheap to clone; clones share their connections.
@@ -218,6 +231,17 @@ mod tests {
         ] {
             let found = Upstream::parse(base).unwrap().address(&path.parse().unwrap()).unwrap();
             assert_eq!(found.to_string(), expected, "{base} {path}");
+        }
+    }
+
+    #[test]
+    fn no_path_leads_out_of_the_upstream() {
+        let upstream = Upstream::parse("http://gateway/rest/v1").unwrap();
+        for path in ["/rest/v1/../auth", "/rest/v1/a/%2e%2E/b", "/rest/v1/.", "/rest/v1/.%2e"] {
+            assert_eq!(upstream.address(&path.parse().unwrap()), None, "{path}");
+        }
+        for path in ["/rest/v1/a..b", "/rest/v1/...", "/rest/v1/a?b=../c"] {
+            assert!(upstream.address(&path.parse().unwrap()).is_some(), "{path}");
         }
     }
 

@@ -41,9 +41,7 @@ impl Error {
         match self {
             Self::Missing => Retry::AfterOperator,
             Self::Statement { source, .. } => match source.code() {
-                Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Retry::AfterOperator,
-                Some(state) if is_passing(state) => Retry::Soon,
-                Some(_) => Retry::AfterOperator,
+                Some(state) => after(state),
                 None => Retry::WithBackoff,
             },
             Self::Connect(_) | Self::Timeout { .. } => Retry::WithBackoff,
@@ -96,6 +94,15 @@ pub enum Retry {
     AfterOperator,
 }
 
+fn after(state: &SqlState) -> Retry {
+    match state.code() {
+        _ if is_passing(state) => Retry::Soon,
+        // The server goes down or comes up, or has no room now.
+        code if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => Retry::WithBackoff,
+        _ => Retry::AfterOperator,
+    }
+}
+
 /// Whether it was only somebody else who was in the way.
 fn is_passing(state: &SqlState) -> bool {
     [
@@ -105,4 +112,24 @@ fn is_passing(state: &SqlState) -> bool {
         SqlState::QUERY_CANCELED,
     ]
     .contains(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_restarts_is_waited_for_and_a_missing_right_is_not() {
+        for (state, expected) in [
+            (SqlState::T_R_DEADLOCK_DETECTED, Retry::Soon),
+            (SqlState::QUERY_CANCELED, Retry::Soon),
+            (SqlState::ADMIN_SHUTDOWN, Retry::WithBackoff),
+            (SqlState::CANNOT_CONNECT_NOW, Retry::WithBackoff),
+            (SqlState::TOO_MANY_CONNECTIONS, Retry::WithBackoff),
+            (SqlState::INSUFFICIENT_PRIVILEGE, Retry::AfterOperator),
+            (SqlState::UNDEFINED_COLUMN, Retry::AfterOperator),
+        ] {
+            assert_eq!(after(&state), expected, "{}", state.code());
+        }
+    }
 }

@@ -138,9 +138,9 @@ impl Lease {
         self.session.as_mut()
     }
 
-    /// Lets the next call have the session.
+    /// Lets the next call have the session, if it is as it was.
     pub(super) fn give_back(mut self) {
-        if let Some(session) = self.session.take() {
+        if let Some(session) = self.session.take_if(|session| session.is_reusable()) {
             self.shared.idle().push(session);
         }
     }

@@ -15,6 +15,9 @@ use super::{Arguments, Caller, Error, Page, Returned, Shape};
 /// How many statements a session keeps; then the one that was used the longest ago makes room.
 const STATEMENTS_MAX: usize = 256;
 
+/// A longer one is not kept: callers choose columns and orders, and Postgres holds much more of each than its text.
+const STATEMENT_BYTES_MAX: usize = 8192;
+
 /// A session and the statements that it has prepared.
 pub(super) struct Session {
     client: Client,
@@ -23,6 +26,8 @@ pub(super) struct Session {
     statements: HashMap<(Arc<str>, String), Prepared>,
     /// Grows with every call.
     calls: u64,
+    /// Whether it could not be made as it was before a call.
+    is_spoiled: bool,
 }
 
 struct Prepared {
@@ -56,11 +61,16 @@ impl Session {
     /// Takes a fresh session over.
     pub(super) async fn new(client: Client) -> Result<Self, tokio_postgres::Error> {
         let settings = client.prepare(SETTINGS).await?;
-        Ok(Self { client, settings, statements: HashMap::new(), calls: 0 })
+        Ok(Self { client, settings, statements: HashMap::new(), calls: 0, is_spoiled: false })
     }
 
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Whether another call may use it.
+    pub(super) fn is_reusable(&self) -> bool {
+        !self.is_spoiled
     }
 
     /// Makes a call. After [`Outcome::Lost`], and if this is dropped before its end, the session is not to be used.
@@ -85,7 +95,9 @@ impl Session {
         };
         let (outcome, is_clean) = self.exchange(call, &wanted, &prepared).await;
         if !is_clean {
-            return Outcome::Lost;
+            self.is_spoiled = true;
+            // What has been committed, or refused, is told all the same.
+            return if matches!(outcome, Outcome::Done(_)) { outcome } else { Outcome::Lost };
         }
         if matches!(outcome, Outcome::Stale(_)) {
             self.statements.remove(&key);
@@ -99,6 +111,9 @@ impl Session {
     }
 
     fn keep(&mut self, key: (Arc<str>, String), statement: Statement) {
+        if key.1.len() > STATEMENT_BYTES_MAX {
+            return;
+        }
         if self.statements.len() >= STATEMENTS_MAX {
             let oldest = self.statements.iter().min_by_key(|(_, prepared)| prepared.used_at);
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
@@ -170,7 +185,7 @@ impl Session {
                 _ => Outcome::Lost,
             },
         };
-        (outcome, is_clean)
+        (if begun.is_ok() { outcome } else { Outcome::Lost }, is_clean)
     }
 
     /// What an error means, if those that mean that the catalog is old are known.

@@ -8,11 +8,16 @@ use super::{Arguments, Error, Form, Function};
 /// How alike two names have to be, from 0 to 1.
 const ALIKE_MIN: f64 = 0.5;
 
+/// How many arguments a function has at most, and how long a name is; of more than that is said no more.
+const ARGUMENTS_MAX: usize = 100;
+const NAME_CHARS_MAX: usize = 63;
+
 /// The error of a call that no function fits. It names one that nearly does: of the same name the one whose arguments
 /// are most alike, else the one whose name is.
 pub(super) fn not_found(schema: &Schema, function: Function<'_>, arguments: &Arguments) -> Error {
-    let mut names = arguments.names.clone();
+    let mut names: Vec<&String> = arguments.names.iter().collect();
     names.sort_unstable();
+    let names: Vec<String> = names.into_iter().take(ARGUMENTS_MAX).map(|name| cut(name)).collect();
     let near = match schema.functions.get(function.name) {
         Some(overloads) => {
             let asked = format!("({})", names.join(", "));
@@ -32,6 +37,10 @@ pub(super) fn not_found(schema: &Schema, function: Function<'_>, arguments: &Arg
         is_body: arguments.form == Form::Body,
         near,
     }
+}
+
+fn cut(name: &str) -> String {
+    name.chars().take(NAME_CHARS_MAX).collect()
 }
 
 /// The candidate that is most like `text`, if one is alike enough; of equals the first by name.
@@ -61,7 +70,20 @@ fn pairs(text: &str) -> HashSet<[char; 2]> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use tokio::time::Instant;
+
     use super::*;
+
+    #[test]
+    fn an_error_is_short_however_much_was_sent() {
+        let schema = Schema { functions: HashMap::new(), read_at: Instant::now() };
+        let names = (0..1000).map(|number| format!("{number:0>1000}")).collect();
+        let arguments = Arguments { names, json: String::new(), form: Form::Body };
+        let error = not_found(&schema, Function::public("f"), &arguments);
+        assert!(error.body().to_string().len() < 20_000);
+    }
 
     #[test]
     fn slips_find_what_was_meant() {

@@ -11,6 +11,7 @@ use crate::auth::TokenError;
 use crate::postgres::rpc;
 use crate::postgres::rpc::error::body;
 use crate::rest::error::{Error, JSON, Refused};
+use crate::rest::forward::is_of_connection;
 use crate::telemetry::code::Code;
 
 /// Why a request is refused.
@@ -196,7 +197,9 @@ impl IntoResponse for Refusal {
         }
         if let Self::Call(error) = &self {
             for (name, value) in error.headers() {
-                if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
+                    && !is_of_connection(&name)
+                {
                     headers.insert(name, value);
                 }
             }

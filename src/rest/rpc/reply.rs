@@ -9,6 +9,7 @@ use super::refusal::Refusal;
 use super::wish::OBJECT;
 use crate::postgres::rpc::{Page, Returned, Shape};
 use crate::rest::error::JSON;
+use crate::rest::forward::is_of_connection;
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
@@ -76,7 +77,7 @@ fn range(offset: i64, rows: u64, shape: Shape, total: Option<u64>) -> String {
     format!("{part}/{total}")
 }
 
-/// `[{"x-name": "value"}]`.
+/// `[{"x-name": "value"}]`, without what is the server's to say.
 fn said_headers(text: Option<&str>) -> Result<Vec<(HeaderName, HeaderValue)>, Refusal> {
     let Some(text) = text else { return Ok(Vec::new()) };
     let all: Vec<Map<String, Value>> = serde_json::from_str(text).map_err(|_| Refusal::Headers)?;
@@ -85,7 +86,9 @@ fn said_headers(text: Option<&str>) -> Result<Vec<(HeaderName, HeaderValue)>, Re
         let name = HeaderName::try_from(name).map_err(|_| Refusal::Headers)?;
         Ok((name, HeaderValue::try_from(value).map_err(|_| Refusal::Headers)?))
     };
-    all.into_iter().flatten().map(header).collect()
+    let is_free =
+        |said: &Result<(HeaderName, _), _>| !said.as_ref().is_ok_and(|(name, _)| is_of_connection(name));
+    all.into_iter().flatten().map(header).filter(is_free).collect()
 }
 
 #[cfg(test)]
@@ -135,6 +138,11 @@ mod tests {
         };
         let response = said(Some("418"), Some(r#"[{"X-A": "b"}, {"Cache-Control": "no-store"}]"#)).unwrap();
         assert_eq!((response.status().as_u16(), response.headers()["x-a"].to_str().unwrap()), (418, "b"));
+        let framing = r#"[{"Content-Length": "1"}, {"transfer-encoding": "chunked"}, {"connection": "x"}]"#;
+        let response = said(None, Some(framing)).unwrap();
+        for name in ["content-length", "transfer-encoding", "connection"] {
+            assert!(!response.headers().contains_key(name), "{name}");
+        }
         for status in ["", "teapot", "99", "1000"] {
             assert_eq!(said(Some(status), None).unwrap_err(), Refusal::Status, "{status}");
         }

@@ -177,3 +177,21 @@ async fn a_canceled_begin_runs_nothing_as_the_server() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_was_committed_is_told_though_the_session_is_given_up() {
+    on_each_major(async |major| {
+        let desk = Desk::configured(major, LEAKY, one_session).await;
+        // A part of what makes a session as it was fails from now on.
+        let broken = "alter function pg_catalog.pg_advisory_unlock_all() rename to unlock_all";
+        desk.database.execute(broken).await;
+        let first = desk.json(&ann(), "backend", json!({})).await;
+        desk.call(&ann(), "keep_slowly", json!({ "n": 7 })).await.unwrap();
+        assert_eq!(desk.refusal(&ann(), "leave_and_raise", json!({})).await, (400, "P0001".to_owned()));
+        assert_ne!(desk.json(&ann(), "backend", json!({})).await, first, "nobody is given such a session");
+        let kept = desk.database.client.query_one("select array_agg(n) from kept_rows", &[]).await.unwrap();
+        assert_eq!(kept.get::<_, Vec<i32>>(0), [7]);
+        clean(&desk).await;
+    })
+    .await;
+}
