@@ -165,6 +165,14 @@ begin
         raise exception using errcode = '22023', message = 'a direct conversation is one of two people';
     elsif people_count > 1000 then
         raise exception using errcode = '22023', message = 'no more than 1000 people talk in one conversation';
+    elsif jsonb_path_exists(start_conversation.metadata, '$.**{32 to last}')
+        or jsonb_path_exists(
+            start_conversation.metadata, '$.** ? (@.type() == "number" && (@ > 1e300 || @ < -1e300))'
+        )
+    then
+        -- Programs do not read such JSON, and so no list that the conversation is in.
+        raise exception using
+            errcode = '22023', message = 'the metadata is nested too deeply, or a number in it is out of range';
     end if;
     if exists (
         select from unnest(user_ids) wanted (id) where not exists (select from public.users u where u.id = wanted.id)

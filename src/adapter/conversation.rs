@@ -5,12 +5,16 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::postgres::messaging::Person;
+
+/// About how much memory an attachment has at most.
+const ATTACHMENT_BYTES: usize = 4096;
 
 /// A table of the messaging schema whose changes sockets hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -211,6 +215,18 @@ pub enum Event {
 }
 
 impl Event {
+    /// About how much memory it has.
+    pub fn bytes(&self) -> usize {
+        let held = match self {
+            Self::Sent(message) | Self::Edited(message) | Self::Deleted(message) => {
+                let files = message.attachments.as_array().map_or(0, Vec::len);
+                message.content.len() + files * ATTACHMENT_BYTES
+            }
+            _ => 0,
+        };
+        size_of::<Self>() + held
+    }
+
     /// The conversation that it belongs to; none for presence.
     pub fn conversation_id(&self) -> Option<Uuid> {
         match self {
@@ -250,6 +266,9 @@ struct Change<'a> {
     table: Cow<'a, str>,
     #[serde(borrow, rename = "type")]
     event: Cow<'a, str>,
+    /// There are some where the row is not shown, or its long values are left out.
+    #[serde(default)]
+    errors: Option<IgnoredAny>,
     #[serde(borrow, default)]
     record: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -260,7 +279,11 @@ struct Change<'a> {
 pub fn read(text: &str) -> Result<Option<Event>, Unreadable> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|_| Unreadable)?;
     let change = frame.payload.data;
-    match Table::named(&change.table).ok_or(Unreadable)? {
+    let table = Table::named(&change.table).ok_or(Unreadable)?;
+    if change.errors.is_some() {
+        return Err(Unreadable);
+    }
+    match table {
         // Of a row that the subscriber may not have seen whole there is the key, which tells nobody anything.
         _ if change.is_key() => Ok(None),
         Table::Messages => change.message(),
@@ -529,6 +552,17 @@ mod tests {
             panic!("no reaction")
         };
         assert_eq!((is_added, person), (false, Person::Customer(Uuid::try_parse(ANN).unwrap())));
+    }
+
+    #[test]
+    fn a_row_whose_long_values_are_left_out_is_not_read() {
+        let change = |errors: Value| {
+            let record = json!({ "id": ID, "conversation_id": ROOM, "sender_id": ANN });
+            let data = json!({ "table": "messages", "type": "INSERT", "record": record, "errors": errors });
+            read(&json!({ "payload": { "data": data, "ids": [1] } }).to_string())
+        };
+        assert_eq!(word(change(Value::Null)), "sent");
+        assert_eq!(change(json!(["Error 413: Payload Too Large"])), Err(Unreadable));
     }
 
     #[test]

@@ -30,7 +30,8 @@ begin
             or coalesce(jsonb_typeof(attachment -> 'mime_type'), 'null') not in ('string', 'null')
             or octet_length(attachment ->> 'mime_type') > 255
             or coalesce(jsonb_typeof(attachment -> 'size'), 'null') not in ('number', 'null')
-            or attachment ->> 'size' like '-%'
+            -- Whole, and within what programs read as a number: one that they cannot read spoils every list it is in.
+            or attachment ->> 'size' !~ '^[0-9]{1,15}$'
         then
             return false;
         end if;

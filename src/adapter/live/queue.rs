@@ -70,8 +70,12 @@ impl Queue {
         self.batch.len() == 1
     }
 
-    /// Hands over what was added; whether there was room.
+    /// Hands over what was added; whether there was room. What comes together with the word that it is live comes
+    /// before it here, and waits for it.
     pub(super) fn flush(&mut self) -> bool {
+        if !self.is_live {
+            return self.batch_bytes <= BACKLOG_BYTES_MAX;
+        }
         let (batch, bytes) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.batch_bytes));
         if self.backlog_bytes.load(Ordering::Relaxed) > BACKLOG_BYTES_MAX {
             return false;
@@ -83,7 +87,7 @@ impl Queue {
     /// Says that it is live; whether there was room.
     pub(super) fn live(&mut self) -> bool {
         self.is_live = true;
-        self.signals.try_send((Signal::Live, 0)).is_ok()
+        self.signals.try_send((Signal::Live, 0)).is_ok() && (self.batch.is_empty() || self.flush())
     }
 
     /// Has the socket end because it is not subscribed, or no longer is.

@@ -106,6 +106,19 @@ async fn events_reach_those_who_may_have_them_in_order() {
 }
 
 #[tokio::test]
+async fn what_comes_with_the_word_that_it_is_live_follows_it() {
+    let mut desk = Desk::new();
+    let (mut ann, a) = desk.subscribed().await;
+    desk.changes(vec![message("1", &[a]), message("2", &[a])]).await;
+    desk.changes(vec![message("3", &[a])]).await;
+    desk.tell(FeedEvent::System { channel: a, ok: true, message: "".into() }).await;
+    desk.changes(vec![message("4", &[a])]).await;
+    assert!(matches!(next(&mut ann).await, Ok(Signal::Live)));
+    assert_eq!(contents(&mut ann).await, ["1", "2", "3"]);
+    assert_eq!(contents(&mut ann).await, ["4"]);
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_counted_and_passed_over() {
     let mut desk = Desk::new();
     let (mut ann, a) = desk.socket().await;

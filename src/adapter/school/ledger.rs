@@ -100,6 +100,11 @@ impl Ledger {
         Some(ping)
     }
 
+    /// The ping whose pong is awaited.
+    pub(super) fn awaited(&self) -> Option<u64> {
+        self.awaited
+    }
+
     /// A pong has come: everything before its ping has arrived.
     pub(super) fn pong(&mut self, ping: u64) {
         // One that was never sent confirms nothing.

@@ -60,7 +60,7 @@ pub(super) struct State {
     pub(super) ledger: Ledger,
     /// The check that it continues.
     since: Option<String>,
-    /// The one that it continued before. Its client asks by this again if it has not got the answer.
+    /// The one that its client asked by for that. It asks by this again if it has not got the answer.
     since_before: Option<String>,
     /// Nothing more will be confirmed.
     is_over: bool,
@@ -135,14 +135,11 @@ impl Sessions {
         token: &TokenHash,
         since: &str,
     ) -> Result<Checked, Error> {
+        // Even if its client does not wait for the answer.
+        let _visit = Visit(self, asker.person);
         let turn = self.turn(asker.person);
-        let checked = {
-            let _turn = turn.lock().await;
-            self.check_in_turn(services, asker, token, since).await
-        };
-        drop(turn);
-        self.forget(asker.person);
-        checked
+        let _turn = turn.lock().await;
+        self.check_in_turn(services, asker, token, since).await
     }
 
     async fn check_in_turn(
@@ -166,7 +163,7 @@ impl Sessions {
         let seen = Snapshot::parse(&checked.seen).ok_or(Error::NotSetUp)?;
         let mut sent = Vec::new();
         for session in &own {
-            sent.push((session, session.continue_later(&checked, seen.clone())));
+            sent.push((session, session.continue_later(since, &checked, seen.clone())));
         }
         drop(turns);
         // What they have sent meanwhile, and what has arrived of that, is not given again.
@@ -256,12 +253,13 @@ impl Session {
     }
 
     /// Continues a check that its client has made meanwhile. Answers what both give.
-    fn continue_later(&self, checked: &Checked, seen: Snapshot) -> HashSet<Uuid> {
+    fn continue_later(&self, since: &str, checked: &Checked, seen: Snapshot) -> HashSet<Uuid> {
         let mut state = self.lock();
         let ids = || checked.messages.iter().map(|message| message.id);
         let sent = ids().filter(|id| state.ledger.has_sent(*id)).collect();
         state.ledger.continues_later(seen, ids());
-        state.since_before = state.since.replace(checked.last_check_time.clone());
+        state.since = Some(checked.last_check_time.clone());
+        state.since_before = Some(since.to_owned());
         sent
     }
 
@@ -273,18 +271,46 @@ impl Session {
 
     async fn note_all(&self, services: &Services) -> Result<(), Error> {
         loop {
-            let (since, ids) = {
+            let (checks, mut noting) = {
                 let mut state = self.lock();
-                let Some(since) = state.since.clone() else { return Ok(()) };
-                (since, state.ledger.take(NOTED_AT_ONCE))
+                let checks: Vec<_> =
+                    [&state.since, &state.since_before].into_iter().flatten().cloned().collect();
+                if checks.is_empty() {
+                    return Ok(());
+                }
+                (checks, Noting { session: self, ids: state.ledger.take(NOTED_AT_ONCE) })
             };
-            if ids.is_empty() {
+            if noting.ids.is_empty() {
                 return Ok(());
             }
-            if let Err(error) = catch_up::note(services, &self.caller, &since, &ids).await {
-                self.lock().ledger.put_back(ids);
-                return Err(error);
+            for since in checks {
+                catch_up::note(services, &self.caller, &since, &noting.ids).await?;
             }
+            noting.ids.clear();
+        }
+    }
+}
+
+/// A check under way, whose person's place is given back after it.
+struct Visit<'a>(&'a Sessions, Person);
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.0.forget(self.1);
+    }
+}
+
+/// What is being noted. Unless all of it has been, whoever comes next tries again.
+struct Noting<'a> {
+    session: &'a Session,
+    ids: Vec<Uuid>,
+}
+
+impl Drop for Noting<'_> {
+    fn drop(&mut self) {
+        let ids = std::mem::take(&mut self.ids);
+        if !ids.is_empty() {
+            self.session.lock().ledger.put_back(ids);
         }
     }
 }

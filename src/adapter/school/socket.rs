@@ -4,7 +4,7 @@
 //! once. By default a socket hears of every thread that row level security shows its person; a thread that it has
 //! unsubscribed from is silent on it alone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +39,12 @@ const SEEN_AFTER: Duration = Duration::from_millis(25);
 /// How many events may wait behind the missed messages. Beyond that the socket ends, and its client comes back.
 const WAITING_MAX: usize = 10_000;
 
+/// How many bytes of them may.
+const WAITING_BYTES_MAX: usize = 16 << 20;
+
+/// Of how many people it is known which status the client knows; beyond that it is told anew.
+const PEOPLE_MAX: usize = 10_000;
+
 /// How many threads one socket may silence.
 const MUTED_MAX: usize = 10_000;
 
@@ -55,9 +61,12 @@ pub(super) struct Conversation {
     session: Arc<Session>,
     /// What has happened while missed messages are looked for; `None` once all of them are sent.
     waiting: Option<Vec<Arc<Event>>>,
+    waiting_bytes: usize,
     /// Missed messages that are not sent yet.
     missed: Vec<Uuid>,
     muted: HashSet<Uuid>,
+    /// Which status of whom it has told.
+    statuses: HashMap<Person, String>,
 }
 
 /// What a job has given.
@@ -80,8 +89,10 @@ impl Conversation {
             since,
             session,
             waiting: Some(Vec::new()),
+            waiting_bytes: 0,
             missed: Vec::new(),
             muted: HashSet::new(),
+            statuses: HashMap::new(),
         }
     }
 
@@ -141,12 +152,25 @@ impl Conversation {
                     self.deliver(message.clone(), out);
                 }
             }
+            // To stay connected writes a presence every few seconds, and is no news.
+            Event::Presence { person, status, .. } if !self.is_other_status(*person, status) => {}
             event => {
                 if let Some(frame) = convert::frame(event, self.me) {
                     out.send(&frame);
                 }
             }
         }
+    }
+
+    fn is_other_status(&mut self, person: Person, status: &str) -> bool {
+        if self.statuses.get(&person).is_some_and(|known| known == status) {
+            return false;
+        }
+        if self.statuses.len() >= PEOPLE_MAX {
+            self.statuses.clear();
+        }
+        self.statuses.insert(person, status.to_owned());
+        true
     }
 
     fn deliver(&mut self, message: conversation::Message, out: &mut Frames) {
@@ -267,8 +291,14 @@ impl Protocol for Conversation {
 
     fn event(&mut self, event: &Arc<Event>, out: &mut Frames) {
         match &mut self.waiting {
-            Some(waiting) if waiting.len() >= WAITING_MAX => out.close(CLOSE_BEHIND),
-            Some(waiting) => waiting.push(Arc::clone(event)),
+            Some(waiting) => {
+                self.waiting_bytes += event.bytes();
+                if waiting.len() >= WAITING_MAX || self.waiting_bytes > WAITING_BYTES_MAX {
+                    out.close(CLOSE_BEHIND);
+                } else {
+                    waiting.push(Arc::clone(event));
+                }
+            }
             None => {
                 self.tell(event, out);
                 self.ask_for_pong(out);
@@ -289,6 +319,11 @@ impl Protocol for Conversation {
             let _ = session.note(&services).await;
             Done::Noted
         }))
+    }
+
+    fn heartbeat(&self) -> Vec<u8> {
+        let awaited = self.session.lock().ledger.awaited();
+        awaited.map_or_else(Vec::new, |ping| ping.to_be_bytes().to_vec())
     }
 
     fn error(&mut self, error: &Error, out: &mut Frames) {

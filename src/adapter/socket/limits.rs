@@ -16,7 +16,7 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long a subscription may take until it is live.
     pub live_within: Duration,
-    /// How long one write may take.
+    /// How long a write may take for each part of it.
     pub write_within: Duration,
 }
 

@@ -70,6 +70,11 @@ pub trait Protocol: Send + 'static {
         None
     }
 
+    /// What a ping holds that only asks for a sign of life. Of several pings a client may answer the last alone.
+    fn heartbeat(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// A frame was refused, or could not be read.
     fn error(&mut self, error: &Error, out: &mut Frames);
 

@@ -148,7 +148,11 @@ impl Socket<'_> {
             }
             tokio::select! {
                 signal = subscription.next() => self.signal(protocol, signal),
-                done = wait_for(&mut job) => job = protocol.done(done, &mut self.out),
+                done = wait_for(&mut job) => {
+                    job = protocol.done(done, &mut self.out);
+                    // Nothing was read meanwhile.
+                    self.heard_at = Instant::now();
+                }
                 arrived = self.wire.read(), if job.is_none() => {
                     match self.arrived(protocol, arrived).await {
                         Ok(next) => job = next,
@@ -163,7 +167,7 @@ impl Socket<'_> {
                     }
                 }
                 _ = pings.tick() => {
-                    if let Err(ended) = self.look(job.is_some()).await {
+                    if let Err(ended) = self.look(protocol.heartbeat(), job.is_some()).await {
                         return ended;
                     }
                 }
@@ -189,7 +193,7 @@ impl Socket<'_> {
     }
 
     /// Looks whether the client is there and may be, and asks it for a sign of life.
-    async fn look(&mut self, is_busy: bool) -> Result<(), Ended> {
+    async fn look(&mut self, heartbeat: Vec<u8>, is_busy: bool) -> Result<(), Ended> {
         // While it is busy nothing is read.
         if !is_busy && self.heard_at.elapsed() >= self.app.limits.idle_timeout {
             return Err(Ended::Close(CLOSE_IDLE));
@@ -198,7 +202,7 @@ impl Socket<'_> {
         if !self.is_token_good() {
             return Err(Ended::Close(CLOSE_TOKEN));
         }
-        self.wire.write(&ping_frame(b"")).await.map_err(|_| Ended::Gone)
+        self.wire.write(&ping_frame(&heartbeat)).await.map_err(|_| Ended::Gone)
     }
 
     fn pings(&self) -> Interval {

@@ -16,6 +16,9 @@ use crate::socket::frame::{Decoder, Event, Violation};
 /// How much is read at once.
 const READ_BYTES: usize = 4096;
 
+/// How much is written at once, within the time that a write may take: a slow client gets much, if it takes it.
+const WRITE_BYTES: usize = 128 * 1024;
+
 /// How long a client may take to close its side once it was told to.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -90,9 +93,12 @@ impl Wire {
         }
     }
 
-    /// Writes whole frames. A client that does not take them in time is given up.
+    /// Writes whole frames. A client that does not take a part of them in time is given up.
     pub(super) async fn write(&mut self, frames: &[u8]) -> io::Result<()> {
-        timeout(self.write_within, self.stream.write_all(frames)).await?
+        for part in frames.chunks(WRITE_BYTES) {
+            timeout(self.write_within, self.stream.write_all(part)).await??;
+        }
+        Ok(())
     }
 
     /// Answers a ping.
