@@ -182,6 +182,13 @@ fn write_record(
     json.push('}');
 }
 
+/// As [`write_timestamp`] writes it.
+pub fn timestamp(unix_micros: i64) -> String {
+    let mut text = String::new();
+    write_timestamp(unix_micros, &mut text);
+    text
+}
+
 /// `YYYY-MM-DDTHH:MM:SS.mmmZ`, the milliseconds cut off and not rounded.
 pub fn write_timestamp(unix_micros: i64, json: &mut String) {
     use std::fmt::Write;

@@ -16,7 +16,6 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tower_http::timeout::TimeoutBody;
@@ -24,6 +23,7 @@ use tower_http::timeout::TimeoutBody;
 use super::body::discard;
 use super::rpc::refusal::Refusal;
 use super::services::{Services, Shards};
+use crate::auth::jwks::public_trust;
 
 /// What paths begin with that are forwarded without it.
 const PREFIX: &str = "/rest/v1";
@@ -113,18 +113,12 @@ pub struct Forwarder {
 impl Forwarder {
     /// One that trusts the authorities browsers trust. An error means that the cryptography lacks a version of TLS.
     pub fn new(upstream: Upstream) -> Result<Self, rustls::Error> {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let config = ClientConfig::builder_with_provider(provider.into())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_WITHIN));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config)
+            .with_tls_config(public_trust()?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);

@@ -7,7 +7,7 @@ use crate::channel;
 use crate::config::{self, Settings};
 use crate::hub::{self, ServerLimits, feed};
 use crate::postgres::rpc::{self, Rpc};
-use crate::protocol::change::write_timestamp;
+use crate::protocol::change::timestamp;
 use crate::rest::{Api, BroadcastLimits, Forwarder};
 use crate::telemetry::clock::unix_seconds;
 use crate::telemetry::page::Place;
@@ -37,9 +37,7 @@ pub(super) fn api(settings: &Settings) -> Result<Api, Error> {
 
 /// Now, as tenants tell it.
 pub(super) fn started_at() -> String {
-    let mut text = String::new();
-    write_timestamp(unix_seconds().saturating_mul(1_000_000), &mut text);
-    text
+    timestamp(unix_seconds().saturating_mul(1_000_000))
 }
 
 pub(super) fn feed_config(

@@ -14,7 +14,7 @@ use super::convert;
 use super::model::{Place, Subscribe, Unsubscribe};
 use crate::adapter::request::json;
 use crate::adapter::{Error, Services};
-use crate::protocol::change::write_timestamp;
+use crate::protocol::change::timestamp;
 use crate::telemetry::clock::unix_seconds;
 
 /// The paths of the app.
@@ -48,9 +48,7 @@ fn answer(data: impl Serialize) -> Answered {
 
 /// As answers tell it.
 fn now() -> String {
-    let mut text = String::new();
-    write_timestamp(unix_seconds().saturating_mul(1_000_000), &mut text);
-    text
+    timestamp(unix_seconds().saturating_mul(1_000_000))
 }
 
 /// `POST`: where to connect, and what to join there.

@@ -21,7 +21,7 @@ use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SocketApp, 
 use crate::adapter::{Error, Services};
 use crate::postgres::messaging::Person;
 use crate::postgres::rpc::Caller;
-use crate::protocol::change::write_timestamp;
+use crate::protocol::change::timestamp;
 use crate::protocol::code::{CLOSE_BEHIND, CLOSE_INTERRUPTED};
 use crate::telemetry::clock::unix_time;
 
@@ -346,7 +346,5 @@ impl Protocol for Conversation {
 
 /// The time, as the app writes it.
 fn now() -> String {
-    let mut text = String::new();
-    write_timestamp(i64::try_from(unix_time().as_micros()).unwrap_or(i64::MAX), &mut text);
-    text
+    timestamp(i64::try_from(unix_time().as_micros()).unwrap_or(i64::MAX))
 }

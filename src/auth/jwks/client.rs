@@ -42,17 +42,20 @@ pub enum HttpError {
     Timeout(Duration),
 }
 
+/// Trust in the authorities that browsers trust. An error means that the cryptography lacks a version of TLS.
+pub fn public_trust() -> Result<ClientConfig, rustls::Error> {
+    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config =
+        ClientConfig::builder_with_provider(provider.into()).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
 impl HttpClient {
     /// A client that trusts the authorities browsers trust. An error means that the cryptography lacks a version
     /// of TLS.
     pub fn new() -> Result<Self, rustls::Error> {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let config = ClientConfig::builder_with_provider(provider.into())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
+        let connector = HttpsConnectorBuilder::new().with_tls_config(public_trust()?).https_or_http();
         Ok(Self::over(connector.enable_http1().build()))
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 pub use address::{Address, InvalidAddress};
-pub use client::{HttpClient, HttpError};
+pub use client::{HttpClient, HttpError, public_trust};
 pub use file::FileError;
 
 use super::{KeySet, KeySource, Verifier};
