@@ -9,6 +9,8 @@
 mod app_socket;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/writers.rs"]
+mod writers;
 
 #[cfg(feature = "e2e-tests")]
 #[allow(dead_code, unused_imports, reason = "the stage has more than these tests need")]

@@ -108,3 +108,14 @@ pub async fn connect(url: &str) -> Client {
     tokio::spawn(connection);
     client
 }
+
+/// Numbers that are the same in each run.
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// From zero to one less than `sides`.
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}

@@ -1,13 +1,11 @@
 //! From an absence to the socket, while others write and commit in no order: nothing lost, nothing twice.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::collections::HashSet;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
-
 use super::*;
+use crate::support::Dice;
+use crate::writers::send;
 
 /// How often the app starts anew.
 const ROUNDS: u64 = 100;
@@ -37,12 +35,6 @@ impl Shown {
         }
         self.contents.push(content);
     }
-}
-
-/// Numbers that are the same in each run.
-fn roll(state: &mut u64, sides: u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*state >> 33) % sides
 }
 
 #[tokio::test]
@@ -104,13 +96,7 @@ async fn a_socket_after_a_socket_continues() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checks_beside_an_open_socket_give_nothing_that_it_brings() {
     let school = School::open().await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let committed = Arc::new(Mutex::new(Vec::new()));
-    let mut writers = Vec::new();
-    for (index, thread) in THREADS.into_iter().enumerate() {
-        let client = school.writer(BOB).await;
-        writers.push(tokio::spawn(write(client, thread, index, Arc::clone(&stop), Arc::clone(&committed))));
-    }
+    let writers = school.write().await;
     let token = device(ANN);
     let mut shown = Shown::default();
     let (contents, mut time) = school.check(&token, EVER);
@@ -122,45 +108,33 @@ async fn checks_beside_an_open_socket_give_nothing_that_it_brings() {
         contents.into_iter().for_each(|content| shown.show(content, true));
         time = next;
     }
-    stop.store(true, Ordering::Relaxed);
-    for writer in writers {
-        writer.await.unwrap();
-    }
+    let committed = writers.end().await;
     let (contents, _) = tokio::task::block_in_place(|| school.check(&token, &time));
     contents.into_iter().for_each(|content| shown.show(content, true));
     shown.take(&socket.until_pong().await, true);
-    let committed = committed.lock().await;
-    let all: HashSet<_> = shown.contents.iter().collect();
-    assert_eq!(all.len(), shown.contents.len(), "something twice: {:?}", shown.contents);
-    assert_eq!(all, committed.iter().collect::<HashSet<_>>());
+    committed.expect_shown_once(&shown.contents);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_starts_among_writers_lose_nothing_and_show_nothing_twice() {
     let school = School::open().await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let committed = Arc::new(Mutex::new(Vec::new()));
-    let mut writers = Vec::new();
-    for (index, thread) in THREADS.into_iter().enumerate() {
-        let client = school.writer(BOB).await;
-        writers.push(tokio::spawn(write(client, thread, index, Arc::clone(&stop), Arc::clone(&committed))));
-    }
+    let writers = school.write().await;
     let token = device(ANN);
-    let (mut shown, mut time, mut state) = (Shown::default(), EVER.to_owned(), 7);
+    let (mut shown, mut time, mut dice) = (Shown::default(), EVER.to_owned(), Dice(7));
     for _ in 0..ROUNDS {
-        if roll(&mut state, 4) == 0 {
+        if dice.roll(4) == 0 {
             // The answer is lost on its way.
             school.check(&token, &time);
         }
         let (contents, next) = school.check(&token, &time);
         contents.into_iter().for_each(|content| shown.show(content, true));
         time = next;
-        if roll(&mut state, 4) == 0 {
+        if dice.roll(4) == 0 {
             continue;
         }
         let mut socket = Socket::open(&school, &token).await;
-        tokio::time::sleep(Duration::from_millis(roll(&mut state, 60))).await;
-        match roll(&mut state, 3) {
+        tokio::time::sleep(Duration::from_millis(dice.roll(60))).await;
+        match dice.roll(3) {
             0 => shown.take(&socket.cut().await, false),
             1 => shown.take(&socket.close().await, false),
             _ => {
@@ -173,60 +147,11 @@ async fn a_hundred_starts_among_writers_lose_nothing_and_show_nothing_twice() {
             }
         }
     }
-    stop.store(true, Ordering::Relaxed);
-    for writer in writers {
-        writer.await.unwrap();
-    }
+    let committed = writers.end().await;
     for _ in 0..2 {
         let (contents, next) = school.check(&token, &time);
         contents.into_iter().for_each(|content| shown.show(content, true));
         time = next;
     }
-    let committed: HashSet<String> = committed.lock().await.iter().cloned().collect();
-    let mut times: HashMap<&String, u32> = HashMap::new();
-    shown.contents.iter().for_each(|content| *times.entry(content).or_default() += 1);
-    let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
-    assert!(twice.is_empty(), "twice: {twice:?}");
-    let lost: Vec<_> = committed.iter().filter(|content| !times.contains_key(content)).collect();
-    assert!(lost.is_empty(), "lost: {lost:?}");
-    assert_eq!(times.len(), committed.len());
-    // In each thread in the order of sending.
-    for index in 0..THREADS.len() {
-        let of = |content: &String| {
-            let (thread, number) = content.split_once(' ')?;
-            (thread == index.to_string()).then(|| number.parse::<u32>().ok())?
-        };
-        let numbers: Vec<_> = shown.contents.iter().filter_map(of).collect();
-        assert!(numbers.is_sorted(), "thread {index}: {numbers:?}");
-    }
-    assert!(committed.len() > 100, "the writers wrote {}", committed.len());
-}
-
-/// Writes to one thread in transactions of any length, some of which are given up.
-async fn write(
-    client: tokio_postgres::Client,
-    thread: &str,
-    index: usize,
-    stop: Arc<AtomicBool>,
-    committed: Arc<Mutex<Vec<String>>>,
-) {
-    let mut state = index as u64;
-    let mut number = 0;
-    while !stop.load(Ordering::Relaxed) {
-        client.batch_execute("begin").await.unwrap();
-        let mut pending = Vec::new();
-        for _ in 0..=roll(&mut state, 3) {
-            number += 1;
-            let content = format!("{index} {number}");
-            send(&client, thread, &content).await;
-            pending.push(content);
-            tokio::time::sleep(Duration::from_millis(roll(&mut state, 40))).await;
-        }
-        if roll(&mut state, 6) == 0 {
-            client.batch_execute("rollback").await.unwrap();
-        } else {
-            client.batch_execute("commit").await.unwrap();
-            committed.lock().await.extend(pending);
-        }
-    }
+    committed.expect_shown_once_and_in_order(&shown.contents);
 }

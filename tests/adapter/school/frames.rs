@@ -3,6 +3,7 @@
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
+use crate::writers::send;
 
 #[tokio::test]
 async fn a_socket_is_opened_by_a_token_in_the_query_or_the_header() {

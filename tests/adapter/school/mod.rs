@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::real::server::{SECRET, TestServer, http, program, stderr, token_signed};
 use crate::real::{PATIENCE, major};
-use crate::support::{TestDatabase, connect};
+use crate::support::TestDatabase;
+use crate::writers::{Writers, user_session};
 use socket::Socket;
 
 /// A teacher.
@@ -111,18 +112,17 @@ impl School {
 
     /// A session of a person in the database.
     async fn writer(&self, person: &str) -> tokio_postgres::Client {
-        let client = connect(&self.database.url).await;
-        let claims = json!({ "sub": person, "role": "authenticated" }).to_string();
-        client.execute("select set_config('request.jwt.claims', $1, false)", &[&claims]).await.unwrap();
-        client.batch_execute("set role authenticated").await.unwrap();
-        client
+        user_session(&self.database.url, person).await
     }
-}
 
-/// Sends a message, and answers its id.
-async fn send(writer: &tokio_postgres::Client, thread: &str, content: &str) -> String {
-    let sql = format!("select id::text from public.send_message('{thread}', '{content}')");
-    writer.query_one(&sql, &[]).await.unwrap().get(0)
+    /// Has Bob write in all that he shares with Ann.
+    async fn write(&self) -> Writers {
+        let mut writers = Vec::new();
+        for thread in THREADS {
+            writers.push((self.writer(BOB).await, thread));
+        }
+        Writers::start(writers)
+    }
 }
 
 /// A token that no other device has.

@@ -1,6 +1,7 @@
 //! Every request, and whom it refuses.
 
 use super::*;
+use crate::writers::send;
 
 /// Every route, with a path that exists.
 const ROUTES: [(&str, &str); 5] = [

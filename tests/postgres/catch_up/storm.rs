@@ -3,19 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::*;
+use crate::support::Dice;
 
 /// Steps of one storm.
 const STEPS: usize = 400;
-
-/// Numbers that are the same in each run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
 
 /// What a device has shown its person.
 #[derive(Default)]
