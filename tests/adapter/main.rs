@@ -22,5 +22,6 @@ mod pitchey;
 mod requests;
 #[cfg(feature = "e2e-tests")]
 mod school;
+mod table;
 mod tutorconnect;
 mod whole;
