@@ -216,13 +216,13 @@ impl Row {
 }
 
 /// A message that was just sent, and where.
-async fn about(app: &App) -> About {
+pub(crate) async fn about(app: &App) -> About {
     let sent = app.stage.call(OLA, &format!("public.send_message('{CHAT}', 'Hei')")).await;
     About { chat: CHAT, support: SUPPORT, message: sent["id"].as_str().unwrap().to_owned() }
 }
 
 /// All that requests may change.
-async fn everything(app: &App) -> String {
+pub(crate) async fn everything(app: &App) -> String {
     let tables =
         ["messages", "message_typing_indicators", "message_read_receipts", "notification_preferences"];
     let rows =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Response, StatusCode, Uri};
-use axum::routing::{any, on};
+use axum::routing::on;
 use serde_json::{Value, json};
 
 use super::convert::{self, Sending};
@@ -22,8 +22,7 @@ const PAGE_ITEMS_MAX: u32 = 100;
 
 /// All of them.
 pub(super) static ROUTES: &[Route] = &[
-    // Whoever asks by another method is told so as others are who cannot have a socket.
-    route("GET", "/api/messages/ws", |_| any(socket)),
+    route("GET", "/api/messages/ws", |method| on(method, socket)),
     route("GET", "/api/messages/conversations", |method| on(method, conversations)),
     route("GET", "/api/messages/{conversation_id}/messages", |method| on(method, messages)),
     route("POST", "/api/messages/send", |method| on(method, send_message)),
