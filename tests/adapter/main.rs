@@ -17,6 +17,7 @@ mod writers;
 #[path = "../e2e/stage/mod.rs"]
 mod real;
 
+mod document;
 mod infrastructure;
 mod pitchey;
 mod requests;
