@@ -43,6 +43,11 @@ pub(super) fn one_of(words: &[&str]) -> Value {
     json!({ "type": "string", "enum": words })
 }
 
+/// What a message holds.
+pub(super) fn message_type() -> Value {
+    one_of(&["text", "image", "file", "system"])
+}
+
 /// That, or `null`.
 pub(super) fn maybe(mut schema: Value) -> Value {
     schema["nullable"] = json!(true);

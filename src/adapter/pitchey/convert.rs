@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::model::{Attachment, Conversation, Frame, ListedMessage, Message, Participant, Reaction, Reader};
 use crate::adapter::Error;
-use crate::adapter::conversation::{self, Event};
+use crate::adapter::conversation::{self, Event, is_online};
 use crate::adapter::request::{id, optional_id, optional_text, returned, text};
 use crate::postgres::messaging::Person;
 
@@ -206,11 +206,6 @@ pub(super) fn frame(event: &Event) -> Option<Frame> {
         }
         Event::Delivered { .. } | Event::Participation { .. } => return None,
     })
-}
-
-/// Whether that is somebody who can be reached.
-pub(super) fn is_online(status: &str) -> bool {
-    status != "offline"
 }
 
 /// Whoever an event is about, where it is nothing that they need to be told themselves.

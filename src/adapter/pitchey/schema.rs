@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::adapter::schema::{
-    Schemas, all, anything, flag, id, list, maybe, number, object, one_of, some_of, text, time, with,
+    Schemas, all, anything, flag, id, list, maybe, message_type, number, object, one_of, some_of, text, time,
+    with,
 };
 
 /// All of them, by their names.
@@ -52,10 +53,6 @@ fn conversation() -> Value {
         ("metadata", anything()),
         ("createdAt", time()),
     ])
-}
-
-fn message_type() -> Value {
-    one_of(&["text", "image", "file", "system"])
 }
 
 fn message() -> Value {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::convert::{self, Call, Sending, What};
 use super::model::{Frame, INTERRUPTED, ListedMessage, Message};
-use crate::adapter::conversation::{Event, Table};
+use crate::adapter::conversation::{Event, Table, is_online};
 use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SocketApp, call};
 use crate::adapter::{Asker, Error, Services};
 use crate::postgres::messaging::Person;
@@ -228,9 +228,7 @@ impl State {
     fn tell(&mut self, event: &Event, out: &mut Frames) {
         let is_news = match event {
             Event::Sent(message) => !self.remembered.contains(&message.id),
-            Event::Presence { person, status, .. } => {
-                self.has_come_or_gone(*person, convert::is_online(status))
-            }
+            Event::Presence { person, status, .. } => self.has_come_or_gone(*person, is_online(status)),
             _ => true,
         };
         if !is_news || convert::of_no_news_to(event) == Some(self.person) {

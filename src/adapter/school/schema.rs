@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::adapter::schema::{
-    Schemas, all, flag, id, list, maybe, number, object, one_of, some_of, text, time, with,
+    Schemas, all, flag, id, list, maybe, message_type, number, object, one_of, some_of, text, time, with,
 };
 
 /// All of them, by their names.
@@ -44,7 +44,7 @@ fn message() -> Value {
             ("thread_id", id()),
             ("sender_id", maybe(id())),
             ("content", text()),
-            ("message_type", one_of(&["text", "image", "file", "system"])),
+            ("message_type", message_type()),
             ("created_at", time()),
             ("sender", sender),
         ],

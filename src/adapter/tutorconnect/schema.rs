@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::adapter::answer;
 use crate::adapter::schema::{
-    Schemas, all, flag, id, list, maybe, number, object, one_of, some_of, text, time, with,
+    Schemas, all, flag, id, list, maybe, message_type, number, object, one_of, some_of, text, time, with,
 };
 
 /// All of them, by their names.
@@ -111,10 +111,6 @@ fn chat() -> Value {
         ("lastMessageAt", maybe(time())),
         ("isArchived", flag()),
     ])
-}
-
-fn message_type() -> Value {
-    one_of(&["text", "image", "file", "system"])
 }
 
 fn new_message() -> Value {
