@@ -47,3 +47,4 @@ mod supabase_apps;
 mod token;
 mod tokens;
 mod visibility;
+mod visible;
