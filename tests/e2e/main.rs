@@ -14,6 +14,8 @@ mod key_server;
 mod signer;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/writers.rs"]
+mod writers;
 
 mod stage;
 
