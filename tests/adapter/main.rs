@@ -20,6 +20,7 @@ mod real;
 mod infrastructure;
 mod pitchey;
 mod requests;
+mod roles;
 #[cfg(feature = "e2e-tests")]
 mod school;
 mod tutorconnect;
