@@ -19,6 +19,7 @@ mod real;
 
 mod infrastructure;
 mod pitchey;
+mod reload;
 mod requests;
 mod roles;
 #[cfg(feature = "e2e-tests")]
