@@ -19,7 +19,9 @@ mod real;
 
 mod infrastructure;
 mod pitchey;
+mod reload;
 mod requests;
+mod roles;
 #[cfg(feature = "e2e-tests")]
 mod school;
 mod tutorconnect;
