@@ -17,5 +17,6 @@ mod reload;
 mod requests;
 mod roles;
 mod school;
+mod table;
 mod tutorconnect;
 mod whole;
