@@ -10,6 +10,8 @@
 mod app_socket;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/writers.rs"]
+mod writers;
 
 mod infrastructure;
 mod pitchey;
