@@ -119,6 +119,7 @@ impl Error {
     /// The status of its answer.
     pub fn status(&self) -> StatusCode {
         match self {
+            Self::Token(TokenError::RoleNotAllowed { .. }) => StatusCode::FORBIDDEN,
             Self::NoToken | Self::Token(_) => StatusCode::UNAUTHORIZED,
             Self::NotAPerson | Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotJson | Self::NotAnObject | Self::TooDeep | Self::NotText | Self::UnknownType => {

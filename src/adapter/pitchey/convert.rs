@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::model::{Attachment, Conversation, Frame, ListedMessage, Message, Participant, Reaction, Reader};
 use crate::adapter::Error;
 use crate::adapter::conversation::{self, Event, is_online};
+use crate::adapter::fields::{content, optional_message_type};
 use crate::adapter::request::{id, optional_id, optional_text, returned, text};
 use crate::postgres::messaging::Person;
 
@@ -53,15 +54,9 @@ impl Sending {
             return Err(Error::missing("conversationId"));
         }
         let attachments = attachments(fields.get("attachments"))?;
-        let content = match optional_text(fields, "content")? {
-            Some(content) => content,
-            // A file needs no words.
-            None if !attachments.is_null() => "",
-            None => return Err(Error::missing("content")),
-        };
         let arguments = json!({
-            "content": content,
-            "message_type": optional_text(fields, "messageType")?,
+            "content": content(fields, !attachments.is_null())?,
+            "message_type": optional_message_type(fields, "messageType")?,
             "reply_to_id": optional_id(fields, "replyToId")?,
             "attachments": attachments,
             "client_message_id": optional_text(fields, "clientMessageId")?,
@@ -251,7 +246,7 @@ pub(super) fn refusal(error: &Error) -> Value {
     }
 }
 
-/// A message as the schema's functions give it.
+/// A message as the schema's functions list it.
 #[derive(Deserialize)]
 struct MessageRow {
     #[serde(flatten)]
@@ -369,24 +364,29 @@ fn conversation(row: ConversationRow) -> Conversation {
     }
 }
 
-/// Pitchey's names of notification preferences, and the schema's.
-const PREFERENCES: [(&str, &str); 8] = [
-    ("email", "email"),
-    ("push", "push"),
-    ("inApp", "in_app"),
-    ("newMessage", "new_message"),
-    ("mentions", "mentions"),
-    ("quietHoursStart", "quiet_hours_start"),
-    ("quietHoursEnd", "quiet_hours_end"),
-    ("timeZone", "time_zone"),
+/// Pitchey's names of notification preferences, the schema's, and what each may be.
+const PREFERENCES: [(&str, &str, fn(&Value) -> bool); 8] = [
+    ("email", "email", Value::is_boolean),
+    ("push", "push", Value::is_boolean),
+    ("inApp", "in_app", Value::is_boolean),
+    ("newMessage", "new_message", Value::is_boolean),
+    ("mentions", "mentions", Value::is_boolean),
+    ("quietHoursStart", "quiet_hours_start", is_text_or_null),
+    ("quietHoursEnd", "quiet_hours_end", is_text_or_null),
+    ("timeZone", "time_zone", Value::is_string),
 ];
+
+fn is_text_or_null(value: &Value) -> bool {
+    value.is_string() || value.is_null()
+}
 
 /// The changes that a body asks for.
 pub(super) fn changes(fields: Fields) -> Result<Value, Error> {
     let renamed = fields.into_iter().map(|(name, value)| {
-        let known = PREFERENCES.iter().find(|(ours, _)| *ours == name);
-        let (_, column) = known.ok_or_else(|| Error::Invalid("This preference is not known".to_owned()))?;
-        Ok(((*column).to_owned(), value))
+        let known = PREFERENCES.iter().find(|(ours, ..)| *ours == name);
+        let (name, column, is_fitting) =
+            known.ok_or_else(|| Error::Invalid("This preference is not known".to_owned()))?;
+        if is_fitting(&value) { Ok(((*column).to_owned(), value)) } else { Err(Error::invalid(name)) }
     });
     renamed.collect::<Result<Map<_, _>, Error>>().map(Value::Object)
 }
@@ -395,6 +395,6 @@ pub(super) fn changes(fields: Fields) -> Result<Value, Error> {
 pub(super) fn preferences(value: &Value) -> Value {
     let renamed = PREFERENCES
         .iter()
-        .map(|(name, column)| ((*name).to_owned(), value.get(column).cloned().unwrap_or(Value::Null)));
+        .map(|(name, column, _)| ((*name).to_owned(), value.get(column).cloned().unwrap_or(Value::Null)));
     Value::Object(renamed.collect())
 }

@@ -9,7 +9,9 @@ use super::model::{
 };
 use crate::adapter::Error;
 use crate::adapter::conversation::is_online;
-use crate::adapter::fields::{flag, optional_flag, optional_ids, optional_integer, optional_list};
+use crate::adapter::fields::{
+    content, flag, optional_flag, optional_ids, optional_integer, optional_list, optional_message_type,
+};
 use crate::adapter::request::{id, optional_id, optional_text, returned, text};
 use crate::postgres::messaging::Person;
 
@@ -159,15 +161,15 @@ impl TypingChange {
 }
 
 impl NewMessage {
-    /// Reads `{chatId, content, type, replyToId, receiverId, clientMessageId, attachments}`; all but the first may be
-    /// left out, but there is content or an attachment, which the database asks for.
+    /// Reads `{chatId, content, type, replyToId, receiverId, clientMessageId, attachments}`; all but the first two may be
+    /// left out, and content too where there is an attachment.
     pub(super) fn read(fields: &Fields) -> Result<Self, Error> {
         let attachments = optional_list(fields, "attachments", ATTACHMENTS_MAX)?.unwrap_or_default();
         let owned = |name| optional_text(fields, name).map(|text| text.map(str::to_owned));
         Ok(Self {
             chat: id(fields, "chatId")?,
-            content: owned("content")?.unwrap_or_default(),
-            kind: owned("type")?,
+            content: content(fields, !attachments.is_empty())?.to_owned(),
+            kind: optional_message_type(fields, "type")?.map(str::to_owned),
             reply_to: optional_id(fields, "replyToId")?,
             receiver: optional_id(fields, "receiverId")?,
             client_message_id: owned("clientMessageId")?,
@@ -273,8 +275,17 @@ pub(super) fn message(value: Value) -> Result<Message, Error> {
 
 /// What is going on in a chat: who is there, and who types.
 pub(super) fn chat_status(chat: Value, typing: Value) -> Result<ChatStatus, Error> {
-    let Chat { id, kind, title, participants, last_message, last_message_at, unread_count, is_archived } =
-        returned(chat)?;
+    let Chat {
+        id,
+        kind,
+        title,
+        participants,
+        last_message,
+        last_message_at,
+        unread_count,
+        is_archived,
+        metadata,
+    } = returned(chat)?;
     let typing_users: Vec<Typing> = returned(typing)?;
     let types = |participant: &Participant| {
         let is_of = |typing: &Typing| {
@@ -304,6 +315,7 @@ pub(super) fn chat_status(chat: Value, typing: Value) -> Result<ChatStatus, Erro
         last_message,
         last_message_at,
         is_archived,
+        metadata,
     })
 }
 
@@ -532,6 +544,7 @@ mod tests {
             "is_typing": true, "started_at": "s", "expires_at": "e", "updated_at": "s" }]);
         let status = wire(&chat_status(chat, typing).unwrap());
         assert_eq!((&status["chatId"], &status["unreadCount"]), (&json!(CHAT), &json!(2)));
+        assert_eq!(status["metadata"], json!({ "appointment": 7 }));
         assert_eq!(status["onlineUsers"], json!([TEACHER]));
         assert_eq!(status["typingUsers"][0]["userId"], PUPIL);
         let of = |index: usize| {
@@ -572,9 +585,13 @@ mod tests {
         }
         let many = format!(r#","attachments":[{}]"#, ["{}"; ATTACHMENTS_MAX + 1].join(","));
         for (rest, expected) in [
+            ("", is_required("content")),
+            (r#","attachments":[]"#, is_required("content")),
             (r#","content":["a"]"#, is_wrong("content")),
-            (r#","replyToId":"x""#, is_wrong("replyToId")),
-            (r#","clientMessageId":17"#, is_wrong("clientMessageId")),
+            (r#","content":"""#, is_wrong("content")),
+            (r#","content":"a","type":"voice""#, is_wrong("type")),
+            (r#","content":"a","replyToId":"x""#, is_wrong("replyToId")),
+            (r#","content":"a","clientMessageId":17"#, is_wrong("clientMessageId")),
             (r#","attachments":{}"#, is_wrong("attachments")),
             (r#","attachments":["a"]"#, is_wrong("attachments")),
             (many.as_str(), is_wrong("attachments")),
@@ -583,6 +600,8 @@ mod tests {
         ] {
             assert_eq!(NewMessage::read(&with_chat(rest)).unwrap_err(), expected, "{rest}");
         }
+        let file = NewMessage::read(&with_chat(r#","attachments":[{"url":"u"}]"#)).unwrap();
+        assert_eq!(file.content, "", "a file needs no words");
         assert_eq!(edit(uuid(MESSAGE), &fields("{}")), Err(is_required("content")));
         let arguments = json!({ "message_id": MESSAGE, "content": "ny" });
         assert_eq!(edit(uuid(MESSAGE), &fields(r#"{"content":"ny"}"#)), Ok(arguments));

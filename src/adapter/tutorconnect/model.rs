@@ -4,6 +4,7 @@
 //! written with the app's: each field says both. Ids and times are passed on as Postgres writes them.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// `POST /api/chat/realtime`.
@@ -155,6 +156,8 @@ pub(super) struct Chat {
     pub(super) last_message_at: Option<String>,
     pub(super) unread_count: i64,
     pub(super) is_archived: bool,
+    #[serde(default)]
+    pub(super) metadata: Map<String, Value>,
 }
 
 /// One who takes part.
@@ -217,6 +220,8 @@ pub(super) struct ChatStatus {
     pub(super) last_message: Option<ListedMessage>,
     pub(super) last_message_at: Option<String>,
     pub(super) is_archived: bool,
+    /// What else the app keeps with it, such as an appointment.
+    pub(super) metadata: Map<String, Value>,
 }
 
 /// What to join, the answer to [`Interest`].
