@@ -93,8 +93,11 @@ fn attachments(value: Option<&Value>) -> Result<Value, Error> {
     renamed.collect::<Result<Vec<_>, _>>().map(Value::Array)
 }
 
-/// The types of clients' frames, and what is read of the fields of each. A `ping` asks for nothing.
-pub(super) static FRAMES: &[(&str, fn(&Fields) -> Result<What, Error>)] = &[
+/// Reads the fields of a frame of one type.
+type Read = fn(&Fields) -> Result<What, Error>;
+
+/// The types of clients' frames, and how each is read. A `ping` asks for nothing.
+pub(super) static FRAMES: &[(&str, Read)] = &[
     ("send_message", |fields| Sending::read(fields).map(What::Send)),
     ("join_conversation", |fields| id(fields, "conversationId").map(What::Join)),
     ("message_read", |fields| about_message("mark_message_as_read", fields)),
@@ -364,8 +367,11 @@ fn conversation(row: ConversationRow) -> Conversation {
     }
 }
 
+/// Whether a value may be a preference's.
+type IsFitting = fn(&Value) -> bool;
+
 /// Pitchey's names of notification preferences, the schema's, and what each may be.
-const PREFERENCES: [(&str, &str, fn(&Value) -> bool); 8] = [
+const PREFERENCES: [(&str, &str, IsFitting); 8] = [
     ("email", "email", Value::is_boolean),
     ("push", "push", Value::is_boolean),
     ("inApp", "in_app", Value::is_boolean),
