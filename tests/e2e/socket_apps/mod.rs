@@ -30,6 +30,9 @@ const ROOMS: [&str; 4] = [
 /// What Bob and Eve talk in.
 const OTHER: &str = "d0000000-0000-4000-8000-00000000000e";
 
+/// Settings by which people are away as soon as activity can be noticed, and offline soon after they have gone.
+const AWAY_SOON: [&str; 4] = ["--presence-idle-ms", "6000", "--presence-grace-ms", "1000"];
+
 /// Everybody, at any rate of messages.
 const PEOPLE: &str = "
     insert into public.users (id, full_name, username, role) values
@@ -112,11 +115,6 @@ impl App {
             writers.push((self.writer(BOB).await, room));
         }
         writers
-    }
-
-    /// Has Bob write in all that he shares with Ann.
-    async fn write(&self) -> Writers {
-        Writers::start(self.writers().await)
     }
 
     /// Waits until somebody's presence is this; nobody tells when it changes to what is told to nobody.
