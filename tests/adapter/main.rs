@@ -15,6 +15,7 @@ mod writers;
 
 mod infrastructure;
 mod pitchey;
+mod refusals;
 mod requests;
 mod school;
 mod tutorconnect;

@@ -187,6 +187,8 @@ struct Phone<'a> {
     /// What it has not been told to be sent, in order.
     queue: VecDeque<Queued>,
     queued: u64,
+    /// How often a history did not reach what it showed.
+    gaps: u32,
     dice: Dice,
 }
 
@@ -220,7 +222,7 @@ fn lines(page: &Value) -> Vec<Line> {
 impl<'a> Phone<'a> {
     fn new(app: &'a App) -> Self {
         let (shown, queue) = (Default::default(), VecDeque::new());
-        Self { app, token: device(ANN), shown, queue, queued: 0, dice: Dice(7) }
+        Self { app, token: device(ANN), shown, queue, queued: 0, gaps: 0, dice: Dice(7) }
     }
 
     /// Does with frames what a client does.
@@ -262,6 +264,9 @@ impl<'a> Phone<'a> {
         let shown = &mut self.shown[room];
         let behind_gap = shown.split_off(of_before.unwrap_or(shown.len()));
         let known = |newest: &[Line]| shown.iter().rposition(|line| Some(line) == newest.first());
+        if has_more && !shown.is_empty() && known(&newest).is_none() {
+            self.gaps += 1;
+        }
         while has_more && known(&newest).is_none() {
             let target = format!("/api/messages/{}/messages?limit=100&before={}", ROOMS[room], newest[0].id);
             let page = self.app.get(&target, &self.token).await;
@@ -334,6 +339,7 @@ async fn pitcheys_hundred_returns_among_writers_lose_nothing_and_show_nothing_tw
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     }
+    assert!(phone.gaps > 3, "histories had all that was missed but {} times", phone.gaps);
     let committed = writers.end().await;
     let mut socket = phone.connect().await;
     phone.send(&socket).await;
