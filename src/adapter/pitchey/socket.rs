@@ -25,6 +25,9 @@ use crate::protocol::code::CLOSE_BEHIND;
 /// How many messages a history has.
 pub(super) const HISTORY_MESSAGES: usize = 50;
 
+/// How often a history is read again that lacks what its client was told of. The message may be gone for good.
+pub(super) const READ_AGAIN_MAX: u32 = 4;
+
 /// How many events are held while a history is read; one that needs more is begun anew by a new socket.
 const HELD_MAX: usize = 2000;
 
@@ -71,7 +74,8 @@ struct Joining {
     conversation_id: Uuid,
     /// Its events since.
     held: Vec<Arc<Event>>,
-    is_read_again: bool,
+    /// How often it was read again.
+    again: u32,
 }
 
 /// What a call has given.
@@ -206,13 +210,16 @@ impl State {
         Self { person, joining: None, newest: HashMap::new(), online: HashMap::new() }
     }
 
-    /// The conversation whose history lacks a message that the client has been told of. Once only: it may be gone.
+    /// The conversation whose history is to be read again, because it lacks a message that the client was told of.
     pub(super) fn is_behind(&mut self, done: &Done) -> Option<Uuid> {
         let Ok(Given::History(conversation_id, messages)) = &done.result else { return None };
         let joining = self.joining.as_mut()?;
         let has = messages.last().and_then(|newest| moment(&newest.message.created_at));
-        let is_behind = has < self.newest.get(conversation_id).copied();
-        (is_behind && !std::mem::replace(&mut joining.is_read_again, true)).then_some(*conversation_id)
+        if has >= self.newest.get(conversation_id).copied() || joining.again >= READ_AGAIN_MAX {
+            return None;
+        }
+        joining.again += 1;
+        Some(*conversation_id)
     }
 
     pub(super) fn done(&mut self, done: Done, out: &mut Frames) {
@@ -239,7 +246,7 @@ impl State {
 
     /// Its history is being read from here on.
     pub(super) fn join(&mut self, conversation_id: Uuid) {
-        self.joining = Some(Joining { conversation_id, held: Vec::new(), is_read_again: false });
+        self.joining = Some(Joining { conversation_id, held: Vec::new(), again: 0 });
     }
 
     fn history(&mut self, conversation_id: Uuid, mut messages: Vec<ListedMessage>, out: &mut Frames) {

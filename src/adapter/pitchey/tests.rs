@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::convert::{self, Call, Sending, What};
-use super::socket::{Done, Given, HISTORY_MESSAGES, State};
+use super::socket::{Done, Given, HISTORY_MESSAGES, READ_AGAIN_MAX, State};
 use crate::adapter::Error;
 use crate::adapter::conversation::{self, Event, Table};
 use crate::adapter::socket::Frames;
@@ -267,15 +267,16 @@ fn what_stands_before_a_history_is_no_news() {
 }
 
 #[test]
-fn a_history_that_lacks_what_was_told_is_read_once_more() {
+fn a_history_that_lacks_what_was_told_is_read_again() {
     let (mut bob, mut out) = bob();
     bob.event(&sent(id(3), ROOM), &mut out);
     bob.join(ROOM);
     bob.event(&sent(id(4), ROOM), &mut out);
-    assert_eq!(bob.is_behind(&history(1..=2)), Some(ROOM));
     assert_eq!(bob.is_behind(&history(1..=3)), None, "what is held comes after it");
-    // The message may be gone.
-    assert_eq!(bob.is_behind(&history(1..=2)), None);
+    for _ in 0..READ_AGAIN_MAX {
+        assert_eq!(bob.is_behind(&history(1..=2)), Some(ROOM));
+    }
+    assert_eq!(bob.is_behind(&history(1..=2)), None, "the message may be gone");
     out.take();
     bob.done(history(1..=3), &mut out);
     assert_eq!(ids(&out.take()[1..]), [&json!(id(4))]);

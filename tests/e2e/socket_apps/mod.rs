@@ -30,6 +30,9 @@ const ROOMS: [&str; 4] = [
 /// What Bob and Eve talk in.
 const OTHER: &str = "d0000000-0000-4000-8000-00000000000e";
 
+/// A setting by which people who have gone are offline after less time than typing lasts.
+const GRACE: [&str; 2] = ["--presence-grace-ms", "3000"];
+
 /// Settings by which people are away as soon as activity can be noticed, and offline soon after they have gone.
 const AWAY_SOON: [&str; 4] = ["--presence-idle-ms", "6000", "--presence-grace-ms", "1000"];
 
@@ -117,17 +120,21 @@ impl App {
         writers
     }
 
-    /// Waits until somebody's presence is this; nobody tells when it changes to what is told to nobody.
-    async fn until_status(&self, person: &str, expected: &str) {
-        let sql = "select status from public.user_presence where user_id = $1::text::uuid";
+    /// Waits until somebody's presence is this; nobody is told of every change of it.
+    async fn until_status(&self, person: &str, status: &str) {
+        self.until_presence(person, &format!("status = '{status}'")).await;
+    }
+
+    /// Waits until it is noticed that somebody's last device is gone: by [`GRACE`] they will be offline.
+    async fn until_left(&self, person: &str) {
+        self.until_presence(person, "expires_at <= now() + interval '3 seconds'").await;
+    }
+
+    async fn until_presence(&self, person: &str, condition: &str) {
+        let sql = format!("select from public.user_presence where user_id = '{person}' and {condition}");
         let started = Instant::now();
-        loop {
-            let row = self.database.client.query_opt(sql, &[&person]).await.unwrap();
-            let status: Option<String> = row.map(|row| row.get(0));
-            if status.as_deref() == Some(expected) {
-                return;
-            }
-            assert!(started.elapsed() < PATIENCE, "expected {expected}, found {status:?}");
+        while self.database.client.query_opt(&sql, &[]).await.unwrap().is_none() {
+            assert!(started.elapsed() < PATIENCE, "{person} never has {condition}");
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }

@@ -110,12 +110,13 @@ async fn stranger_is_refused(app: &App, eve: &mut Socket, room: &str, id: &Value
 
 #[tokio::test]
 async fn a_reconnect_within_the_grace_tells_nothing_and_typing_ends_by_itself() {
-    let app = open(&["--presence-grace-ms", "3000"]).await;
+    let app = open(&GRACE).await;
     let mut ann = connect(&app, ANN).await;
     let bob = connect(&app, BOB).await;
     let online = json!({ "type": "user_online", "userId": BOB, "username": "bob" });
     assert_eq!(ann.next_of("user_online").await, online);
     bob.cut().await;
+    app.until_left(BOB).await;
     let bob = connect(&app, BOB).await;
     bob.send(json!({ "type": "typing_start", "conversationId": ROOMS[0] })).await;
     // It lasts for longer than the grace, and nobody says that it is over.

@@ -135,13 +135,14 @@ async fn stranger_is_refused(app: &App, eve: &mut Socket, token: &str, id: &Valu
 
 #[tokio::test]
 async fn a_reconnect_within_the_grace_tells_nothing_and_typing_ends_by_itself() {
-    let app = open(&["--presence-grace-ms", "3000"]).await;
+    let app = open(&GRACE).await;
     let (anns, bobs) = (device(ANN), device(BOB));
     let mut ann = connect(&app, &anns).await;
     let bob = connect(&app, &bobs).await;
     let is_bobs = |frame: &Value| frame["type"] == "presence" && frame["user_id"] == BOB;
     assert_eq!(ann.next_where(is_bobs).await["status"], "online");
     bob.cut().await;
+    app.until_left(BOB).await;
     let bob = connect(&app, &bobs).await;
     bob.send(json!({ "type": "typing_start", "thread_id": ROOMS[0] })).await;
     // It lasts for longer than the grace, and nobody says that it is over.
