@@ -31,7 +31,7 @@ const ROOMS: [&str; 4] = [
 const OTHER: &str = "d0000000-0000-4000-8000-00000000000e";
 
 /// A setting by which people who have gone are offline after less time than typing lasts.
-const GRACE: [&str; 2] = ["--presence-grace-ms", "3000"];
+const GRACE: [&str; 2] = ["--presence-grace-ms", "4000"];
 
 /// Settings by which people are away as soon as activity can be noticed, and offline soon after they have gone.
 const AWAY_SOON: [&str; 4] = ["--presence-idle-ms", "6000", "--presence-grace-ms", "1000"];
@@ -125,9 +125,13 @@ impl App {
         self.until_presence(person, &format!("status = '{status}'")).await;
     }
 
-    /// Waits until it is noticed that somebody's last device is gone: by [`GRACE`] they will be offline.
-    async fn until_left(&self, person: &str) {
-        self.until_presence(person, "expires_at <= now() + interval '3 seconds'").await;
+    /// Waits until it is noticed that somebody's last device is gone, and has them type for a second: so long are they
+    /// gone when others hear that this is over, and by [`GRACE`] not offline yet.
+    async fn gone_for_a_second(&self, person: &str) {
+        self.until_presence(person, "expires_at <= now() + interval '4 seconds'").await;
+        let typing =
+            format!("select public.update_typing_indicator('{}', expires_in_seconds => 1)", ROOMS[0]);
+        self.writer(person).await.batch_execute(&typing).await.unwrap();
     }
 
     async fn until_presence(&self, person: &str, condition: &str) {

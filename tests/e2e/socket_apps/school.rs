@@ -142,15 +142,16 @@ async fn a_reconnect_within_the_grace_tells_nothing_and_typing_ends_by_itself() 
     let is_bobs = |frame: &Value| frame["type"] == "presence" && frame["user_id"] == BOB;
     assert_eq!(ann.next_where(is_bobs).await["status"], "online");
     bob.cut().await;
-    app.until_left(BOB).await;
+    app.gone_for_a_second(BOB).await;
+    let mut heard = ann.all_until(|frame| frame["is_typing"] == false).await;
     let bob = connect(&app, &bobs).await;
     bob.send(json!({ "type": "typing_start", "thread_id": ROOMS[0] })).await;
     // It lasts for longer than the grace, and nobody says that it is over.
-    let mut heard = ann.all_until(|frame| frame["is_typing"] == false).await;
+    heard.extend(ann.all_until(|frame| frame["is_typing"] == false).await);
     // What Ann is herself, she may hear at any time.
     heard.retain(|frame| frame["user_id"] == BOB);
-    let heard: Vec<_> = heard.iter().map(|frame| json!([frame["type"], frame["is_typing"]])).collect();
-    assert_eq!(heard, [json!(["user_typing", true]), json!(["user_typing", false])]);
+    let kinds: Vec<_> = heard.iter().map(|frame| frame["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["user_typing"; 4]);
     bob.close().await;
     assert_eq!(ann.next_where(is_bobs).await["status"], "offline");
 }
