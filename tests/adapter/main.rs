@@ -13,6 +13,8 @@ mod support;
 #[path = "../support/writers.rs"]
 mod writers;
 
+
+mod document;
 mod infrastructure;
 mod pitchey;
 mod refusals;
