@@ -1,8 +1,8 @@
 -- What `alter role … set` says of the role $1, for transactions that are made as that role: `version` changes with any of
--- it, `timeout_ms` is its statement_timeout, and `settings` has all else that this session's own role may set, by name.
+-- it, `timeout_ms` is its statement_timeout, and `settings` has all else that everybody may set, by name.
 --
 -- What stands for one database wins over what stands for all of them. Left out is what would make a session another
--- one, and what only a session's start takes.
+-- one, and what only a superuser may set, or only a session's start takes.
 with given as (
   select s.setdatabase = 0 as is_general, s.xmin::text::bigint as version, s.setconfig
   from pg_catalog.pg_db_role_setting as s
@@ -32,9 +32,5 @@ select
     where named.name not in ('statement_timeout', 'role', 'session_authorization', 'client_encoding')
       and named.name not like 'transaction\_%'
       and named.name not like 'rowcast.%'
-      and case p.context
-        when 'user' then true
-        when 'superuser' then pg_catalog.current_setting('is_superuser') = 'on'
-        else p.context is null and strpos(named.name, '.') > 0
-      end
+      and (p.context = 'user' or p.context is null and strpos(named.name, '.') > 0)
   ) as settings

@@ -27,13 +27,15 @@ pub(super) const NO_SCHEMA: &str = "schema";
 /// The role may not execute the function.
 pub(super) const NO_FUNCTION: &str = "function";
 
-/// Makes the transaction the caller's: its role comes last but the gate. Everything ends with the transaction.
+/// Makes the transaction the caller's. What its role has set is set with its rights, and before all that is ours but the
+/// search path. Everything ends with the transaction.
 ///
 /// $1 role, $2 claims, $3 method, $4 path, $5 headers, $6 search path, $7 timeout, $8 and $9 id and version of the
 /// function, $10 id of its schema, $11 and $12 id and version of the type of its row, $13 and $14 the role's own settings
-/// and their version, $15 the time zone or nothing. The role's settings come before all that is ours.
+/// and their version, $15 the time zone or nothing.
 pub(super) const SETTINGS: &str = "\
     select pg_catalog.set_config('search_path', $6::text, true), \
+    pg_catalog.set_config('role', $1::text, true), \
     (select pg_catalog.count(pg_catalog.set_config(s.key, s.value, true)) \
     from pg_catalog.json_each_text($13::text::json) as s), \
     case when $15::text operator(pg_catalog.<>) '' then pg_catalog.set_config('timezone', $15::text, true) end, \
@@ -42,7 +44,6 @@ pub(super) const SETTINGS: &str = "\
     pg_catalog.set_config('request.path', $4::text, true), \
     pg_catalog.set_config('request.headers', $5::text, true), \
     pg_catalog.set_config('statement_timeout', $7::text, true), \
-    pg_catalog.set_config('role', $1::text, true), \
     pg_catalog.set_config('rowcast.call', case \
     when not exists (select from pg_catalog.pg_proc as p \
     where p.oid operator(pg_catalog.=) $8::oid and p.xmin::text operator(pg_catalog.=) $9::text) \
