@@ -26,6 +26,8 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVES_MAX: u32 = 3;
+/// How long a client may take nothing of what is to be sent; then its stream ends, and with it what its answer holds.
+const UNTAKEN_MAX: Duration = Duration::from_secs(60);
 /// How long to wait when the system has no descriptor for another stream.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -117,7 +119,12 @@ fn set_stream_options(stream: &TcpStream) -> io::Result<()> {
         .with_time(KEEPALIVE_AFTER)
         .with_interval(KEEPALIVE_EVERY)
         .with_retries(KEEPALIVES_MAX);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    let socket = SockRef::from(stream);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(UNTAKEN_MAX))?;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = UNTAKEN_MAX;
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 /// Serves one HTTP connection until it ends, becomes a socket, or the listener stops.
@@ -170,6 +177,9 @@ mod tests {
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
         #[cfg(target_os = "linux")]
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);
+        {
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNTAKEN_MAX));
+        }
     }
 }
