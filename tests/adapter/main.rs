@@ -17,6 +17,7 @@ mod writers;
 #[path = "../e2e/stage/mod.rs"]
 mod real;
 
+mod calls;
 mod infrastructure;
 mod pitchey;
 mod reload;
@@ -24,5 +25,6 @@ mod requests;
 mod roles;
 #[cfg(feature = "e2e-tests")]
 mod school;
+mod times;
 mod tutorconnect;
 mod whole;
