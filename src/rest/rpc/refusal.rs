@@ -87,7 +87,7 @@ impl Refusal {
             Self::Call(error) => error.body(),
             Self::Token(TokenError::Expired { .. }) => plain("PGRST301", "JWT expired"),
             Self::Token(TokenError::RoleNotAllowed { role }) => {
-                plain("42501", &format!("permission denied to set role \"{role}\""))
+                plain("42501", &format!(r#"permission denied to set role "{role}""#))
             }
             Self::Token(error) => plain("PGRST301", &error.system_message()),
             Self::EmptyToken => plain("PGRST301", "Empty JWT is sent in Authorization header"),
