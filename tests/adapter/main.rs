@@ -16,6 +16,7 @@ mod writers;
 mod calls;
 mod infrastructure;
 mod pitchey;
+mod refusals;
 mod reload;
 mod requests;
 mod roles;
