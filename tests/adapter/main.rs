@@ -13,7 +13,7 @@ mod support;
 #[path = "../support/writers.rs"]
 mod writers;
 
-
+mod calls;
 mod document;
 mod infrastructure;
 mod pitchey;
@@ -23,5 +23,6 @@ mod requests;
 mod roles;
 mod school;
 mod table;
+mod times;
 mod tutorconnect;
 mod whole;

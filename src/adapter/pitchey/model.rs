@@ -54,6 +54,7 @@ pub(super) struct Attachment {
 
 /// A message, in a list with what has become of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct ListedMessage {
     /// The message.
     #[serde(flatten)]
