@@ -10,7 +10,7 @@ use super::model::{
 use crate::adapter::Error;
 use crate::adapter::conversation::{self, Event};
 use crate::adapter::fields::{content, optional_message_type};
-use crate::adapter::request::{id, optional_id, optional_text, text};
+use crate::adapter::request::{id, optional_id, optional_text, returned, text};
 use crate::postgres::messaging::Person;
 
 /// A frame of a client that is to be answered by a call.
@@ -223,6 +223,14 @@ fn file(file: &Value) -> Attachment {
     Attachment { url: field("url"), name: field("name"), size: field("size"), mime_type: field("mime_type") }
 }
 
+/// The body of a refusal.
+pub(super) fn refusal(error: &Error) -> Value {
+    match error.retry_after() {
+        Some(seconds) => json!({ "success": false, "error": error.to_string(), "retryAfter": seconds }),
+        None => json!({ "success": false, "error": error.to_string() }),
+    }
+}
+
 /// A message as the schema's functions give it.
 #[derive(Deserialize)]
 struct MessageRow {
@@ -283,24 +291,19 @@ struct ParticipantRow {
     last_seen_at: Option<String>,
 }
 
-/// What a function gave is not what it is to give: the schema is of another version.
-fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Error> {
-    serde_json::from_value(value).map_err(|_| Error::NotSetUp)
-}
-
 /// The message that a function gave.
 pub(super) fn listed(value: Value) -> Result<ListedMessage, Error> {
-    read(value).map(listed_message)
+    returned(value).map(listed_message)
 }
 
 /// The messages that a function gave.
 pub(super) fn messages(value: Value) -> Result<Vec<ListedMessage>, Error> {
-    read::<Vec<MessageRow>>(value).map(|rows| rows.into_iter().map(listed_message).collect())
+    returned::<Vec<MessageRow>>(value).map(|rows| rows.into_iter().map(listed_message).collect())
 }
 
 /// The conversations that a function gave.
 pub(super) fn conversations(value: Value) -> Result<Vec<Conversation>, Error> {
-    read::<Vec<ConversationRow>>(value).map(|rows| rows.into_iter().map(conversation).collect())
+    returned::<Vec<ConversationRow>>(value).map(|rows| rows.into_iter().map(conversation).collect())
 }
 
 /// The id of the conversation that a function gave.

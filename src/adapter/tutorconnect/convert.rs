@@ -8,11 +8,10 @@ use super::model::{
     NewAttachment, NewMessage, Participant, PresenceKey, Reading, Receipt, Typing, TypingChange, Wants,
 };
 use crate::adapter::Error;
-use crate::adapter::answer::Refusal;
 use crate::adapter::fields::{
     content, flag, optional_flag, optional_ids, optional_integer, optional_list, optional_message_type,
 };
-use crate::adapter::request::{id, optional_id, optional_text, text};
+use crate::adapter::request::{id, optional_id, optional_text, returned, text};
 use crate::postgres::messaging::Person;
 
 /// How many messages one call may mark as read.
@@ -33,9 +32,6 @@ const PRESENCE: &str = "user_presence";
 
 /// The fields of a request.
 type Fields = Map<String, Value>;
-
-/// What a function returned is not what this version's returns.
-type Unreadable = serde_json::Error;
 
 impl Interest {
     /// Reads `{chatId, action, enablePresence, enableTyping, enableReadReceipts}`; all but the first may be left out.
@@ -147,10 +143,10 @@ impl TypingChange {
     }
 
     /// The indicator that there is now; where there is none any more, that this person does not type.
-    pub(super) fn answer(&self, returned: Value, person: Person) -> Result<Typing, Unreadable> {
+    pub(super) fn answer(&self, value: Value, person: Person) -> Result<Typing, Error> {
         // A row that is not there has no fields, or none that say anything.
-        if returned["conversation_id"].is_string() {
-            return serde_json::from_value(returned);
+        if value["conversation_id"].is_string() {
+            return returned(value);
         }
         Ok(Typing {
             conversation_id: self.chat.to_string(),
@@ -242,14 +238,14 @@ impl Reading {
     }
 
     /// The receipt of one message, or how many became read.
-    pub(super) fn answer(&self, returned: Value) -> Result<Value, Unreadable> {
+    pub(super) fn answer(&self, value: Value) -> Result<Value, Error> {
         match self {
             Self::One(_) => {
-                let receipt: Receipt = serde_json::from_value(returned)?;
+                let receipt: Receipt = returned(value)?;
                 Ok(json!({ "receipt": receipt }))
             }
             Self::Many(_) | Self::Chat(_) => {
-                let count: i64 = serde_json::from_value(returned)?;
+                let count: i64 = returned(value)?;
                 Ok(json!({ "readCount": count }))
             }
         }
@@ -272,12 +268,12 @@ pub(super) fn chat_arguments(chat: Uuid) -> Value {
 }
 
 /// A message as a function returned it.
-pub(super) fn message(returned: Value) -> Result<Message, Unreadable> {
-    serde_json::from_value(returned)
+pub(super) fn message(value: Value) -> Result<Message, Error> {
+    returned(value)
 }
 
 /// What is going on in a chat: who is there, and who types.
-pub(super) fn chat_status(chat: Value, typing: Value) -> Result<ChatStatus, Unreadable> {
+pub(super) fn chat_status(chat: Value, typing: Value) -> Result<ChatStatus, Error> {
     let Chat {
         id,
         kind,
@@ -288,8 +284,8 @@ pub(super) fn chat_status(chat: Value, typing: Value) -> Result<ChatStatus, Unre
         unread_count,
         is_archived,
         metadata,
-    } = serde_json::from_value(chat)?;
-    let typing_users: Vec<Typing> = serde_json::from_value(typing)?;
+    } = returned(chat)?;
+    let typing_users: Vec<Typing> = returned(typing)?;
     let types = |participant: &Participant| {
         let is_of = |typing: &Typing| {
             typing.user_id == participant.user_id && typing.customer_id == participant.customer_id
@@ -322,19 +318,10 @@ pub(super) fn chat_status(chat: Value, typing: Value) -> Result<ChatStatus, Unre
     })
 }
 
-/// Around what was asked for.
-pub(super) fn done(data: &impl serde::Serialize) -> Value {
-    json!({ "success": true, "data": data })
-}
-
-/// Around why it is refused.
-pub(super) fn refused(error: &Error) -> Value {
-    json!({ "success": false, "error": Refusal::from(error) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapter::answer::done;
 
     const CHAT: &str = "c0000000-0000-4000-8000-000000000001";
     const TEACHER: &str = "a0000000-0000-4000-8000-000000000001";
@@ -617,12 +604,5 @@ mod tests {
         assert_eq!(edit(uuid(MESSAGE), &fields("{}")), Err(is_required("content")));
         let arguments = json!({ "message_id": MESSAGE, "content": "ny" });
         assert_eq!(edit(uuid(MESSAGE), &fields(r#"{"content":"ny"}"#)), Ok(arguments));
-    }
-
-    #[test]
-    fn answers_say_whether_they_succeeded() {
-        assert_eq!(done(&json!({ "a": 1 })), json!({ "success": true, "data": { "a": 1 } }));
-        let error = json!({ "code": "NOT_FOUND", "message": "Not found" });
-        assert_eq!(refused(&Error::NotFound), json!({ "success": false, "error": error }));
     }
 }

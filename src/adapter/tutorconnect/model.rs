@@ -76,7 +76,7 @@ pub(super) enum Reading {
     Chat(Uuid),
 }
 
-/// A message. What only the pages of a chat carry is left out of the answers to writes.
+/// A message.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all(serialize = "camelCase"))]
 pub(super) struct Message {
@@ -99,12 +99,18 @@ pub(super) struct Message {
     pub(super) deleted_at: Option<String>,
     pub(super) created_at: String,
     pub(super) updated_at: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+}
+
+/// A message with what has become of it.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all(serialize = "camelCase"))]
+pub(super) struct ListedMessage {
+    #[serde(flatten)]
+    pub(super) message: Message,
+    /// Of the caller's own messages.
     pub(super) status: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) reactions: Option<Vec<Reaction>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) read_by: Option<Vec<Reader>>,
+    pub(super) reactions: Vec<Reaction>,
+    pub(super) read_by: Vec<Reader>,
 }
 
 /// A file that a message points at.
@@ -146,7 +152,7 @@ pub(super) struct Chat {
     pub(super) kind: String,
     pub(super) title: Option<String>,
     pub(super) participants: Vec<Participant>,
-    pub(super) last_message: Option<Message>,
+    pub(super) last_message: Option<ListedMessage>,
     pub(super) last_message_at: Option<String>,
     pub(super) unread_count: i64,
     pub(super) is_archived: bool,
@@ -211,7 +217,7 @@ pub(super) struct ChatStatus {
     pub(super) online_users: Vec<String>,
     pub(super) typing_users: Vec<Typing>,
     pub(super) unread_count: i64,
-    pub(super) last_message: Option<Message>,
+    pub(super) last_message: Option<ListedMessage>,
     pub(super) last_message_at: Option<String>,
     pub(super) is_archived: bool,
     /// What else the app keeps with it, such as an appointment.
