@@ -246,6 +246,7 @@ async fn every_route_answers_as_the_app_expects() {
             "message_type": "text", "created_at": created_at,
             "sender": { "full_name": "Bob", "role": "pupil" } });
         assert_eq!(data["messages"], json!([shown]));
+        assert_eq!(missed.body["messages"], data["messages"], "the app's start-up reads it there");
         assert_eq!((&data["count"], data.get("has_more")), (&json!(1), None));
         let time = data["last_check_time"].as_str().unwrap();
         assert!(time.len() == 24 && time.ends_with('Z'), "{data}");

@@ -352,8 +352,11 @@ fn conversation(row: ConversationRow) -> Conversation {
     }
 }
 
+/// What a value may be.
+type Fits = fn(&Value) -> bool;
+
 /// Pitchey's names of notification preferences, the schema's, and what each may be.
-const PREFERENCES: [(&str, &str, fn(&Value) -> bool); 8] = [
+const PREFERENCES: [(&str, &str, Fits); 8] = [
     ("email", "email", Value::is_boolean),
     ("push", "push", Value::is_boolean),
     ("inApp", "in_app", Value::is_boolean),
@@ -372,9 +375,9 @@ fn is_text_or_null(value: &Value) -> bool {
 pub(super) fn changes(fields: Map<String, Value>) -> Result<Value, Error> {
     let renamed = fields.into_iter().map(|(name, value)| {
         let known = PREFERENCES.iter().find(|(ours, ..)| *ours == name);
-        let (name, column, is_fitting) =
+        let (name, column, fits) =
             known.ok_or_else(|| Error::Invalid("This preference is not known".to_owned()))?;
-        if is_fitting(&value) { Ok(((*column).to_owned(), value)) } else { Err(Error::invalid(name)) }
+        if fits(&value) { Ok(((*column).to_owned(), value)) } else { Err(Error::invalid(name)) }
     });
     renamed.collect::<Result<Map<_, _>, Error>>().map(Value::Object)
 }
