@@ -15,6 +15,7 @@ mod writers;
 
 mod infrastructure;
 mod pitchey;
+mod refusals;
 mod reload;
 mod requests;
 mod roles;
