@@ -25,6 +25,9 @@ pub const JSON_DEPTH_MAX: usize = 32;
 /// The schema of the functions that adapters call.
 const SCHEMA: &str = "public";
 
+/// As live events tell times, whatever the database's time zone is.
+const TIME_ZONE: &str = "UTC";
+
 /// Who asks.
 #[derive(Clone)]
 pub struct Asker {
@@ -45,7 +48,8 @@ impl Services {
     pub fn asker_of(&self, token: &str) -> Result<Asker, Error> {
         let claims = self.verifier.verify(token, unix_seconds()).map_err(Error::Token)?;
         let person = Person::of(&claims).ok_or(Error::NotAPerson)?;
-        Ok(Asker { caller: Caller::new(claims), person })
+        let caller = Caller { time_zone: Some(TIME_ZONE), ..Caller::new(claims) };
+        Ok(Asker { caller, person })
     }
 
     /// The fields of a body that must be a JSON object.

@@ -345,6 +345,7 @@ pub const OPERATIONS: &[Operation] = &[
         summary: "Everything else goes to the PostgREST of `postgrest_url`, by any method",
         answers: &[
             answer(404, Content::Json("Raised"), "there is none"),
+            answer(429, Content::Json("Raised"), "too many requests"),
             answer(502, Content::Json("Raised"), "it cannot be reached"),
             answer(503, Content::Json("Raised"), "too many requests are with it"),
             answer(504, Content::Json("Raised"), "it does not answer"),

@@ -10,12 +10,15 @@ use axum::extract::{Request, State};
 use axum::handler::Handler as _;
 use axum::http::{HeaderMap, HeaderName, Method, Response, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::IntoResponse as _;
 use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use super::error::Error;
 use super::openapi::Part;
+use super::rate::Held;
 use super::route::{Access, Endpoint, OPERATIONS, Operation};
+use super::rpc::refusal::Refusal;
 use super::services::{Services, Shards};
 use super::{
     broadcast, forward, headers, healthcheck, metrics, openapi, page, ping, rate, request_id, rpc, tenant,
@@ -57,21 +60,31 @@ where
         router
     };
     let own = |accesses: &[Access]| routes(accesses).method_not_allowed_fallback(async || Error::Method);
-    let hold = from_fn_with_state(Arc::clone(&services.meters), rate::hold);
+    let hold = |refuse| {
+        let meters = Arc::clone(&services.meters);
+        from_fn_with_state(Held { meters, refuse }, rate::hold)
+    };
+    let hold_api = hold(|| Refusal::RequestRate.into_response());
+    let hold = hold(|| Error::RequestRate.into_response());
     let api = if services.api.schemas.is_empty() {
         Router::new()
     } else {
-        routes(&[Access::Api]).method_not_allowed_fallback(rpc::refuse_method).layer(api_cors(&[]))
+        let routes = routes(&[Access::Api]).method_not_allowed_fallback(rpc::refuse_method);
+        routes.layer(hold_api.clone()).layer(api_cors(&[]))
     };
-    let forwarded =
-        routes(&[Access::Forwarded]).layer(api_cors(&[Method::PATCH, Method::PUT, Method::DELETE]));
+    let forwarded = routes(&[Access::Forwarded]).layer(hold_api).layer(api_cors(&[
+        Method::PATCH,
+        Method::PUT,
+        Method::DELETE,
+    ]));
     let metered = own(&[Access::Metered, Access::Project]).layer(hold.clone());
-    let browser = metered.merge(own(&[Access::Browser])).layer(cors(&METHODS, &[]));
+    let exposed = [header::RETRY_AFTER];
+    let browser = metered.merge(own(&[Access::Browser])).layer(cors(&METHODS, &exposed));
     let Additions { routes: added, root, described: _ } = additions;
     let root = root.map(|root| root.layer(hold.clone()));
     let open = own(&[Access::Open, Access::Operator]).layer(from_fn_with_state(root, root_socket));
     browser
-        .merge(added.layer(hold).layer(cors(&ADDED_METHODS, &[header::RETRY_AFTER])))
+        .merge(added.layer(hold).layer(cors(&ADDED_METHODS, &exposed)))
         .merge(open)
         .merge(blocked())
         .merge(api)

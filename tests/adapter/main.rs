@@ -13,13 +13,16 @@ mod support;
 #[path = "../support/writers.rs"]
 mod writers;
 
+mod calls;
 mod document;
 mod infrastructure;
 mod pitchey;
+mod refusals;
 mod reload;
 mod requests;
 mod roles;
 mod school;
 mod table;
+mod times;
 mod tutorconnect;
 mod whole;

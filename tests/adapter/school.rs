@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use rowcast::auth::{Secret, sign};
 use serde_json::{Value, json};
 
 use crate::app_socket::{Socket, is_presence};
+use crate::refusals::{
+    DEEP, FORBIDDEN, Frame, LARGE, NEVER, NOT, NOT_FOUND, OFTEN, Route, Things, Wrong, is_soon, refuse_all,
+    refuse_all_frames,
+};
 use crate::support::majors;
 use crate::whole::{ANN, Answer, BOB, EVE, Stage, token_of};
 use crate::writers::{send, user_session};
@@ -17,8 +20,6 @@ const THREAD: &str = "d0000000-0000-4000-8000-000000000001";
 const SECOND: &str = "d0000000-0000-4000-8000-000000000002";
 /// What Bob and Eve talk in.
 const OTHER: &str = "d0000000-0000-4000-8000-00000000000e";
-/// No id of anything.
-const NOTHING: &str = "00000000-0000-4000-8000-000000000000";
 /// Before anything was sent.
 const EVER: &str = "2024-01-01T00:00:00Z";
 
@@ -39,9 +40,6 @@ const PEOPLE: &str = "
         ('d0000000-0000-4000-8000-00000000000e', 'b0000000-0000-4000-8000-000000000001'),
         ('d0000000-0000-4000-8000-00000000000e', 'e0000000-0000-4000-8000-000000000001');
     update rowcast.messaging_settings set value = 0;";
-
-/// Allows everybody one call of each kind a minute.
-const ONE_OF_EACH: &str = "update rowcast.messaging_settings set value = 1";
 
 /// A server with these people.
 struct School {
@@ -100,122 +98,31 @@ fn refused(answer: &Answer, status: u16, what: &str) {
     assert!(answer.body["message"].as_str().is_some_and(|words| !words.is_empty()), "{what} {answer:?}");
 }
 
-/// Whether so many seconds can be those until a limit by the minute is over.
-fn is_soon(seconds: &Value) -> bool {
-    seconds.as_u64().is_some_and(|seconds| (1..=60).contains(&seconds))
-}
-
 const OFFLINE: &str = "/api/chat/offline-messages?last_check_time=";
 
-/// Why a request is refused.
-#[derive(Clone, Copy, Debug)]
-enum Why {
-    NoToken,
-    BadToken,
-    NobodysToken,
-    OtherMethod,
-    /// It is about what others talk in.
-    Others,
-    /// It is about what there is not.
-    Unknown,
-    Malformed,
-    TooOften,
-}
-
-const WHYS: [Why; 8] = [
-    Why::NoToken,
-    Why::BadToken,
-    Why::NobodysToken,
-    Why::OtherMethod,
-    Why::Others,
-    Why::Unknown,
-    Why::Malformed,
-    Why::TooOften,
-];
-
-/// There is nothing of the kind in this request.
-const NEVER: u16 = 0;
-
-/// Every route, what it is about for `{}`, and the status of each refusal. No route reads a body, so none is too large;
-/// and what asks for `/` without a socket is given the server's own page.
+/// Every route, the server's whole side of the app. No route reads a body; and what asks for `/` without a socket is
+/// given the server's own page.
 #[rustfmt::skip]
-const ROUTES: [(&str, &str, [u16; WHYS.len()]); 6] = [
-    //                                     no    bad  nobody's other           un-    mal-   too
-    //                                     token token token   method others'  known  formed often
-    ("GET",  "/?last_check_time={}",      [401,  401,  403,    NEVER, NEVER,   NEVER, 400,   NEVER]),
-    ("POST", "/api/chat/subscribe",       [401,  401,  403,    405,   NEVER,   NEVER, NEVER, NEVER]),
-    ("GET",  "/api/chat/offline-messages?last_check_time={}",
-                                          [401,  401,  403,    405,   NEVER,   NEVER, 400,   NEVER]),
-    ("GET",  "/api/chat/unread-count",    [401,  401,  403,    405,   NEVER,   NEVER, NEVER, NEVER]),
-    ("POST", "/api/chat/mark-read/{}",    [401,  401,  403,    405,   404,     404,   400,   429]),
-    ("POST", "/api/chat/unsubscribe",     [401,  401,  403,    405,   NEVER,   NEVER, NEVER, NEVER]),
+const ROUTES: [Route; 6] = [
+    //                                                        no   bad  no-   other        un-    mal-   no     other  too    too
+    //                                                        token     body's method others known formed JSON  media  large  often
+    Route("WS",   "/?last_check_time={}", "", EVER,          [401, 401, 403, NEVER, NEVER, NEVER, 400,   NEVER, NEVER, NEVER, NEVER]),
+    Route("POST", "/api/chat/subscribe", "", "",             [401, 401, 403, 405,   NEVER, NEVER, NEVER, NEVER, NEVER, NEVER, NEVER]),
+    Route("GET",  "/api/chat/offline-messages?last_check_time={}", "", EVER,
+                                                             [401, 401, 403, 405,   NEVER, NEVER, 400,   NEVER, NEVER, NEVER, NEVER]),
+    Route("GET",  "/api/chat/unread-count", "", "",          [401, 401, 403, 405,   NEVER, NEVER, NEVER, NEVER, NEVER, NEVER, NEVER]),
+    Route("POST", "/api/chat/mark-read/{}", "", THREAD,      [401, 401, 403, 405,   404,   404,   400,   NEVER, NEVER, NEVER, 429]),
+    Route("POST", "/api/chat/unsubscribe", "", "",           [401, 401, 403, 405,   NEVER, NEVER, NEVER, NEVER, NEVER, NEVER, NEVER]),
 ];
-
-/// Every way to bring no good token: a header, or none.
-fn bad_tokens() -> Vec<String> {
-    let claims = json!({ "sub": ANN, "role": "authenticated", "exp": 4_000_000_000_u64 });
-    let other = Secret::new("another secret of enough bytes to sign with").unwrap();
-    let forged = sign(&other, claims.as_object().unwrap());
-    let late = token_of(&json!({ "sub": ANN }), -10);
-    [format!("Bearer {forged}"), format!("Bearer {late}"), "Bearer no.good.token".to_owned()].to_vec()
-}
-
-/// Asks as Ann, wrongly for this reason, and expects this status.
-async fn ask_wrongly(school: &School, why: Why, (method, path): (&str, &str), status: u16) {
-    let about = match why {
-        Why::Others => OTHER,
-        Why::Unknown => NOTHING,
-        Why::Malformed => "thread-uuid",
-        _ if path.contains("time") => EVER,
-        _ => THREAD,
-    };
-    let target = path.replace("{}", about);
-    let authorizations = match why {
-        Why::NoToken => vec![String::new(), "Basic eDp5".to_owned(), "Bearer".to_owned()],
-        Why::BadToken => bad_tokens(),
-        Why::NobodysToken => vec![format!("Bearer {}", token_of(&json!({ "role": "service_role" }), 60))],
-        _ => vec![format!("Bearer {}", device(ANN))],
-    };
-    let method = match why {
-        Why::OtherMethod if method == "GET" => "POST",
-        Why::OtherMethod => "GET",
-        _ => method,
-    };
-    for authorization in authorizations {
-        let header = match &*authorization {
-            "" => String::new(),
-            some => format!("authorization: {some}\r\n"),
-        };
-        let answer = if path.starts_with("/?") {
-            school.stage.refused_socket(&target, &header).await
-        } else {
-            if matches!(why, Why::TooOften) {
-                send(&school.bob, THREAD, "to be read").await;
-                school.stage.ask_raw(method, &target, &header, b"").await;
-            }
-            school.stage.ask_raw(method, &target, &header, b"").await
-        };
-        refused(&answer, status, &format!("{why:?} {method} {target} {authorization}"));
-        let is_limited = status == 429;
-        assert_eq!(is_soon(&answer.body["retry_after"]), is_limited, "{answer:?}");
-        let header = answer.header("retry-after").map(|seconds| json!(seconds.parse::<u64>().unwrap()));
-        assert_eq!(header.as_ref(), answer.body.get("retry_after"), "{answer:?}");
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_refuses_what_it_must() {
     on_each_major(async |school| {
-        for (place, why) in WHYS.into_iter().enumerate() {
-            if matches!(why, Why::TooOften) {
-                school.stage.database.execute(ONE_OF_EACH).await;
-            }
-            for (method, path, refusals) in ROUTES {
-                if refusals[place] != NEVER {
-                    ask_wrongly(&school, why, (method, path), refusals[place]).await;
-                }
-            }
-        }
+        refuse_all(&school.stage, &ROUTES, OTHER, |answer, status, what| {
+            refused(answer, status, what);
+            assert_eq!(is_soon(&answer.body["retry_after"]), status == 429, "{what} {answer:?}");
+        })
+        .await;
     })
     .await;
 }
@@ -246,6 +153,7 @@ async fn every_route_answers_as_the_app_expects() {
             "message_type": "text", "created_at": created_at,
             "sender": { "full_name": "Bob", "role": "pupil" } });
         assert_eq!(data["messages"], json!([shown]));
+        assert_eq!(missed.body["messages"], data["messages"], "the app's start-up reads it there");
         assert_eq!((&data["count"], data.get("has_more")), (&json!(1), None));
         let time = data["last_check_time"].as_str().unwrap();
         assert!(time.len() == 24 && time.ends_with('Z'), "{data}");
@@ -345,110 +253,44 @@ async fn a_socket_is_opened_by_a_token_in_the_query_or_the_header() {
     .await;
 }
 
-/// Why a frame is refused.
-#[derive(Clone, Copy, Debug)]
-enum Wrong {
-    /// It does not say what it is about.
-    Missing,
-    Null,
-    NoText,
-    NoId,
-    Others,
-    Unknown,
-    TooLarge,
-    TooDeep,
-    TooOften,
-}
-
-const WRONGS: [Wrong; 9] = [
-    Wrong::Missing,
-    Wrong::Null,
-    Wrong::NoText,
-    Wrong::NoId,
-    Wrong::Others,
-    Wrong::Unknown,
-    Wrong::TooLarge,
-    Wrong::TooDeep,
-    Wrong::TooOften,
-];
-
-/// There is nothing of the kind in this frame.
-const NOT: &str = "";
 const NEEDS_THREAD: &str = "thread_id is required";
 const NO_THREAD: &str = "thread_id is not valid";
 const NEEDS_MESSAGE: &str = "message_id is required";
 const NO_MESSAGE: &str = "message_id is not valid";
-const NOT_FOUND: &str = "Not found";
-const LARGE: &str = "This must not exceed 65536 bytes";
-const DEEP: &str = "The JSON is nested too deeply";
-const OFTEN: &str = "Too many requests";
 
-/// Every frame of clients, its field, and what each refusal says. A thread of others is as silent as it was before, so
-/// to silence it is no mistake; and all frames together are too many at a rate of their own.
+/// Every frame of clients. A thread of others is as silent as it was before, so to silence it is no mistake.
 #[rustfmt::skip]
-const FRAMES: [(&str, &str, [&str; WRONGS.len()]); 6] = [
-    //                                   missing        null           no text     no id       others'    unknown    too    too   too
-    //                                                                                                              large  deep  often
-    ("subscribe_thread",   "thread_id",  [NEEDS_THREAD,  NEEDS_THREAD,  NO_THREAD,  NO_THREAD,  NOT_FOUND, NOT_FOUND, LARGE, DEEP, NOT]),
-    ("unsubscribe_thread", "thread_id",  [NEEDS_THREAD,  NEEDS_THREAD,  NO_THREAD,  NO_THREAD,  NOT,       NOT,       LARGE, DEEP, NOT]),
-    ("typing_start",       "thread_id",  [NEEDS_THREAD,  NEEDS_THREAD,  NO_THREAD,  NO_THREAD,  NOT_FOUND, NOT_FOUND, LARGE, DEEP, OFTEN]),
-    ("typing_stop",        "thread_id",  [NEEDS_THREAD,  NEEDS_THREAD,  NO_THREAD,  NO_THREAD,  NOT_FOUND, NOT_FOUND, LARGE, DEEP, NOT]),
-    ("mark_read",          "message_id", [NEEDS_MESSAGE, NEEDS_MESSAGE, NO_MESSAGE, NO_MESSAGE, NOT_FOUND, NOT_FOUND, LARGE, DEEP, OFTEN]),
-    ("ping",               "",           [NOT,           NOT,           NOT,        NOT,        NOT,       NOT,       LARGE, DEEP, NOT]),
+const FRAMES: [Frame; 6] = [
+    //                                              missing        null           no text     no id       others     unknown    not for    too    too   too
+    //                                                                                                                          them       large  deep  often
+    Frame("subscribe_thread",   "thread_id", "{}",  [NEEDS_THREAD,  NEEDS_THREAD,  NO_THREAD,  NO_THREAD,  NOT_FOUND, NOT_FOUND, NOT,       LARGE, DEEP, NOT]),
+    Frame("unsubscribe_thread", "thread_id", "{}",  [NEEDS_THREAD,  NEEDS_THREAD,  NO_THREAD,  NO_THREAD,  NOT,       NOT,       NOT,       LARGE, DEEP, NOT]),
+    Frame("typing_start",       "thread_id", "{}",  [NEEDS_THREAD,  NEEDS_THREAD,  NO_THREAD,  NO_THREAD,  NOT_FOUND, NOT_FOUND, NOT,       LARGE, DEEP, OFTEN]),
+    Frame("typing_stop",        "thread_id", "{}",  [NEEDS_THREAD,  NEEDS_THREAD,  NO_THREAD,  NO_THREAD,  NOT_FOUND, NOT_FOUND, NOT,       LARGE, DEEP, NOT]),
+    Frame("mark_read",          "message_id", "{}", [NEEDS_MESSAGE, NEEDS_MESSAGE, NO_MESSAGE, NO_MESSAGE, NOT_FOUND, NOT_FOUND, FORBIDDEN, LARGE, DEEP, OFTEN]),
+    Frame("ping",               "nothing", "{}",    [NOT,           NOT,           NOT,        NOT,        NOT,       NOT,       NOT,       LARGE, DEEP, NOT]),
 ];
-
-/// A frame that is wrong for this reason, about one of these of Ann's.
-fn wrong_frame(wrong: Wrong, kind: &str, field: &str, own: &str, others: &str) -> String {
-    let mut frame = json!({ "type": kind, field: own });
-    match wrong {
-        Wrong::Missing => drop(frame.as_object_mut().unwrap().remove(field)),
-        Wrong::Null => frame[field] = Value::Null,
-        Wrong::NoText => frame[field] = json!([7]),
-        Wrong::NoId => frame[field] = json!("thread-uuid"),
-        Wrong::Others => frame[field] = json!(others),
-        Wrong::Unknown => frame[field] = json!(NOTHING),
-        Wrong::TooLarge => frame["more"] = json!("x".repeat(70_000)),
-        Wrong::TooDeep => {
-            frame["more"] = serde_json::from_str(&format!("{}{}", "[".repeat(40), "]".repeat(40))).unwrap()
-        }
-        Wrong::TooOften => {}
-    }
-    frame.to_string()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_frame_is_refused_what_it_must_be_and_the_socket_stays() {
     on_each_major(async |school| {
+        let ann = user_session(&school.stage.database.url, ANN).await;
+        let own = send(&ann, THREAD, "own").await;
         let secret = send(&school.bob, OTHER, "for eve").await;
-        let first = send(&school.bob, THREAD, "first").await;
-        let second = send(&school.bob, THREAD, "second").await;
+        let good = [send(&school.bob, THREAD, "first").await, send(&school.bob, THREAD, "second").await];
+        let things = |Frame(_, field, ..): &Frame| match *field {
+            "message_id" => Things { good: good.clone(), others: secret.clone(), not_for_them: own.clone() },
+            _ => Things {
+                good: [THREAD, THREAD].map(str::to_owned),
+                others: OTHER.to_owned(),
+                not_for_them: String::new(),
+            },
+        };
         let mut ann = school.socket(&device(ANN)).await;
-        for (place, wrong) in WRONGS.into_iter().enumerate() {
-            for (kind, field, refusals) in FRAMES {
-                let words = refusals[place];
-                if words == NOT {
-                    continue;
-                }
-                let (own, others) =
-                    if field == "message_id" { (&*second, &*secret) } else { (THREAD, OTHER) };
-                if matches!(wrong, Wrong::TooOften) {
-                    school.stage.database.execute(ONE_OF_EACH).await;
-                    let own = if field == "message_id" { &*first } else { own };
-                    ann.send(json!({ "type": kind, field: own })).await;
-                }
-                ann.text(&wrong_frame(wrong, kind, field, own, others)).await;
-                let told = ann.next_of("error").await;
-                let said = told["message"].as_str().unwrap();
-                assert!(said.starts_with(words), "{wrong:?} {kind}: {told}");
-                assert_eq!(is_soon(&told["retry_after"]), words == OFTEN, "{wrong:?} {kind}: {told}");
-            }
-        }
-        // One's own message is not there to be read.
-        school.stage.database.execute("update rowcast.messaging_settings set value = 0").await;
-        let own = send(&user_session(&school.stage.database.url, ANN).await, THREAD, "own").await;
-        ann.send(json!({ "type": "mark_read", "message_id": own })).await;
-        ann.next_of("error").await;
-        assert!(ann.until_pong().await.iter().all(|frame| frame["type"] != "error"));
+        refuse_all_frames(&school.stage, &mut ann, &FRAMES, things, |told, wrong, _| {
+            assert_eq!(is_soon(&told["retry_after"]), wrong == Wrong::TooOften, "{told}");
+        })
+        .await;
         // The twin: what is refused to Ann is granted to Eve.
         let mut eve = school.socket(&device(EVE)).await;
         eve.send(json!({ "type": "subscribe_thread", "thread_id": OTHER })).await;
@@ -485,7 +327,7 @@ async fn what_is_no_frame_is_answered_and_the_socket_stays() {
 async fn frames_of_any_kind_are_too_many_at_some_rate() {
     on_each_major(async |school| {
         let mut ann = school.socket(&device(ANN)).await;
-        for (kind, field, _) in FRAMES.iter().cycle().take(300) {
+        for Frame(kind, field, ..) in FRAMES.iter().cycle().take(300) {
             // What is nothing to anybody takes no time.
             ann.send(json!({ "type": kind, *field: null })).await;
         }

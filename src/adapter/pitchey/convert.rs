@@ -93,10 +93,10 @@ fn attachments(value: Option<&Value>) -> Result<Value, Error> {
     renamed.collect::<Result<Vec<_>, _>>().map(Value::Array)
 }
 
-/// Reads the fields of a frame of one type.
+/// How the fields of a frame are read.
 type Read = fn(&Fields) -> Result<What, Error>;
 
-/// The types of clients' frames, and how each is read. A `ping` asks for nothing.
+/// The types of clients' frames, and what is read of the fields of each. A `ping` asks for nothing.
 pub(super) static FRAMES: &[(&str, Read)] = &[
     ("send_message", |fields| Sending::read(fields).map(What::Send)),
     ("join_conversation", |fields| id(fields, "conversationId").map(What::Join)),
@@ -367,11 +367,11 @@ fn conversation(row: ConversationRow) -> Conversation {
     }
 }
 
-/// Whether a value may be a preference's.
-type IsFitting = fn(&Value) -> bool;
+/// What a value may be.
+type Fits = fn(&Value) -> bool;
 
 /// Pitchey's names of notification preferences, the schema's, and what each may be.
-const PREFERENCES: [(&str, &str, IsFitting); 8] = [
+const PREFERENCES: [(&str, &str, Fits); 8] = [
     ("email", "email", Value::is_boolean),
     ("push", "push", Value::is_boolean),
     ("inApp", "in_app", Value::is_boolean),
@@ -390,9 +390,9 @@ fn is_text_or_null(value: &Value) -> bool {
 pub(super) fn changes(fields: Fields) -> Result<Value, Error> {
     let renamed = fields.into_iter().map(|(name, value)| {
         let known = PREFERENCES.iter().find(|(ours, ..)| *ours == name);
-        let (name, column, is_fitting) =
+        let (name, column, fits) =
             known.ok_or_else(|| Error::Invalid("This preference is not known".to_owned()))?;
-        if is_fitting(&value) { Ok(((*column).to_owned(), value)) } else { Err(Error::invalid(name)) }
+        if fits(&value) { Ok(((*column).to_owned(), value)) } else { Err(Error::invalid(name)) }
     });
     renamed.collect::<Result<Map<_, _>, Error>>().map(Value::Object)
 }

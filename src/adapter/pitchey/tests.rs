@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::convert::{self, Call, FRAMES, Sending, What};
-use super::socket::{Done, Given, HISTORY_MESSAGES, State};
+use super::socket::{Done, Given, HISTORY_MESSAGES, READ_AGAIN_MAX, State};
 use crate::adapter::Error;
 use crate::adapter::conversation::{self, Event, Table};
 use crate::adapter::socket::Frames;
@@ -21,11 +21,14 @@ fn id(number: usize) -> Uuid {
     Uuid::from_u128(number as u128)
 }
 
+/// A row that is as old as its number is small.
 fn row(message_id: Uuid, conversation_id: Uuid, sender_id: Uuid) -> Value {
+    let second = message_id.as_u128() % 3600;
     json!({
         "id": message_id, "conversation_id": conversation_id, "sender_id": sender_id, "sender_type": "staff",
         "content": "hello", "message_type": "text", "attachments": [{ "url": "u", "name": "n", "size": 1,
-        "mime_type": "m" }], "created_at": "2026-11-21T12:00:00+00:00", "sender_name": "Ann",
+        "mime_type": "m" }], "created_at": format!("2026-11-21T12:{:02}:{:02}+00:00", second / 60, second % 60),
+        "sender_name": "Ann",
     })
 }
 
@@ -253,7 +256,7 @@ fn a_message_has_all_that_clients_know_of_it() {
         "type": "new_message", "messageId": id(1), "conversationId": ROOM, "senderId": ANN, "senderType": "staff",
         "senderName": "Ann", "recipientId": null, "content": "hello", "messageType": "text", "replyToId": null,
         "attachments": [{ "url": "u", "name": "n", "size": 1, "mimeType": "m" }], "clientMessageId": null,
-        "createdAt": "2026-11-21T12:00:00+00:00", "editedAt": null, "deletedAt": null,
+        "createdAt": "2026-11-21T12:00:01+00:00", "editedAt": null, "deletedAt": null,
     });
     assert_eq!(out.take(), [expected]);
 }
@@ -277,6 +280,55 @@ fn what_happens_while_a_history_is_read_comes_after_it_once() {
     assert!(out.take().is_empty());
     bob.event(&sent(id(4), ROOM), &mut out);
     assert_eq!(ids(&out.take()), [&json!(id(4))]);
+}
+
+#[test]
+fn what_stands_before_a_history_is_no_news() {
+    let (mut bob, mut out) = bob();
+    bob.join(ROOM);
+    bob.event(&sent(id(5), ROOM), &mut out);
+    // The first ten are older than what the history has, and the feed has told of none yet.
+    bob.done(history(1..=HISTORY_MESSAGES + 10), &mut out);
+    for number in 6..=10 {
+        bob.event(&sent(id(number), ROOM), &mut out);
+    }
+    let frames = out.take();
+    assert_eq!(frames.len(), 1, "{frames:?}");
+    assert_eq!(frames[0]["messages"][0]["messageId"], json!(id(11)));
+    bob.event(&sent(id(5), OTHER_ROOM), &mut out);
+    assert_eq!(ids(&out.take()), [&json!(id(5))], "other conversations have histories of their own");
+}
+
+#[test]
+fn a_history_that_lacks_what_was_told_is_read_again() {
+    let (mut bob, mut out) = bob();
+    bob.event(&sent(id(3), ROOM), &mut out);
+    bob.join(ROOM);
+    bob.event(&sent(id(4), ROOM), &mut out);
+    assert_eq!(bob.is_behind(&history(1..=3)), None, "what is held comes after it");
+    for _ in 0..READ_AGAIN_MAX {
+        assert_eq!(bob.is_behind(&history(1..=2)), Some(ROOM));
+    }
+    assert_eq!(bob.is_behind(&history(1..=2)), None, "the message may be gone");
+    out.take();
+    bob.done(history(1..=3), &mut out);
+    assert_eq!(ids(&out.take()[1..]), [&json!(id(4))]);
+}
+
+#[test]
+fn times_are_compared_in_any_zone() {
+    let (mut bob, mut out) = bob();
+    let mut newest = row(id(2), ROOM, ANN);
+    // A quarter past twelve.
+    newest["created_at"] = json!("2026-11-21T17:45:00.5+05:30");
+    let messages = convert::messages(json!([newest])).unwrap();
+    let result = Ok(Given::History(ROOM, messages));
+    bob.done(Done { request: "join_conversation", client_message_id: None, result }, &mut out);
+    out.take();
+    bob.event(&sent(id(15 * 60), ROOM), &mut out);
+    assert!(out.take().is_empty());
+    bob.event(&sent(id(15 * 60 + 1), ROOM), &mut out);
+    assert_eq!(out.take().len(), 1);
 }
 
 #[test]

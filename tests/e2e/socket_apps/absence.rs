@@ -1,7 +1,9 @@
-//! The school app, back from an absence: a check, the socket, and others who write all the while and commit in no order.
-//! Nothing is lost, and nothing comes twice.
+//! Back from an absence, while others write all the time and commit in no order: nothing lost, nothing twice.
+//!
+//! The school app asks what it has missed, and opens its socket. Pitchey's opens its socket, joins its conversations,
+//! pages back as far as it has to, and sends what it has queued.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use super::school::connect;
@@ -115,7 +117,7 @@ async fn a_socket_after_a_socket_continues() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checks_beside_an_open_socket_give_nothing_that_it_brings() {
     let school = open().await;
-    let writers = school.write().await;
+    let writers = Writers::start(school.writers().await);
     let token = device(ANN);
     let mut shown = Shown::default();
     let (contents, mut time) = check(&school, &token, EVER).await;
@@ -137,7 +139,7 @@ async fn checks_beside_an_open_socket_give_nothing_that_it_brings() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_starts_among_writers_lose_nothing_and_show_nothing_twice() {
     let school = open().await;
-    let writers = school.write().await;
+    let writers = Writers::start(school.writers().await);
     let token = device(ANN);
     let (mut shown, mut time, mut dice) = (Shown::default(), EVER.to_owned(), Dice(7));
     for _ in 0..ROUNDS {
@@ -173,4 +175,189 @@ async fn a_hundred_starts_among_writers_lose_nothing_and_show_nothing_twice() {
         time = next;
     }
     committed.expect_shown_once_and_in_order(&shown.contents);
+}
+
+/// A client of Pitchey, which shows every room in its order: a history in place of what it shows, and each new message
+/// behind that.
+struct Phone<'a> {
+    app: &'a App,
+    token: String,
+    /// By room: ids and contents.
+    shown: [Vec<Line>; ROOMS.len()],
+    /// What it has not been told to be sent, in order.
+    queue: VecDeque<Queued>,
+    queued: u64,
+    /// How often a history did not reach what it showed.
+    gaps: u32,
+    dice: Dice,
+}
+
+/// A message as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+struct Line {
+    id: String,
+    content: String,
+}
+
+/// A message that is to be sent.
+struct Queued {
+    name: String,
+    room: usize,
+}
+
+/// Where a message is shown.
+fn room_of(message: &Value) -> usize {
+    ROOMS.iter().position(|room| message["conversationId"] == *room).expect("a room of Ann's")
+}
+
+fn line(message: &Value) -> Line {
+    let text = |field: &str| message[field].as_str().unwrap().to_owned();
+    Line { id: text("messageId"), content: text("content") }
+}
+
+fn lines(page: &Value) -> Vec<Line> {
+    page["messages"].as_array().unwrap().iter().map(line).collect()
+}
+
+impl<'a> Phone<'a> {
+    fn new(app: &'a App) -> Self {
+        let (shown, queue) = (Default::default(), VecDeque::new());
+        Self { app, token: device(ANN), shown, queue, queued: 0, gaps: 0, dice: Dice(7) }
+    }
+
+    /// Does with frames what a client does.
+    fn take(&mut self, frames: &[Value]) {
+        for frame in frames {
+            match frame["type"].as_str() {
+                Some("new_message") => self.shown[room_of(frame)].push(line(frame)),
+                Some("message_sent") => {
+                    self.queue.retain(|queued| frame["clientMessageId"] != queued.name);
+                }
+                Some("error") => panic!("{frame}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Comes back: what it shows from before goes on without a gap.
+    async fn connect(&mut self) -> Socket {
+        let mut socket = self.app.socket(&format!("/api/messages/ws?token={}", self.token)).await;
+        assert_eq!(socket.next().await["type"], "connected");
+        let before: Vec<usize> = self.shown.iter().map(Vec::len).collect();
+        let first = usize::try_from(self.dice.roll(4)).unwrap();
+        for room in (0..ROOMS.len()).map(|step| (first + step) % ROOMS.len()) {
+            // What has been told since it is back stands behind a gap until the room is joined.
+            self.join(&mut socket, room, Some(before[room])).await;
+        }
+        socket
+    }
+
+    /// Shows a room's history in place of what it shows of it, but of that so many at most.
+    async fn join(&mut self, socket: &mut Socket, room: usize, of_before: Option<usize>) {
+        socket.send(json!({ "type": "join_conversation", "conversationId": ROOMS[room] })).await;
+        let frames = socket.all_until(|frame| frame["type"] == "conversation_history").await;
+        let (history, live) = frames.split_last().unwrap();
+        self.take(live);
+        assert_eq!(room_of(history), room);
+        let mut newest = lines(history);
+        let mut has_more = history["hasMore"] == true;
+        let shown = &mut self.shown[room];
+        let behind_gap = shown.split_off(of_before.unwrap_or(shown.len()));
+        let known = |newest: &[Line]| shown.iter().rposition(|line| Some(line) == newest.first());
+        if has_more && !shown.is_empty() && known(&newest).is_none() {
+            self.gaps += 1;
+        }
+        while has_more && known(&newest).is_none() {
+            let target = format!("/api/messages/{}/messages?limit=100&before={}", ROOMS[room], newest[0].id);
+            let page = self.app.get(&target, &self.token).await;
+            has_more = page["hasMore"] == true;
+            newest.splice(0..0, lines(&page));
+        }
+        let known = known(&newest).unwrap_or_default();
+        let lacks = "the history lacks what was shown";
+        assert!(newest.starts_with(&shown[known..]), "{lacks}: {:?}, {newest:?}", &shown[known..]);
+        shown.truncate(known);
+        shown.append(&mut newest);
+        let lost: Vec<_> = behind_gap.iter().filter(|line| !shown.contains(line)).collect();
+        assert!(lost.is_empty(), "{lacks}: {lost:?}");
+    }
+
+    /// Queues what its person writes while it is away.
+    fn write(&mut self) {
+        for _ in 0..self.dice.roll(4) {
+            self.queued += 1;
+            let room = usize::try_from(self.dice.roll(2)).unwrap();
+            self.queue.push_back(Queued { name: format!("ann {}", self.queued), room });
+        }
+    }
+
+    /// Sends what is queued, sometimes twice, and waits for nothing.
+    async fn send(&mut self, socket: &Socket) {
+        for queued in &self.queue {
+            for _ in 0..=self.dice.roll(2) {
+                let (room, name) = (ROOMS[queued.room], &queued.name);
+                socket
+                    .send(json!({ "type": "send_message", "conversationId": room, "content": name,
+                        "clientMessageId": name }))
+                    .await;
+            }
+        }
+    }
+
+    /// Waits until all that was queued is sent.
+    async fn until_sent(&mut self, socket: &mut Socket) {
+        while !self.queue.is_empty() {
+            let frames = socket.all_until(|frame| frame["type"] == "message_sent").await;
+            self.take(&frames);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pitcheys_hundred_returns_among_writers_lose_nothing_and_show_nothing_twice() {
+    let app = App::open("pitchey", &[]).await;
+    let writers = Writers::start_with_bursts(app.writers().await);
+    let mut phone = Phone::new(&app);
+    for _ in 0..ROUNDS {
+        let mut socket = phone.connect().await;
+        phone.send(&socket).await;
+        if phone.dice.roll(3) > 0 {
+            phone.until_sent(&mut socket).await;
+        }
+        for _ in 0..phone.dice.roll(4) {
+            let room = usize::try_from(phone.dice.roll(4)).unwrap();
+            phone.join(&mut socket, room, None).await;
+        }
+        tokio::time::sleep(Duration::from_millis(phone.dice.roll(40))).await;
+        let last = if phone.dice.roll(2) == 0 { socket.cut().await } else { socket.close().await };
+        phone.take(&last);
+        if phone.dice.roll(3) == 0 {
+            phone.write();
+        }
+        if phone.dice.roll(10) == 0 {
+            // Long enough for more to be missed than a history has.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+    assert!(phone.gaps > 3, "histories had all that was missed but {} times", phone.gaps);
+    let committed = writers.end().await;
+    let mut socket = phone.connect().await;
+    phone.send(&socket).await;
+    phone.until_sent(&mut socket).await;
+    for room in 0..ROOMS.len() {
+        phone.join(&mut socket, room, None).await;
+    }
+    let shown = phone.shown.iter().flatten().map(|line| line.content.clone());
+    let (own, others): (Vec<_>, Vec<_>) = shown.partition(|content| content.starts_with("ann "));
+    committed.expect_shown_once_and_in_order(&others);
+    let numbers = |room: usize| -> Vec<u64> {
+        let own = phone.shown[room].iter().filter_map(|line| line.content.strip_prefix("ann "));
+        own.map(|number| number.parse().unwrap()).collect()
+    };
+    let (first, second) = (numbers(0), numbers(1));
+    assert!(first.is_sorted() && second.is_sorted(), "out of order: {first:?} {second:?}");
+    let mut all = [first, second].concat();
+    all.sort_unstable();
+    assert_eq!(all, (1..=phone.queued).collect::<Vec<_>>(), "each once");
+    assert!(own.len() == all.len() && all.len() > 20, "{own:?}");
 }

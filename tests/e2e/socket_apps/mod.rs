@@ -30,6 +30,12 @@ const ROOMS: [&str; 4] = [
 /// What Bob and Eve talk in.
 const OTHER: &str = "d0000000-0000-4000-8000-00000000000e";
 
+/// A setting by which people who have gone are offline after less time than typing lasts.
+const GRACE: [&str; 2] = ["--presence-grace-ms", "4000"];
+
+/// Settings by which people are away as soon as activity can be noticed, and offline soon after they have gone.
+const AWAY_SOON: [&str; 4] = ["--presence-idle-ms", "6000", "--presence-grace-ms", "1000"];
+
 /// Everybody, at any rate of messages.
 const PEOPLE: &str = "
     insert into public.users (id, full_name, username, role) values
@@ -114,22 +120,25 @@ impl App {
         writers
     }
 
-    /// Has Bob write in all that he shares with Ann.
-    async fn write(&self) -> Writers {
-        Writers::start(self.writers().await)
+    /// Waits until somebody's presence is this; nobody is told of every change of it.
+    async fn until_status(&self, person: &str, status: &str) {
+        self.until_presence(person, &format!("status = '{status}'")).await;
     }
 
-    /// Waits until somebody's presence is this; nobody tells when it changes to what is told to nobody.
-    async fn until_status(&self, person: &str, expected: &str) {
-        let sql = "select status from public.user_presence where user_id = $1::text::uuid";
+    /// Waits until it is noticed that somebody's last device is gone, and has them type for a second: so long are they
+    /// gone when others hear that this is over, and by [`GRACE`] not offline yet.
+    async fn gone_for_a_second(&self, person: &str) {
+        self.until_presence(person, "expires_at <= now() + interval '4 seconds'").await;
+        let typing =
+            format!("select public.update_typing_indicator('{}', expires_in_seconds => 1)", ROOMS[0]);
+        self.writer(person).await.batch_execute(&typing).await.unwrap();
+    }
+
+    async fn until_presence(&self, person: &str, condition: &str) {
+        let sql = format!("select from public.user_presence where user_id = '{person}' and {condition}");
         let started = Instant::now();
-        loop {
-            let row = self.database.client.query_opt(sql, &[&person]).await.unwrap();
-            let status: Option<String> = row.map(|row| row.get(0));
-            if status.as_deref() == Some(expected) {
-                return;
-            }
-            assert!(started.elapsed() < PATIENCE, "expected {expected}, found {status:?}");
+        while self.database.client.query_opt(&sql, &[]).await.unwrap().is_none() {
+            assert!(started.elapsed() < PATIENCE, "{person} never has {condition}");
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
