@@ -132,7 +132,16 @@ impl Database {
 
     /// The process that streams to the client with this application name.
     pub(crate) async fn walsender(&self, application: &str) -> Walsender {
-        walsender(&self.client, application).await
+        let select =
+            "select pid from pg_stat_replication where application_name = $1 and state = 'streaming'";
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(row) = self.client.query_opt(select, &[&application]).await.expect("a query") {
+                return Walsender(row.get(0));
+            }
+            assert!(Instant::now() < deadline, "{application} does not stream");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Starts the reference on a slot of its own; its output goes to `output`.
@@ -161,19 +170,6 @@ impl Database {
             assert!(Instant::now() < deadline, "the slot of the reference stays in use");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-    }
-}
-
-/// The process that streams to the client with this application name.
-pub(crate) async fn walsender(client: &Client, application: &str) -> Walsender {
-    let select = "select pid from pg_stat_replication where application_name = $1 and state = 'streaming'";
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        if let Some(row) = client.query_opt(select, &[&application]).await.expect("a query") {
-            return Walsender(row.get(0));
-        }
-        assert!(Instant::now() < deadline, "{application} does not stream");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

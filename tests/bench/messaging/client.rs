@@ -58,9 +58,11 @@ impl Client {
     /// Connects and waits until changes flow.
     pub(super) async fn connect(app: App, address: SocketAddr, person: usize) -> Self {
         let who = Who { app, address, person, token: signed(&person_id(person)) };
-        let stream = who.open().await;
         let since = "1970-01-01".to_owned();
-        Self { who, stream, seen: Seen { app, present: HashSet::new(), typed: HashMap::new(), since } }
+        let mut seen = Seen { app, present: HashSet::new(), typed: HashMap::new(), since };
+        // Nobody does anything yet.
+        let (stream, _) = who.open(&mut seen).await;
+        Self { who, stream, seen }
     }
 
     /// Tells of every deed that it reads of, until the measure is over. When `leave` says so its connection breaks, and
@@ -68,43 +70,46 @@ impl Client {
     pub(super) async fn run(self, news: Sender<News>, leave: Arc<Notify>) {
         let Self { who, mut stream, mut seen } = self;
         loop {
-            let told = tokio::select! {
+            let told: Vec<News> = tokio::select! {
                 frame = stream.next() => {
                     let at = Instant::now();
                     let frame = frame.expect("an open socket").expect("a frame");
                     let deed = frame.to_text().ok().and_then(|text| seen.deed(text));
-                    deed.map(|deed| News::Heard { person: who.person, deed, at })
+                    deed.map(|deed| News::Heard { person: who.person, deed, at }).into_iter().collect()
                 }
                 () = leave.notified() => {
                     let gone = Instant::now();
                     // Without a word, as when a phone loses its network.
                     drop(stream);
                     let connecting = Instant::now();
-                    stream = who.open().await;
+                    let since = seen.since.clone();
+                    let (opened, mut told) = who.open(&mut seen).await;
+                    stream = opened;
                     let live = Instant::now();
-                    let messages = who.messages_since(&seen.since).await;
-                    Some(News::Back(Return {
+                    let messages = who.messages_since(&since).await;
+                    told.push(News::Back(Return {
                         person: who.person,
                         gone,
                         live,
                         until_live: live - connecting,
                         until_caught_up: connecting.elapsed(),
                         messages,
-                    }))
+                    }));
+                    told
                 }
             };
-            if let Some(told) = told
-                && news.send(told).await.is_err()
-            {
-                return;
+            for told in told {
+                if news.send(told).await.is_err() {
+                    return;
+                }
             }
         }
     }
 }
 
 impl Who {
-    /// Connects, and waits for the word that changes flow.
-    async fn open(&self) -> Stream {
+    /// Connects, and waits for the word that changes flow. Those of the same moment come right before it.
+    async fn open(&self, seen: &mut Seen) -> (Stream, Vec<News>) {
         let token = &self.token;
         let (path, live) = match self.app {
             App::Supabase => {
@@ -118,14 +123,16 @@ impl Who {
         if self.app == App::Supabase {
             stream.send(Message::text(join(self.person, token))).await.expect("a join");
         }
+        let mut told = Vec::new();
         loop {
             let message = stream.next().await.expect("an answer").expect("a frame");
+            let at = Instant::now();
             let text = message.to_text().unwrap_or_default();
             assert!(!text.contains("\"status\":\"error\""), "the server refused: {text}");
-            assert!(!text.contains("\"record\""), "a change came before it was live");
             if text.contains(live) {
-                return stream;
+                return (stream, told);
             }
+            told.extend(seen.deed(text).map(|deed| News::Heard { person: self.person, deed, at }));
         }
     }
 
