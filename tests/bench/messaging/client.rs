@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
+use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -25,6 +26,9 @@ pub(super) enum App {
     Pitchey,
     School,
 }
+
+/// How long it takes until somebody whose connection is broken is back in reach.
+const GONE_FOR: Duration = Duration::from_secs(1);
 
 type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -66,7 +70,7 @@ impl Client {
     }
 
     /// Tells of every deed that it reads of, until the measure is over. When `leave` says so its connection breaks, and
-    /// it comes back at once.
+    /// it comes back after a moment.
     pub(super) async fn run(self, news: Sender<News>, leave: Arc<Notify>) {
         let Self { who, mut stream, mut seen } = self;
         loop {
@@ -81,6 +85,7 @@ impl Client {
                     let gone = Instant::now();
                     // Without a word, as when a phone loses its network.
                     drop(stream);
+                    sleep(GONE_FOR).await;
                     let connecting = Instant::now();
                     let since = seen.since.clone();
                     let (opened, mut told) = who.open(&mut seen).await;

@@ -45,7 +45,7 @@ const RECONNECT: [f64; 2] = [1_000.0, 5_000.0];
 const METHOD: &str = "1,000 people with a socket each in 200 conversations of five, server, database, writers and clients on the \
                       same processors; 100 messages/s, as many starts of typing and receipts, 20 changes of presence/s, and \
                       5 people a second whose connection breaks; from before COMMIT to the read of the frame";
-const RECONNECTED: &str = "under that load, those who come back at once: from the first byte of the new connection to a live \
+const RECONNECTED: &str = "under that load, those who come back after a second: from the first byte of the new connection to a live \
                            subscription, or to the answer with the messages since the last one";
 const APPS: &str = "the same load without broken connections, to 1,000 sockets of an app's own protocol";
 
