@@ -4,9 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::model::{
-    Attachment, Conversation, Frame, ListedMessage, Message, Participant, Reaction, Reader,
-};
+use super::model::{Attachment, Conversation, Frame, ListedMessage, Message, Participant, Reaction, Reader};
 use crate::adapter::Error;
 use crate::adapter::conversation::{self, Event, is_online};
 use crate::adapter::fields::{content, optional_message_type};
