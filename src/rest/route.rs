@@ -110,7 +110,8 @@ impl Operation {
 /// The name of the schema that every refusal with a JSON body has.
 pub(super) const REFUSAL: &str = "Refusal";
 
-const fn answer(status: u16, content: Content, when: &'static str) -> Answer {
+/// An answer with this body.
+pub const fn answer(status: u16, content: Content, when: &'static str) -> Answer {
     Answer { status, content, when }
 }
 

@@ -14,6 +14,7 @@ mod support;
 mod writers;
 
 mod calls;
+mod document;
 mod infrastructure;
 mod pitchey;
 mod refusals;
