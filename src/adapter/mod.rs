@@ -16,6 +16,7 @@ pub mod infrastructure;
 pub mod live;
 pub mod pitchey;
 pub mod request;
+pub mod route;
 pub mod school;
 pub mod socket;
 pub mod tutorconnect;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::MethodRouter;
+use serde_json::Value;
 
 pub use counters::Counters;
 pub use error::Error;
@@ -35,6 +37,7 @@ use crate::postgres::messaging::{Deliveries, People};
 use crate::postgres::rpc::Rpc;
 use crate::rest::{BodyLimits, BodyReader};
 use live::LiveHandle;
+use route::Route;
 use socket::Sockets;
 
 /// Every adapter there is, in the order of their names.
@@ -49,13 +52,16 @@ pub trait Adapter: Send + Sync + 'static {
     /// Its name in the setting `adapters`.
     fn name(&self) -> &'static str;
 
-    /// Its paths, those of sockets included. No two adapters have a path in common.
-    fn routes(&self, services: Arc<Services>) -> Router;
+    /// Its routes, those of sockets included. No two adapters have one in common.
+    fn routes(&self) -> &'static [Route];
 
     /// Who answers those who ask for a WebSocket at `/`, where the app's clients do; of several such, the first counts.
-    fn root(&self, _services: Arc<Services>) -> Option<MethodRouter> {
+    fn root(&self) -> Option<MethodRouter<Arc<Services>>> {
         None
     }
+
+    /// The body that a refusal has.
+    fn refusal(&self, error: &Error) -> Value;
 }
 
 /// An adapter that there is.
@@ -76,6 +82,11 @@ impl App {
     /// Its name.
     pub fn name(self) -> &'static str {
         self.0.name()
+    }
+
+    /// Its routes.
+    pub fn routes(self) -> &'static [Route] {
+        self.0.routes()
     }
 }
 
@@ -133,7 +144,7 @@ impl Services {
 
 /// The paths of these apps, and who answers sockets at `/`, if anybody.
 pub fn routes(apps: &[App], services: &Arc<Services>) -> (Router, Option<MethodRouter>) {
-    let routers = apps.iter().map(|app| app.0.routes(Arc::clone(services)));
-    let root = apps.iter().find_map(|app| app.0.root(Arc::clone(services)));
+    let routers = apps.iter().map(|app| route::router(*app, Arc::clone(services)));
+    let root = apps.iter().find_map(|app| route::root(*app, Arc::clone(services)));
     (routers.fold(Router::new(), Router::merge), root)
 }

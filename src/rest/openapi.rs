@@ -44,7 +44,7 @@ fn describe(operation: &Operation, path: &str) -> Value {
     let security = match operation.access {
         Access::Open | Access::Browser | Access::Metered => json!([]),
         Access::Project | Access::Api | Access::Forwarded => json!([{ "bearer": [] }, { "apikey": [] }]),
-        Access::Operator => json!([{ "bearer": [] }]),
+        Access::App | Access::Operator => json!([{ "bearer": [] }]),
     };
     let responses: Map<_, _> =
         operation.answers.iter().map(|answer| (answer.status.to_string(), response(answer))).collect();

@@ -37,6 +37,8 @@ pub enum Access {
     Metered,
     /// As [`Access::Metered`], with a token of the project.
     Project,
+    /// The same, with the token in `Authorization`; other stages answer it.
+    App,
     /// Holders of a token of the operator's.
     Operator,
     /// Anybody, from a page of any origin, too; what may be done depends on the token's role.
@@ -73,9 +75,9 @@ pub struct Answer {
 
 /// One route.
 #[derive(Clone, Copy, Debug)]
-pub struct Operation {
+pub struct Operation<E = Endpoint> {
     /// Who answers it.
-    pub endpoint: Endpoint,
+    pub endpoint: E,
     /// Its method in capitals. HEAD goes with GET.
     pub method: &'static str,
     /// Its path, as the stock server has it behind its gateway.

@@ -15,8 +15,10 @@ mod writers;
 
 mod infrastructure;
 mod pitchey;
-mod refusals;
+mod reload;
 mod requests;
+mod roles;
 mod school;
+mod table;
 mod tutorconnect;
 mod whole;

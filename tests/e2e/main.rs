@@ -49,3 +49,4 @@ mod supabase_apps;
 mod token;
 mod tokens;
 mod visibility;
+mod visible;

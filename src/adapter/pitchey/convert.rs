@@ -4,10 +4,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::model::{Attachment, Conversation, Frame, ListedMessage, Message, Participant, Reaction, Reader};
+use super::model::{
+    Attachment, Conversation, Fate, Frame, ListedMessage, Message, Participant, Reaction, Reader,
+};
 use crate::adapter::Error;
 use crate::adapter::conversation::{self, Event};
-use crate::adapter::request::{id, optional_id, optional_text, text};
+use crate::adapter::fields::{content, optional_message_type};
+use crate::adapter::request::{id, optional_id, optional_text, returned, text};
 use crate::postgres::messaging::Person;
 
 /// A frame of a client that is to be answered by a call.
@@ -50,15 +53,9 @@ impl Sending {
             return Err(Error::missing("conversationId"));
         }
         let attachments = attachments(fields.get("attachments"))?;
-        let content = match optional_text(fields, "content")? {
-            Some(content) => content,
-            // A file needs no words.
-            None if !attachments.is_null() => "",
-            None => return Err(Error::missing("content")),
-        };
         let arguments = json!({
-            "content": content,
-            "message_type": optional_text(fields, "messageType")?,
+            "content": content(fields, !attachments.is_null())?,
+            "message_type": optional_message_type(fields, "messageType")?,
             "reply_to_id": optional_id(fields, "replyToId")?,
             "attachments": attachments,
             "client_message_id": optional_text(fields, "clientMessageId")?,
@@ -226,16 +223,28 @@ fn file(file: &Value) -> Attachment {
     Attachment { url: field("url"), name: field("name"), size: field("size"), mime_type: field("mime_type") }
 }
 
+/// The body of a refusal.
+pub(super) fn refusal(error: &Error) -> Value {
+    match error.retry_after() {
+        Some(seconds) => json!({ "success": false, "error": error.to_string(), "retryAfter": seconds }),
+        None => json!({ "success": false, "error": error.to_string() }),
+    }
+}
+
 /// A message as the schema's functions give it.
 #[derive(Deserialize)]
 struct MessageRow {
     #[serde(flatten)]
     message: conversation::Message,
-    #[serde(default)]
+    /// What has become of it, which only lists tell.
+    #[serde(flatten)]
+    fate: Option<FateRow>,
+}
+
+#[derive(Deserialize)]
+struct FateRow {
     status: Option<String>,
-    #[serde(default)]
     reactions: Vec<ReactionRow>,
-    #[serde(default)]
     read_by: Vec<ReaderRow>,
 }
 
@@ -282,24 +291,19 @@ struct ParticipantRow {
     last_seen_at: Option<String>,
 }
 
-/// What a function gave is not what it is to give: the schema is of another version.
-fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Error> {
-    serde_json::from_value(value).map_err(|_| Error::NotSetUp)
-}
-
 /// The message that a function gave.
 pub(super) fn listed(value: Value) -> Result<ListedMessage, Error> {
-    read(value).map(listed_message)
+    returned(value).map(listed_message)
 }
 
 /// The messages that a function gave.
 pub(super) fn messages(value: Value) -> Result<Vec<ListedMessage>, Error> {
-    read::<Vec<MessageRow>>(value).map(|rows| rows.into_iter().map(listed_message).collect())
+    returned::<Vec<MessageRow>>(value).map(|rows| rows.into_iter().map(listed_message).collect())
 }
 
 /// The conversations that a function gave.
 pub(super) fn conversations(value: Value) -> Result<Vec<Conversation>, Error> {
-    read::<Vec<ConversationRow>>(value).map(|rows| rows.into_iter().map(conversation).collect())
+    returned::<Vec<ConversationRow>>(value).map(|rows| rows.into_iter().map(conversation).collect())
 }
 
 /// The id of the conversation that a function gave.
@@ -309,6 +313,10 @@ pub(super) fn conversation_id(value: &Value) -> Result<Uuid, Error> {
 }
 
 fn listed_message(row: MessageRow) -> ListedMessage {
+    ListedMessage { message: message(&row.message), fate: row.fate.map(fate) }
+}
+
+fn fate(row: FateRow) -> Fate {
     let reactions = row.reactions.into_iter().map(|reaction| Reaction {
         user_id: reaction.user_id.or(reaction.customer_id),
         emoji: reaction.emoji,
@@ -317,12 +325,7 @@ fn listed_message(row: MessageRow) -> ListedMessage {
         .read_by
         .into_iter()
         .map(|reader| Reader { user_id: reader.user_id.or(reader.customer_id), read_at: reader.read_at });
-    ListedMessage {
-        message: message(&row.message),
-        status: row.status,
-        reactions: reactions.collect(),
-        read_by: read_by.collect(),
-    }
+    Fate { status: row.status, reactions: reactions.collect(), read_by: read_by.collect() }
 }
 
 fn conversation(row: ConversationRow) -> Conversation {
@@ -349,24 +352,29 @@ fn conversation(row: ConversationRow) -> Conversation {
     }
 }
 
-/// Pitchey's names of notification preferences, and the schema's.
-const PREFERENCES: [(&str, &str); 8] = [
-    ("email", "email"),
-    ("push", "push"),
-    ("inApp", "in_app"),
-    ("newMessage", "new_message"),
-    ("mentions", "mentions"),
-    ("quietHoursStart", "quiet_hours_start"),
-    ("quietHoursEnd", "quiet_hours_end"),
-    ("timeZone", "time_zone"),
+/// Pitchey's names of notification preferences, the schema's, and what each may be.
+const PREFERENCES: [(&str, &str, fn(&Value) -> bool); 8] = [
+    ("email", "email", Value::is_boolean),
+    ("push", "push", Value::is_boolean),
+    ("inApp", "in_app", Value::is_boolean),
+    ("newMessage", "new_message", Value::is_boolean),
+    ("mentions", "mentions", Value::is_boolean),
+    ("quietHoursStart", "quiet_hours_start", is_text_or_null),
+    ("quietHoursEnd", "quiet_hours_end", is_text_or_null),
+    ("timeZone", "time_zone", Value::is_string),
 ];
+
+fn is_text_or_null(value: &Value) -> bool {
+    value.is_string() || value.is_null()
+}
 
 /// The changes that a body asks for.
 pub(super) fn changes(fields: Map<String, Value>) -> Result<Value, Error> {
     let renamed = fields.into_iter().map(|(name, value)| {
-        let known = PREFERENCES.iter().find(|(ours, _)| *ours == name);
-        let (_, column) = known.ok_or_else(|| Error::Invalid("This preference is not known".to_owned()))?;
-        Ok(((*column).to_owned(), value))
+        let known = PREFERENCES.iter().find(|(ours, ..)| *ours == name);
+        let (name, column, is_fitting) =
+            known.ok_or_else(|| Error::Invalid("This preference is not known".to_owned()))?;
+        if is_fitting(&value) { Ok(((*column).to_owned(), value)) } else { Err(Error::invalid(name)) }
     });
     renamed.collect::<Result<Map<_, _>, Error>>().map(Value::Object)
 }
@@ -375,6 +383,6 @@ pub(super) fn changes(fields: Map<String, Value>) -> Result<Value, Error> {
 pub(super) fn preferences(value: &Value) -> Value {
     let renamed = PREFERENCES
         .iter()
-        .map(|(name, column)| ((*name).to_owned(), value.get(column).cloned().unwrap_or(Value::Null)));
+        .map(|(name, column, _)| ((*name).to_owned(), value.get(column).cloned().unwrap_or(Value::Null)));
     Value::Object(renamed.collect())
 }

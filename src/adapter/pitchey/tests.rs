@@ -120,6 +120,11 @@ fn a_frame_that_lacks_something_is_no_call() {
         (json!({ "type": "add_reaction", "messageId": ROOM, "emoji": [] }), Error::invalid("emoji")),
         (json!({ "type": "send_message", "content": "x" }), Error::missing("conversationId")),
         (json!({ "type": "send_message", "conversationId": ROOM }), Error::missing("content")),
+        (json!({ "type": "send_message", "conversationId": ROOM, "content": "" }), Error::invalid("content")),
+        (
+            json!({ "type": "send_message", "conversationId": ROOM, "content": "x", "messageType": "video" }),
+            Error::invalid("messageType"),
+        ),
         (
             json!({ "type": "send_message", "conversationId": ROOM, "content": "\0" }),
             Error::invalid("content"),
@@ -363,6 +368,23 @@ fn a_conversation_has_pitcheys_names() {
 }
 
 #[test]
+fn what_has_become_of_a_message_is_told_in_lists_alone() {
+    let shown = |row: Value| serde_json::to_value(convert::listed(row).unwrap()).unwrap();
+    let just_sent = shown(row(id(1), ROOM, ANN));
+    for field in ["status", "reactions", "readBy"] {
+        assert_eq!(just_sent.get(field), None, "{field}");
+    }
+    let mut listed = row(id(1), ROOM, ANN);
+    listed["status"] = json!("read");
+    listed["reactions"] = json!([{ "user_id": null, "customer_id": id(7), "emoji": "x" }]);
+    listed["read_by"] = json!([{ "user_id": BOB, "customer_id": null, "read_at": "r" }]);
+    let shown = shown(listed);
+    assert_eq!(shown["status"], "read");
+    assert_eq!(shown["reactions"], json!([{ "userId": id(7), "emoji": "x" }]));
+    assert_eq!(shown["readBy"], json!([{ "userId": BOB, "readAt": "r" }]));
+}
+
+#[test]
 fn preferences_have_pitcheys_names_both_ways() {
     let fields = json!({ "inApp": false, "quietHoursStart": "22:00", "timeZone": "UTC" });
     let changes = convert::changes(fields.as_object().unwrap().clone()).unwrap();
@@ -372,6 +394,18 @@ fn preferences_have_pitcheys_names_both_ways() {
         json!([shown["inApp"], shown["quietHoursStart"], shown["email"]]),
         json!([false, "22:00", null])
     );
+    for (name, wrong) in [
+        ("email", json!("no")),
+        ("push", Value::Null),
+        ("mentions", json!(1)),
+        ("quietHoursStart", json!(22)),
+        ("timeZone", Value::Null),
+    ] {
+        let fields = json!({ name: wrong });
+        assert_eq!(convert::changes(fields.as_object().unwrap().clone()), Err(Error::invalid(name)));
+    }
+    let off = json!({ "quietHoursStart": null, "quietHoursEnd": null });
+    assert!(convert::changes(off.as_object().unwrap().clone()).is_ok());
     for unknown in ["in_app", "user_id", "fax"] {
         let fields = json!({ unknown: true });
         assert!(convert::changes(fields.as_object().unwrap().clone()).is_err(), "{unknown}");

@@ -2,58 +2,36 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Response, StatusCode, Uri};
-use axum::response::IntoResponse;
-use axum::routing::{post, put};
+use axum::routing::on;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::convert::{self, chat_arguments, message_arguments};
 use super::model::{Action, Interest, NewMessage, Reading, TypingChange};
+use crate::adapter::answer::done;
 use crate::adapter::request::{json, path_id, query};
+use crate::adapter::route::{Route, route};
 use crate::adapter::{Asker, Error, Services};
 
 /// The paths of the app.
-pub(super) fn routes(services: Arc<Services>) -> Router {
-    Router::new()
-        .route("/api/chat/realtime", post(interest).put(typing).get(status))
-        .route("/api/messages", post(send))
-        .route("/api/messages/{id}", put(edit).delete(delete))
-        .route("/api/messages/typing", post(typing))
-        .route("/api/messages/read-receipts", post(read))
-        .method_not_allowed_fallback(async || Refused(Error::Method))
-        .with_state(services)
-}
+pub(super) static ROUTES: &[Route] = &[
+    route("POST", "/api/chat/realtime", |method| on(method, interest)),
+    route("PUT", "/api/chat/realtime", |method| on(method, typing)),
+    route("GET", "/api/chat/realtime", |method| on(method, status)),
+    route("POST", "/api/messages", |method| on(method, send)),
+    route("PUT", "/api/messages/{id}", |method| on(method, edit)),
+    route("DELETE", "/api/messages/{id}", |method| on(method, delete)),
+    route("POST", "/api/messages/typing", |method| on(method, typing)),
+    route("POST", "/api/messages/read-receipts", |method| on(method, read)),
+];
 
-type Answered = Result<Response<Body>, Refused>;
-
-/// A refusal in the app's shape.
-struct Refused(Error);
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Self(error)
-    }
-}
-
-/// Functions of another version.
-impl From<serde_json::Error> for Refused {
-    fn from(_: serde_json::Error) -> Self {
-        Self(Error::NotSetUp)
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response<Body> {
-        self.0.answer(&convert::refused(&self.0))
-    }
-}
+type Answered = Result<Response<Body>, Error>;
 
 fn answer(status: StatusCode, data: &impl Serialize) -> Answered {
-    Ok(json(status, &convert::done(data)))
+    Ok(json(status, &done(data)))
 }
 
 /// Who asks, and the fields of what they have sent.
@@ -74,7 +52,7 @@ async fn interest(State(services): State<Arc<Services>>, request: Request) -> An
         match services.call(&asker.caller, "update_typing_indicator", stop.arguments()).await {
             // Whoever sees a chat and may not write in it does not type either.
             Ok(_) | Err(Error::Forbidden) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
     answer(StatusCode::OK, &interest.answer(asker.person))

@@ -62,6 +62,7 @@ impl Refusal {
     fn status(&self) -> u16 {
         match self {
             Self::Call(error) => error.status(),
+            Self::Token(TokenError::RoleNotAllowed { .. }) => 403,
             Self::Token(_) | Self::EmptyToken => 401,
             Self::Schema { .. } | Self::Accept(_) => 406,
             Self::ContentType(_) | Self::Query(_) | Self::NotJson => 400,
@@ -82,6 +83,9 @@ impl Refusal {
         match self {
             Self::Call(error) => error.body(),
             Self::Token(TokenError::Expired { .. }) => plain("PGRST301", "JWT expired"),
+            Self::Token(TokenError::RoleNotAllowed { role }) => {
+                plain("42501", &format!("permission denied to set role \"{role}\""))
+            }
             Self::Token(error) => plain("PGRST301", &error.system_message()),
             Self::EmptyToken => plain("PGRST301", "Empty JWT is sent in Authorization header"),
             Self::Schema { asked, open } => body(
@@ -237,6 +241,7 @@ mod tests {
             Refusal::Token(TokenError::MissingClaims),
             Refusal::Token(TokenError::UnknownApiKey),
             Refusal::EmptyToken,
+            Refusal::Token(TokenError::RoleNotAllowed { role: text() }),
             Refusal::NoUpstream,
             Refusal::Call(not_found(&["…"])),
             Refusal::Call(not_found(&[])),
@@ -274,7 +279,9 @@ mod tests {
         let page = include_str!("../../../docs/errors.md");
         let (_, section) = page.split_once("\n## Refused under `/rest/v1`\n").unwrap();
         let section = section.split("\n## ").next().unwrap();
-        let rows = section.lines().filter(|line| line.starts_with("| ") && line.contains(" | `PGRST"));
+        let is_row =
+            |line: &&str| [" | `PGRST", " | `42501", " | `PT"].iter().any(|code| line.contains(code));
+        let rows = section.lines().filter(is_row);
         let documented: Vec<String> =
             rows.map(|row| format!("{} |", row.rsplitn(3, " |").nth(2).unwrap_or_default())).collect();
         let real: Vec<String> = all().iter().map(row).collect();

@@ -26,7 +26,10 @@ pub(super) fn claims(headers: &HeaderMap, verifier: &Verifier) -> Result<Arc<Cla
         Some(token) => verify(token),
         None => match text(headers, &APIKEY).filter(|key| !key.is_empty()) {
             Some(key) => verify(key),
-            None => Ok(anonymous()),
+            None => {
+                verifier.check_role(ANONYMOUS).map_err(Refusal::Token)?;
+                Ok(anonymous())
+            }
         },
     }
 }
