@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Error;
+use super::schema::{flag, number, object, some_of, text};
 
 /// Around what was asked for.
 pub(super) fn done(data: &impl Serialize) -> Value {
@@ -14,6 +15,17 @@ pub(super) fn done(data: &impl Serialize) -> Value {
 /// Around why it is refused.
 pub(super) fn refused(error: &Error) -> Value {
     json!({ "success": false, "error": Refusal::from(error) })
+}
+
+/// What [`done`] looks like around such data.
+pub(super) fn done_schema(data: Value) -> Value {
+    object([("success", flag()), ("data", data)])
+}
+
+/// What [`refused`] looks like.
+pub(super) fn refused_schema() -> Value {
+    let error = some_of([("code", text()), ("message", text())], [("retryAfter", number())]);
+    object([("success", flag()), ("error", error)])
 }
 
 /// Why something is refused.

@@ -17,6 +17,7 @@ pub mod live;
 pub mod pitchey;
 pub mod request;
 pub mod route;
+mod schema;
 pub mod school;
 pub mod socket;
 pub mod tutorconnect;
@@ -35,9 +36,11 @@ pub use request::Asker;
 use crate::auth::Verifier;
 use crate::postgres::messaging::{Deliveries, People};
 use crate::postgres::rpc::Rpc;
+use crate::rest::openapi::Part;
 use crate::rest::{BodyLimits, BodyReader};
 use live::LiveHandle;
 use route::Route;
+use schema::Schemas;
 use socket::Sockets;
 
 /// Every adapter there is, in the order of their names.
@@ -62,6 +65,12 @@ pub trait Adapter: Send + Sync + 'static {
 
     /// The body that a refusal has.
     fn refusal(&self, error: &Error) -> Value;
+
+    /// What such a body looks like, by its name among the schemas.
+    fn refusal_schema(&self) -> &'static str;
+
+    /// What bodies of requests and answers look like.
+    fn schemas(&self) -> Schemas;
 }
 
 /// An adapter that there is.
@@ -147,4 +156,9 @@ pub fn routes(apps: &[App], services: &Arc<Services>) -> (Router, Option<MethodR
     let routers = apps.iter().map(|app| route::router(*app, Arc::clone(services)));
     let root = apps.iter().find_map(|app| route::root(*app, Arc::clone(services)));
     (routers.fold(Router::new(), Router::merge), root)
+}
+
+/// What the OpenAPI document says of these apps.
+pub fn described(apps: &[App]) -> Part {
+    route::described(apps)
 }

@@ -1,4 +1,4 @@
-//! The routes of an app: one table, which its router is made of.
+//! The routes of an app: one table, which its router and its part of the OpenAPI document are made of.
 
 use std::sync::Arc;
 
@@ -9,18 +9,30 @@ use axum::middleware::map_response;
 use axum::routing::{MethodFilter, MethodRouter};
 
 use super::{App, Error, Services};
-use crate::rest::route::{Access, Operation};
+use crate::rest::openapi::Part;
+use crate::rest::route::{Access, Answer, Content, Operation, answer};
 
-/// Who answers a route, given its method.
-pub type Handler = fn(MethodFilter) -> MethodRouter<Arc<Services>>;
+/// Who answers a route.
+#[derive(Clone, Copy, Debug)]
+pub struct Handler {
+    /// Given its method.
+    answers: fn(MethodFilter) -> MethodRouter<Arc<Services>>,
+    /// The statuses of its refusals, besides those that every route has.
+    refuses: &'static [u16],
+}
 
 /// A route of an app.
 pub type Route = Operation<Handler>;
 
 /// A route for people with a token.
-pub(super) const fn route(method: &'static str, path: &'static str, endpoint: Handler) -> Route {
+pub(super) const fn route(
+    method: &'static str,
+    path: &'static str,
+    answers: fn(MethodFilter) -> MethodRouter<Arc<Services>>,
+    refuses: &'static [u16],
+) -> Route {
     Operation {
-        endpoint,
+        endpoint: Handler { answers, refuses },
         method,
         path,
         public_path: None,
@@ -32,10 +44,45 @@ pub(super) const fn route(method: &'static str, path: &'static str, endpoint: Ha
     }
 }
 
+/// What the document says of apps.
+pub(super) fn described(apps: &[App]) -> Part {
+    let mut part = Part::default();
+    for app in apps {
+        let name = app.0.refusal_schema();
+        for route in app.routes() {
+            let refusals = route.endpoint.refuses.iter().chain(EVERY).map(|status| refusal(*status, name));
+            part.add(route, &route.answers.iter().copied().chain(refusals).collect::<Vec<_>>());
+        }
+        part.schemas.extend(app.0.schemas());
+    }
+    part
+}
+
+/// What every route may answer.
+const EVERY: &[u16] = &[401, 403, 500, 503, 504];
+
+fn refusal(status: u16, schema: &'static str) -> Answer {
+    let when = match status {
+        400 => "a parameter, the body or one of its fields is wrong",
+        401 => "there is no token in `Authorization`, or it is refused",
+        403 => "the token is nobody's, or may not do this",
+        404 => "it does not exist, or the caller cannot see it",
+        413 => "the body or a text in it is too long",
+        415 => "the body is of another type than JSON",
+        426 => "the request asks for no WebSocket",
+        429 => "the caller has done it too often",
+        503 => "the server is busy, or the database cannot be asked",
+        504 => "the database has not answered in time",
+        _ => "something is wrong in the database",
+    };
+    answer(status, Content::Json(schema), when)
+}
+
 /// The router of an app's table.
 pub(super) fn router(app: App, services: Arc<Services>) -> Router {
-    let add =
-        |router: Router<_>, route: &Route| router.route(route.path, (route.endpoint)(filter(route.method)));
+    let add = |router: Router<_>, route: &Route| {
+        router.route(route.path, (route.endpoint.answers)(filter(route.method)))
+    };
     app.routes()
         .iter()
         .fold(Router::new(), add)

@@ -144,6 +144,16 @@ pub enum Roles {
     Only(Vec<String>),
 }
 
+impl Roles {
+    /// Whether it is one of them.
+    pub fn allows(&self, role: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(roles) => roles.iter().any(|allowed| allowed == role),
+        }
+    }
+}
+
 impl Rules {
     /// Whether a token that ends at `expires_at` is still good.
     pub(super) fn check_expiry(&self, expires_at: i64, now_unix: i64) -> Result<(), TokenError> {
@@ -156,11 +166,10 @@ impl Rules {
 
     /// Whether a client may have this role.
     pub(super) fn check_role(&self, role: &str) -> Result<(), TokenError> {
-        match &self.roles {
-            Roles::Only(roles) if !roles.iter().any(|allowed| allowed == role) => {
-                Err(TokenError::RoleNotAllowed { role: role.to_owned() })
-            }
-            _ => Ok(()),
+        if self.roles.allows(role) {
+            Ok(())
+        } else {
+            Err(TokenError::RoleNotAllowed { role: role.to_owned() })
         }
     }
 

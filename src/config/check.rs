@@ -281,6 +281,7 @@ impl Check {
                 rpc_connections: self.count("rpc_connections")?,
                 rpc_waiting_max: self.count("rpc_waiting_max")?,
                 rpc_timeout: self.time("rpc_timeout_ms")?,
+                rpc_max_rows: self.count("rpc_max_rows").filter(|rows| *rows > 0),
                 postgrest: Upstream::parse(self.text("postgrest_url")),
             },
             adapter: Adapter {

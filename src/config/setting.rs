@@ -231,6 +231,7 @@ pub static SETTINGS: &[Setting] = &[
     setting("rpc_connections", "rest", Kind::Integer(1, 256), &[]),
     setting("rpc_waiting_max", "rest", Kind::Integer(0, 65_536), &[]),
     setting("rpc_timeout_ms", "rest", Kind::Integer(10, HOUR_MS), &[]),
+    setting("rpc_max_rows", "rest", Kind::Integer(0, 1_000_000_000), &[]),
     setting("postgrest_url", "rest", Kind::Url, &[]),
     setting("adapters", "adapter", Kind::Apps, &[]),
     setting("messaging", "adapter", Kind::Boolean, &[]),

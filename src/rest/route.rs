@@ -110,7 +110,8 @@ impl Operation {
 /// The name of the schema that every refusal with a JSON body has.
 pub(super) const REFUSAL: &str = "Refusal";
 
-const fn answer(status: u16, content: Content, when: &'static str) -> Answer {
+/// An answer with this body.
+pub const fn answer(status: u16, content: Content, when: &'static str) -> Answer {
     Answer { status, content, when }
 }
 
@@ -344,6 +345,7 @@ pub const OPERATIONS: &[Operation] = &[
         summary: "Everything else goes to the PostgREST of `postgrest_url`, by any method",
         answers: &[
             answer(404, Content::Json("Raised"), "there is none"),
+            answer(429, Content::Json("Raised"), "too many requests"),
             answer(502, Content::Json("Raised"), "it cannot be reached"),
             answer(503, Content::Json("Raised"), "too many requests are with it"),
             answer(504, Content::Json("Raised"), "it does not answer"),

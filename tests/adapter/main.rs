@@ -13,6 +13,8 @@ mod support;
 #[path = "../support/writers.rs"]
 mod writers;
 
+mod calls;
+mod document;
 mod infrastructure;
 mod pitchey;
 mod reload;
@@ -20,5 +22,6 @@ mod requests;
 mod roles;
 mod school;
 mod table;
+mod times;
 mod tutorconnect;
 mod whole;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use rowcast::adapter;
+use rowcast::rest::openapi;
 use serde_json::{Value, json};
 
 use crate::requests::{App, CHAT, NOTHING, OLA, SUPPORT, on_each_major, signed};
@@ -86,6 +87,36 @@ impl Table {
         let app = adapter::App::named(self.app).unwrap();
         let routes: BTreeSet<_> = app.routes().iter().map(|route| (route.method, route.path)).collect();
         assert_eq!(self.rows.iter().map(|row| row.route).collect::<BTreeSet<_>>(), routes);
+    }
+
+    /// The document has each route, with all that it answers, and bodies look as it says.
+    pub(crate) fn is_documented(&self) {
+        let app = adapter::App::named(self.app).unwrap();
+        let document = openapi::document(&adapter::described(&[app]));
+        for row in &self.rows {
+            let operation = &document["paths"][row.route.1][row.route.0.to_ascii_lowercase()];
+            let schema = |body: &Value| body["content"]["application/json"]["schema"].clone();
+            let about = About { chat: CHAT, support: SUPPORT, message: OLA.to_owned() };
+            let (_, body) = (row.ask)(&about);
+            if body.is_null() {
+                assert_eq!(operation.get("requestBody"), None, "{:?}", row.route);
+            } else {
+                fits(&document, &schema(&operation["requestBody"]), &body, &format!("{:?}", row.route));
+            }
+            let responses = operation["responses"].as_object().unwrap();
+            let of = |status: u16| schema(&responses[&status.to_string()]);
+            fits(&document, &of(row.answer.0), &row.answer.1, &format!("{:?}, answer", row.route));
+            for (status, wait) in [(401, None), (401, Some(7))] {
+                let refusal = (self.refusal)(status, "words", wait);
+                fits(&document, &of(status), &refusal, &format!("{:?}, refusal", row.route));
+            }
+            let documented: BTreeSet<u16> = responses.keys().map(|status| status.parse().unwrap()).collect();
+            // What a socket is granted with, and what the database is to blame for.
+            let others = BTreeSet::from([101, 500, 503, 504]);
+            let same = self.rows.iter().filter(|other| other.route == row.route);
+            let statuses: BTreeSet<u16> = same.flat_map(Row::statuses).collect();
+            assert_eq!(&documented - &others, statuses, "{:?}", row.route);
+        }
     }
 
     /// Each good request gets its answer.
@@ -210,19 +241,63 @@ impl Table {
 }
 
 impl Row {
+    /// All that it is answered with, but for what every path says to other methods.
+    fn statuses(&self) -> Vec<u16> {
+        let status = |cell: &Cell| match cell {
+            Cell::Is(status) | Cell::To(status, ..) => Some(*status),
+            Cell::Beyond(_) => Some(429),
+            Cell::Never(_) => None,
+        };
+        let cells = [&self.stranger, &self.unknown, &self.not_own, &self.wrong_field, &self.not_json];
+        let more = [&self.wrong_media, &self.too_large, &self.too_long, &self.too_often];
+        [self.answer.0, 401, 403]
+            .into_iter()
+            .chain(cells.into_iter().chain(more).filter_map(status))
+            .collect()
+    }
+
     async fn send(&self, app: &App, token: Option<&str>, (target, body): &Ask) -> Answer {
         app.ask(self.route.0, target, token, body).await.0
     }
 }
 
+/// A body is as a schema of the document says, and has nothing that it does not say.
+pub(crate) fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
+    if let Some(name) = schema["$ref"].as_str() {
+        return fits(document, document.pointer(name.trim_start_matches('#')).unwrap(), value, at);
+    }
+    let kind = schema["type"].as_str();
+    match (kind, value) {
+        (None, _) => assert!(schema.is_object(), "{at} has no schema"),
+        (_, Value::Null) => assert_eq!(schema["nullable"], true, "{at}"),
+        (Some("object"), Value::Object(fields)) => {
+            for name in schema["required"].as_array().into_iter().flatten() {
+                assert!(fields.contains_key(name.as_str().unwrap()), "{at} lacks {name}");
+            }
+            for (name, field) in fields {
+                fits(document, &schema["properties"][name], field, &format!("{at}, {name}"));
+            }
+        }
+        (Some("array"), Value::Array(values)) => {
+            values.iter().for_each(|value| fits(document, &schema["items"], value, at));
+        }
+        (Some("string"), Value::String(_)) => {
+            let words = schema["enum"].as_array();
+            assert!(words.is_none_or(|words| words.contains(value)), "{at} is {value}");
+        }
+        (Some("integer"), Value::Number(_)) | (Some("boolean"), Value::Bool(_)) => {}
+        _ => panic!("{at} is {value}, and not {schema}"),
+    }
+}
+
 /// A message that was just sent, and where.
-async fn about(app: &App) -> About {
+pub(crate) async fn about(app: &App) -> About {
     let sent = app.stage.call(OLA, &format!("public.send_message('{CHAT}', 'Hei')")).await;
     About { chat: CHAT, support: SUPPORT, message: sent["id"].as_str().unwrap().to_owned() }
 }
 
 /// All that requests may change.
-async fn everything(app: &App) -> String {
+pub(crate) async fn everything(app: &App) -> String {
     let tables =
         ["messages", "message_typing_indicators", "message_read_receipts", "notification_preferences"];
     let rows =

@@ -338,6 +338,11 @@ fn every_route_has_a_row() {
     table().is_complete();
 }
 
+#[test]
+fn every_route_is_documented() {
+    table().is_documented();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_answers_who_takes_part() {
     table().is_answered().await;

@@ -207,8 +207,8 @@ async fn what_cannot_be_explained_says_what_to_do() {
         assert!(said.contains(words) && said.contains("help: "), "{words}\n{said}");
         assert!(!said.contains(token.as_str()), "{said}");
     }
-    let arguments = ["--token", &nobody, "--token-roles", "*", "--table", "public.notes", "--key", "id=1"];
-    let output = explain(&database, &arguments);
+    let claims = r#"{"role": "nobody_here"}"#;
+    let output = explain(&database, &["--claims", claims, "--table", "public.notes", "--key", "id=1"]);
     assert!(stderr(&output).contains("create role"), "{}", stderr(&output));
     for arguments in [
         &["--topic", "room"][..],

@@ -6,10 +6,12 @@
 mod convert;
 mod model;
 mod routes;
+mod schema;
 
 use serde_json::Value;
 
 use super::route::Route;
+use super::schema::Schemas;
 use super::{Adapter, Error, answer};
 
 /// The app.
@@ -26,5 +28,13 @@ impl Adapter for Infrastructure {
 
     fn refusal(&self, error: &Error) -> Value {
         convert::stamped(answer::refused(error), routes::now())
+    }
+
+    fn refusal_schema(&self) -> &'static str {
+        "InfrastructureRefusal"
+    }
+
+    fn schemas(&self) -> Schemas {
+        schema::schemas()
     }
 }

@@ -15,12 +15,37 @@ use crate::adapter::request::json;
 use crate::adapter::route::{Route, route};
 use crate::adapter::{Error, Services};
 use crate::protocol::change::timestamp;
+use crate::rest::route::{Content, answer as given};
 use crate::telemetry::clock::unix_seconds;
 
 /// The paths of the app.
 pub(super) static ROUTES: &[Route] = &[
-    route("POST", "/api/messages/realtime/subscribe", |method| on(method, subscribe)),
-    route("DELETE", "/api/messages/realtime/subscribe", |method| on(method, unsubscribe)),
+    Route {
+        summary: "Where to connect, and what to join there",
+        requests: &[Content::Json("InfrastructureSubscribe")],
+        answers: &[given(
+            200,
+            Content::Json("InfrastructureSubscription"),
+            "address, channels, features and filters",
+        )],
+        ..route(
+            "POST",
+            "/api/messages/realtime/subscribe",
+            |method| on(method, subscribe),
+            &[400, 404, 413, 415],
+        )
+    },
+    Route {
+        summary: "Say that channels are left, of which nothing is kept",
+        requests: &[Content::Json("InfrastructureUnsubscribe")],
+        answers: &[given(200, Content::Json("InfrastructureUnsubscribed"), "it is so")],
+        ..route(
+            "DELETE",
+            "/api/messages/realtime/subscribe",
+            |method| on(method, unsubscribe),
+            &[400, 413, 415],
+        )
+    },
 ];
 
 type Answered = Result<Response<Body>, Error>;

@@ -4,14 +4,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::model::{
-    Attachment, Conversation, Fate, Frame, ListedMessage, Message, Participant, Reaction, Reader,
-};
+use super::model::{Attachment, Conversation, Frame, ListedMessage, Message, Participant, Reaction, Reader};
 use crate::adapter::Error;
-use crate::adapter::conversation::{self, Event};
+use crate::adapter::conversation::{self, Event, is_online};
 use crate::adapter::fields::{content, optional_message_type};
 use crate::adapter::request::{id, optional_id, optional_text, returned, text};
 use crate::postgres::messaging::Person;
+
+/// The fields of a frame or a body.
+type Fields = Map<String, Value>;
 
 /// A frame of a client that is to be answered by a call.
 #[derive(Debug, PartialEq)]
@@ -46,7 +47,7 @@ pub(super) struct Sending {
 
 impl Sending {
     /// Reads the fields of a frame or a body.
-    pub(super) fn read(fields: &Map<String, Value>) -> Result<Self, Error> {
+    pub(super) fn read(fields: &Fields) -> Result<Self, Error> {
         let conversation_id = optional_id(fields, "conversationId")?;
         let recipient_id = optional_id(fields, "recipientId")?;
         if conversation_id.is_none() && recipient_id.is_none() {
@@ -92,42 +93,64 @@ fn attachments(value: Option<&Value>) -> Result<Value, Error> {
     renamed.collect::<Result<Vec<_>, _>>().map(Value::Array)
 }
 
+/// How the fields of a frame are read.
+type Read = fn(&Fields) -> Result<What, Error>;
+
+/// The types of clients' frames, and what is read of the fields of each. A `ping` asks for nothing.
+pub(super) static FRAMES: &[(&str, Read)] = &[
+    ("send_message", |fields| Sending::read(fields).map(What::Send)),
+    ("join_conversation", |fields| id(fields, "conversationId").map(What::Join)),
+    ("message_read", |fields| about_message("mark_message_as_read", fields)),
+    ("typing_start", |fields| typing(fields, true)),
+    ("typing_stop", |fields| typing(fields, false)),
+    ("edit_message", |fields| {
+        let arguments =
+            json!({ "message_id": id(fields, "messageId")?, "content": text(fields, "content")? });
+        Ok(What::Function("edit_message", arguments))
+    }),
+    ("delete_message", |fields| about_message("delete_message", fields)),
+    ("add_reaction", |fields| reaction("add_message_reaction", fields)),
+    ("remove_reaction", |fields| reaction("remove_message_reaction", fields)),
+];
+
+fn about_message(function: &'static str, fields: &Fields) -> Result<What, Error> {
+    Ok(What::Function(function, json!({ "message_id": id(fields, "messageId")? })))
+}
+
+fn typing(fields: &Fields, is_typing: bool) -> Result<What, Error> {
+    let arguments = json!({ "conversation_id": id(fields, "conversationId")?, "is_typing": is_typing });
+    Ok(What::Function("update_typing_indicator", arguments))
+}
+
+fn reaction(function: &'static str, fields: &Fields) -> Result<What, Error> {
+    let arguments = json!({ "message_id": id(fields, "messageId")?, "emoji": text(fields, "emoji")? });
+    Ok(What::Function(function, arguments))
+}
+
 /// What a client's frame asks for.
-pub(super) fn call(kind: &str, fields: &Map<String, Value>) -> Result<Call, Error> {
-    let function = |name: &'static str, arguments: Value| What::Function(name, arguments);
-    let message = || id(fields, "messageId");
-    let emoji = || text(fields, "emoji");
-    let typing = |is_typing: bool| -> Result<What, Error> {
-        let arguments = json!({ "conversation_id": id(fields, "conversationId")?, "is_typing": is_typing });
-        Ok(function("update_typing_indicator", arguments))
-    };
-    let (request, what) = match kind {
-        "send_message" => ("send_message", What::Send(Sending::read(fields)?)),
-        "message_read" => {
-            ("message_read", function("mark_message_as_read", json!({ "message_id": message()? })))
-        }
-        "typing_start" => ("typing_start", typing(true)?),
-        "typing_stop" => ("typing_stop", typing(false)?),
-        "join_conversation" => ("join_conversation", What::Join(id(fields, "conversationId")?)),
-        "edit_message" => {
-            let arguments = json!({ "message_id": message()?, "content": text(fields, "content")? });
-            ("edit_message", function("edit_message", arguments))
-        }
-        "delete_message" => {
-            ("delete_message", function("delete_message", json!({ "message_id": message()? })))
-        }
-        "add_reaction" => {
-            let arguments = json!({ "message_id": message()?, "emoji": emoji()? });
-            ("add_reaction", function("add_message_reaction", arguments))
-        }
-        "remove_reaction" => {
-            let arguments = json!({ "message_id": message()?, "emoji": emoji()? });
-            ("remove_reaction", function("remove_message_reaction", arguments))
-        }
-        _ => return Err(Error::UnknownType),
-    };
-    let client_message_id = optional_text(fields, "clientMessageId")?.map(str::to_owned);
-    Ok(Call { request, client_message_id, what })
+pub(super) fn call(kind: &str, fields: &Fields) -> Result<Call, Error> {
+    let (request, read) = FRAMES.iter().find(|(name, _)| *name == kind).ok_or(Error::UnknownType)?;
+    let what = read(fields)?;
+    Ok(Call { request, client_message_id: client_message_id(fields)?, what })
+}
+
+/// A frame that cannot be read is refused by its type, if that is known, and by what the client's device calls it.
+pub(super) fn unread(kind: &str, fields: &Fields, error: &Error) -> Frame {
+    let request = FRAMES.iter().map(|(name, _)| *name).find(|name| *name == kind);
+    refused(error, request, client_message_id(fields).unwrap_or_default())
+}
+
+fn client_message_id(fields: &Fields) -> Result<Option<String>, Error> {
+    Ok(optional_text(fields, "clientMessageId")?.map(str::to_owned))
+}
+
+/// A frame that says why something is refused.
+pub(super) fn refused(
+    error: &Error,
+    request: Option<&'static str>,
+    client_message_id: Option<String>,
+) -> Frame {
+    Frame::Error { message: error.to_string(), retry_after: error.retry_after(), request, client_message_id }
 }
 
 /// What a client is told of an event; nothing of those that its protocol does not know.
@@ -183,11 +206,6 @@ pub(super) fn frame(event: &Event) -> Option<Frame> {
     })
 }
 
-/// Whether that is somebody who can be reached.
-pub(super) fn is_online(status: &str) -> bool {
-    status != "offline"
-}
-
 /// Whoever an event is about, where it is nothing that they need to be told themselves.
 pub(super) fn of_no_news_to(event: &Event) -> Option<Person> {
     match event {
@@ -236,15 +254,11 @@ pub(super) fn refusal(error: &Error) -> Value {
 struct MessageRow {
     #[serde(flatten)]
     message: conversation::Message,
-    /// What has become of it, which only lists tell.
-    #[serde(flatten)]
-    fate: Option<FateRow>,
-}
-
-#[derive(Deserialize)]
-struct FateRow {
+    #[serde(default)]
     status: Option<String>,
+    #[serde(default)]
     reactions: Vec<ReactionRow>,
+    #[serde(default)]
     read_by: Vec<ReaderRow>,
 }
 
@@ -292,8 +306,8 @@ struct ParticipantRow {
 }
 
 /// The message that a function gave.
-pub(super) fn listed(value: Value) -> Result<ListedMessage, Error> {
-    returned(value).map(listed_message)
+pub(super) fn sent(value: Value) -> Result<Message, Error> {
+    returned::<conversation::Message>(value).map(|row| message(&row))
 }
 
 /// The messages that a function gave.
@@ -313,10 +327,6 @@ pub(super) fn conversation_id(value: &Value) -> Result<Uuid, Error> {
 }
 
 fn listed_message(row: MessageRow) -> ListedMessage {
-    ListedMessage { message: message(&row.message), fate: row.fate.map(fate) }
-}
-
-fn fate(row: FateRow) -> Fate {
     let reactions = row.reactions.into_iter().map(|reaction| Reaction {
         user_id: reaction.user_id.or(reaction.customer_id),
         emoji: reaction.emoji,
@@ -325,7 +335,12 @@ fn fate(row: FateRow) -> Fate {
         .read_by
         .into_iter()
         .map(|reader| Reader { user_id: reader.user_id.or(reader.customer_id), read_at: reader.read_at });
-    Fate { status: row.status, reactions: reactions.collect(), read_by: read_by.collect() }
+    ListedMessage {
+        message: message(&row.message),
+        status: row.status,
+        reactions: reactions.collect(),
+        read_by: read_by.collect(),
+    }
 }
 
 fn conversation(row: ConversationRow) -> Conversation {
@@ -352,8 +367,11 @@ fn conversation(row: ConversationRow) -> Conversation {
     }
 }
 
+/// What a value may be.
+type Fits = fn(&Value) -> bool;
+
 /// Pitchey's names of notification preferences, the schema's, and what each may be.
-const PREFERENCES: [(&str, &str, fn(&Value) -> bool); 8] = [
+const PREFERENCES: [(&str, &str, Fits); 8] = [
     ("email", "email", Value::is_boolean),
     ("push", "push", Value::is_boolean),
     ("inApp", "in_app", Value::is_boolean),
@@ -369,12 +387,12 @@ fn is_text_or_null(value: &Value) -> bool {
 }
 
 /// The changes that a body asks for.
-pub(super) fn changes(fields: Map<String, Value>) -> Result<Value, Error> {
+pub(super) fn changes(fields: Fields) -> Result<Value, Error> {
     let renamed = fields.into_iter().map(|(name, value)| {
         let known = PREFERENCES.iter().find(|(ours, ..)| *ours == name);
-        let (name, column, is_fitting) =
+        let (name, column, fits) =
             known.ok_or_else(|| Error::Invalid("This preference is not known".to_owned()))?;
-        if is_fitting(&value) { Ok(((*column).to_owned(), value)) } else { Err(Error::invalid(name)) }
+        if fits(&value) { Ok(((*column).to_owned(), value)) } else { Err(Error::invalid(name)) }
     });
     renamed.collect::<Result<Map<_, _>, Error>>().map(Value::Object)
 }

@@ -3,6 +3,7 @@
 mod convert;
 mod model;
 mod routes;
+mod schema;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ mod tests;
 use serde_json::Value;
 
 use super::route::Route;
+use super::schema::Schemas;
 use super::{Adapter, Error};
 
 /// The adapter.
@@ -27,5 +29,13 @@ impl Adapter for Pitchey {
 
     fn refusal(&self, error: &Error) -> Value {
         convert::refusal(error)
+    }
+
+    fn refusal_schema(&self) -> &'static str {
+        "PitcheyRefusal"
+    }
+
+    fn schemas(&self) -> Schemas {
+        schema::schemas()
     }
 }

@@ -54,19 +54,11 @@ pub(super) struct Attachment {
 
 /// A message, in a list with what has become of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct ListedMessage {
     /// The message.
     #[serde(flatten)]
     pub(super) message: Message,
-    /// Nothing where it was only just sent.
-    #[serde(flatten)]
-    pub(super) fate: Option<Fate>,
-}
-
-/// What has become of a message.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Fate {
     /// Of the caller's own messages: `sent`, `delivered`, `read` or `failed`, whichever the last of its recipients has.
     pub(super) status: Option<String>,
     /// Who has reacted.

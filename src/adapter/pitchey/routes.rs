@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Response, StatusCode, Uri};
-use axum::routing::{any, on};
+use axum::routing::on;
 use serde_json::{Value, json};
 
 use super::convert::{self, Sending};
@@ -14,6 +14,7 @@ use crate::adapter::request::{self, number, path_id, query};
 use crate::adapter::route::{Route, route};
 use crate::adapter::socket::upgrade;
 use crate::adapter::{Error, Services};
+use crate::rest::route::{Content, answer as given};
 
 /// How many items a page has, unless the client asks for another number.
 const PAGE_ITEMS: u32 = 50;
@@ -22,13 +23,54 @@ const PAGE_ITEMS_MAX: u32 = 100;
 
 /// All of them.
 pub(super) static ROUTES: &[Route] = &[
-    // Whoever asks by another method is told so as others are who cannot have a socket.
-    route("GET", "/api/messages/ws", |_| any(socket)),
-    route("GET", "/api/messages/conversations", |method| on(method, conversations)),
-    route("GET", "/api/messages/{conversation_id}/messages", |method| on(method, messages)),
-    route("POST", "/api/messages/send", |method| on(method, send_message)),
-    route("GET", "/api/notifications/preferences", |method| on(method, preferences)),
-    route("PUT", "/api/notifications/preferences", |method| on(method, update_preferences)),
+    Route {
+        summary: "Open a WebSocket for messages",
+        query: &[("token", "the token, unless `Authorization` has it")],
+        answers: &[given(101, Content::Empty, "the socket is open")],
+        ..route("GET", "/api/messages/ws", |method| on(method, socket), &[426])
+    },
+    Route {
+        summary: "List the caller's conversations, the one with the latest message first",
+        query: &[
+            ("limit", "1 to 100, else 50"),
+            ("before", "`nextBefore` of the page before"),
+            ("archived", "`true` lists archived ones, too"),
+        ],
+        answers: &[given(200, Content::Json("PitcheyConversations"), "a page")],
+        ..route("GET", "/api/messages/conversations", |method| on(method, conversations), &[400])
+    },
+    Route {
+        summary: "List the messages of a conversation, the newest page first, each the oldest first",
+        query: &[("limit", "1 to 100, else 50"), ("before", "`nextBefore` of the page before")],
+        answers: &[given(200, Content::Json("PitcheyMessages"), "a page")],
+        ..route("GET", "/api/messages/{conversation_id}/messages", |method| on(method, messages), &[400, 404])
+    },
+    Route {
+        summary: "Send a message",
+        requests: &[Content::Json("PitcheySending")],
+        answers: &[given(
+            200,
+            Content::Json("PitcheySent"),
+            "the message, or the first one of that `clientMessageId`",
+        )],
+        ..route("POST", "/api/messages/send", |method| on(method, send_message), &[400, 404, 413, 415, 429])
+    },
+    Route {
+        summary: "Read the caller's preferences",
+        answers: &[given(200, Content::Json("PitcheyPreferences"), "all of them")],
+        ..route("GET", "/api/notifications/preferences", |method| on(method, preferences), &[])
+    },
+    Route {
+        summary: "Change some of them",
+        requests: &[Content::Json("PitcheyPreferenceChanges")],
+        answers: &[given(200, Content::Json("PitcheyPreferences"), "all of them")],
+        ..route(
+            "PUT",
+            "/api/notifications/preferences",
+            |method| on(method, update_preferences),
+            &[400, 413, 415],
+        )
+    },
 ];
 
 type Answered = Result<Response<Body>, Error>;

@@ -15,8 +15,8 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::convert::{self, Call, Sending, What};
-use super::model::{Frame, INTERRUPTED, ListedMessage};
-use crate::adapter::conversation::{Event, Table};
+use super::model::{Frame, INTERRUPTED, ListedMessage, Message};
+use crate::adapter::conversation::{Event, Table, is_online};
 use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SocketApp, call};
 use crate::adapter::{Asker, Error, Services};
 use crate::policy::value::calendar::read_moment;
@@ -91,7 +91,7 @@ pub(super) struct Done {
 pub(super) enum Given {
     /// There is an event.
     Nothing,
-    Sent(Box<ListedMessage>),
+    Sent(Box<Message>),
     History(Uuid, Vec<ListedMessage>),
 }
 
@@ -119,7 +119,7 @@ impl Protocol for Socket {
         match convert::call(kind, &fields) {
             Ok(call) => Some(self.begin(call)),
             Err(error) => {
-                self.error(&error, out);
+                out.send(&convert::unread(kind, &fields, &error));
                 None
             }
         }
@@ -142,7 +142,7 @@ impl Protocol for Socket {
     }
 
     fn error(&mut self, error: &Error, out: &mut Frames) {
-        out.send(&refusal(error, None, None));
+        out.send(&convert::refused(error, None, None));
     }
 
     fn interrupted(&mut self, out: &mut Frames) {
@@ -186,11 +186,7 @@ impl Socket {
 }
 
 /// Sends a message; without a conversation, in the direct one with its recipient, which may be new.
-pub(super) async fn send(
-    services: &Services,
-    asker: &Asker,
-    sending: Sending,
-) -> Result<ListedMessage, Error> {
+pub(super) async fn send(services: &Services, asker: &Asker, sending: Sending) -> Result<Message, Error> {
     let conversation_id = match sending.conversation_id {
         Some(conversation_id) => conversation_id,
         None => {
@@ -199,11 +195,7 @@ pub(super) async fn send(
             convert::conversation_id(&started)?
         }
     };
-    convert::listed(services.call(&asker.caller, "send_message", sending.to(conversation_id)).await?)
-}
-
-fn refusal(error: &Error, request: Option<&'static str>, client_message_id: Option<String>) -> Frame {
-    Frame::Error { message: error.to_string(), retry_after: error.retry_after(), request, client_message_id }
+    convert::sent(services.call(&asker.caller, "send_message", sending.to(conversation_id)).await?)
 }
 
 impl State {
@@ -228,17 +220,14 @@ impl State {
         let held = self.joining.take().map_or_else(Vec::new, |joining| joining.held);
         match result {
             Ok(Given::Nothing) => {}
-            Ok(Given::Sent(sent)) => {
-                let message = sent.message;
-                out.send(&Frame::MessageSent {
-                    message_id: message.message_id,
-                    conversation_id: message.conversation_id,
-                    client_message_id: message.client_message_id,
-                    created_at: message.created_at,
-                });
-            }
+            Ok(Given::Sent(message)) => out.send(&Frame::MessageSent {
+                message_id: message.message_id,
+                conversation_id: message.conversation_id,
+                client_message_id: message.client_message_id,
+                created_at: message.created_at,
+            }),
             Ok(Given::History(conversation_id, messages)) => self.history(conversation_id, messages, out),
-            Err(error) => out.send(&refusal(&error, Some(request), client_message_id)),
+            Err(error) => out.send(&convert::refused(&error, Some(request), client_message_id)),
         }
         for event in held {
             self.tell(&event, out);
@@ -279,9 +268,7 @@ impl State {
     fn tell(&mut self, event: &Event, out: &mut Frames) {
         let is_news = match event {
             Event::Sent(message) => self.is_new(message.conversation_id, &message.created_at),
-            Event::Presence { person, status, .. } => {
-                self.has_come_or_gone(*person, convert::is_online(status))
-            }
+            Event::Presence { person, status, .. } => self.has_come_or_gone(*person, is_online(status)),
             _ => true,
         };
         if !is_news || convert::of_no_news_to(event) == Some(self.person) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::convert::{self, Call, Sending, What};
+use super::convert::{self, Call, FRAMES, Sending, What};
 use super::socket::{Done, Given, HISTORY_MESSAGES, READ_AGAIN_MAX, State};
 use crate::adapter::Error;
 use crate::adapter::conversation::{self, Event, Table};
@@ -107,6 +107,34 @@ fn each_frame_is_one_call() {
     }
     let join = call(json!({ "type": "join_conversation", "conversationId": ROOM })).unwrap();
     assert_eq!(join.what, What::Join(ROOM));
+}
+
+#[test]
+fn the_page_lists_every_frame_of_a_client() {
+    let page = include_str!("../../../docs/messaging.md");
+    let (_, chapter) = page.split_once("### Frames of Pitchey's clients\n").unwrap();
+    let rows =
+        chapter.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| !line.is_empty());
+    let kinds = rows.flat_map(|row| row.split('|').nth(1).unwrap().split(", "));
+    let listed: Vec<_> = kinds.map(|kind| kind.trim().trim_matches('`')).collect();
+    let mut known: Vec<_> = ["ping"].into_iter().chain(FRAMES.iter().map(|(kind, _)| *kind)).collect();
+    for kind in &listed {
+        known.retain(|other| other != kind);
+    }
+    assert!(known.is_empty() && listed.len() == FRAMES.len() + 1, "{known:?} {listed:?}");
+}
+
+#[test]
+fn a_frame_that_cannot_be_read_is_refused_by_its_names() {
+    let refused = |kind: &str, fields: Value| {
+        let error = Error::missing("content");
+        serde_json::to_value(convert::unread(kind, fields.as_object().unwrap(), &error)).unwrap()
+    };
+    let expected = json!({ "type": "error", "message": "content is required", "request": "send_message",
+        "clientMessageId": "c" });
+    assert_eq!(refused("send_message", json!({ "clientMessageId": "c" })), expected);
+    let expected = json!({ "type": "error", "message": "content is required" });
+    assert_eq!(refused("fly", json!({ "clientMessageId": 7 })), expected);
 }
 
 #[test]
@@ -369,8 +397,7 @@ fn a_conversation_has_pitcheys_names() {
 
 #[test]
 fn what_has_become_of_a_message_is_told_in_lists_alone() {
-    let shown = |row: Value| serde_json::to_value(convert::listed(row).unwrap()).unwrap();
-    let just_sent = shown(row(id(1), ROOM, ANN));
+    let just_sent = serde_json::to_value(convert::sent(row(id(1), ROOM, ANN)).unwrap()).unwrap();
     for field in ["status", "reactions", "readBy"] {
         assert_eq!(just_sent.get(field), None, "{field}");
     }
@@ -378,7 +405,8 @@ fn what_has_become_of_a_message_is_told_in_lists_alone() {
     listed["status"] = json!("read");
     listed["reactions"] = json!([{ "user_id": null, "customer_id": id(7), "emoji": "x" }]);
     listed["read_by"] = json!([{ "user_id": BOB, "customer_id": null, "read_at": "r" }]);
-    let shown = shown(listed);
+    let shown = serde_json::to_value(convert::messages(json!([listed])).unwrap()).unwrap();
+    let shown = &shown[0];
     assert_eq!(shown["status"], "read");
     assert_eq!(shown["reactions"], json!([{ "userId": id(7), "emoji": "x" }]));
     assert_eq!(shown["readBy"], json!([{ "userId": BOB, "readAt": "r" }]));

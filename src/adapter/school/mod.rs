@@ -10,6 +10,7 @@ mod convert;
 mod ledger;
 mod model;
 mod routes;
+mod schema;
 mod sessions;
 mod socket;
 
@@ -19,6 +20,7 @@ use axum::routing::{MethodRouter, any};
 use serde_json::Value;
 
 use super::route::Route;
+use super::schema::Schemas;
 use super::{Adapter, Error, Services};
 
 /// The adapter.
@@ -39,5 +41,13 @@ impl Adapter for School {
 
     fn refusal(&self, error: &Error) -> Value {
         convert::refusal(error)
+    }
+
+    fn refusal_schema(&self) -> &'static str {
+        "SchoolRefusal"
+    }
+
+    fn schemas(&self) -> Schemas {
+        schema::schemas()
     }
 }

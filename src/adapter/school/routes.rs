@@ -18,14 +18,36 @@ use crate::adapter::request::{bearer, json as json_answer, query};
 use crate::adapter::route::{Route, route};
 use crate::adapter::socket::upgrade;
 use crate::adapter::{Asker, Error, Services};
+use crate::rest::route::{Content, answer as given};
 
 /// All paths but the sockets'.
 pub(super) static ROUTES: &[Route] = &[
-    route("POST", "/api/chat/subscribe", |method| on(method, subscribe)),
-    route("GET", "/api/chat/offline-messages", |method| on(method, offline_messages)),
-    route("GET", "/api/chat/unread-count", |method| on(method, unread_count)),
-    route("POST", "/api/chat/mark-read/{thread_id}", |method| on(method, mark_read)),
-    route("POST", "/api/chat/unsubscribe", |method| on(method, unsubscribe)),
+    Route {
+        summary: "Make the caller's profile, and have their sockets told of messages",
+        answers: &[given(200, Content::Json("SchoolDone"), "it is so")],
+        ..route("POST", "/api/chat/subscribe", |method| on(method, subscribe), &[])
+    },
+    Route {
+        summary: "What the caller has missed",
+        query: &[("last_check_time", "that of the check before")],
+        answers: &[given(200, Content::Json("SchoolMissed"), "the messages, and the time of this check")],
+        ..route("GET", "/api/chat/offline-messages", |method| on(method, offline_messages), &[400])
+    },
+    Route {
+        summary: "How many messages the caller has not read",
+        answers: &[given(200, Content::Json("SchoolUnread"), "the number")],
+        ..route("GET", "/api/chat/unread-count", |method| on(method, unread_count), &[])
+    },
+    Route {
+        summary: "Read a whole thread",
+        answers: &[given(200, Content::Json("SchoolRead"), "it is so")],
+        ..route("POST", "/api/chat/mark-read/{thread_id}", |method| on(method, mark_read), &[400, 404, 429])
+    },
+    Route {
+        summary: "Have the caller's sockets told nothing",
+        answers: &[given(200, Content::Json("SchoolDone"), "it is so")],
+        ..route("POST", "/api/chat/unsubscribe", |method| on(method, unsubscribe), &[])
+    },
 ];
 
 type Answered = Result<Response<Body>, Error>;

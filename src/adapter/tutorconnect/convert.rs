@@ -8,6 +8,7 @@ use super::model::{
     NewAttachment, NewMessage, Participant, PresenceKey, Reading, Receipt, Typing, TypingChange, Wants,
 };
 use crate::adapter::Error;
+use crate::adapter::conversation::is_online;
 use crate::adapter::fields::{
     content, flag, optional_flag, optional_ids, optional_integer, optional_list, optional_message_type,
 };
@@ -295,7 +296,7 @@ pub(super) fn chat_status(chat: Value, typing: Value) -> Result<ChatStatus, Erro
     let participants: Vec<_> = participants
         .into_iter()
         .map(|participant| Participant {
-            is_online: participant.status != "offline",
+            is_online: is_online(&participant.status),
             is_typing: types(&participant),
             ..participant
         })

@@ -15,17 +15,61 @@ use crate::adapter::answer::done;
 use crate::adapter::request::{json, path_id, query};
 use crate::adapter::route::{Route, route};
 use crate::adapter::{Asker, Error, Services};
+use crate::rest::route::{Content, answer as given};
 
 /// The paths of the app.
 pub(super) static ROUTES: &[Route] = &[
-    route("POST", "/api/chat/realtime", |method| on(method, interest)),
-    route("PUT", "/api/chat/realtime", |method| on(method, typing)),
-    route("GET", "/api/chat/realtime", |method| on(method, status)),
-    route("POST", "/api/messages", |method| on(method, send)),
-    route("PUT", "/api/messages/{id}", |method| on(method, edit)),
-    route("DELETE", "/api/messages/{id}", |method| on(method, delete)),
-    route("POST", "/api/messages/typing", |method| on(method, typing)),
-    route("POST", "/api/messages/read-receipts", |method| on(method, read)),
+    Route {
+        summary: "What to join for a chat, or to leave",
+        requests: &[Content::Json("TutorConnectInterest")],
+        answers: &[given(200, Content::Json("TutorConnectJoining"), "channels, topics and features")],
+        ..route("POST", "/api/chat/realtime", |method| on(method, interest), &[400, 404, 413, 415])
+    },
+    Route {
+        summary: "Begin to type, or stop",
+        requests: &[Content::Json("TutorConnectTypingChange")],
+        answers: &[given(200, Content::Json("TutorConnectTyping"), "who types now")],
+        ..route("PUT", "/api/chat/realtime", |method| on(method, typing), &[400, 404, 413, 415, 429])
+    },
+    Route {
+        summary: "Who is in a chat, who types, and what is new",
+        query: &[("chatId", "the chat")],
+        answers: &[given(200, Content::Json("TutorConnectChat"), "the chat")],
+        ..route("GET", "/api/chat/realtime", |method| on(method, status), &[400, 404])
+    },
+    Route {
+        summary: "Send a message",
+        requests: &[Content::Json("TutorConnectNewMessage")],
+        answers: &[given(
+            201,
+            Content::Json("TutorConnectMessage"),
+            "the message, or the first one of that `clientMessageId`",
+        )],
+        ..route("POST", "/api/messages", |method| on(method, send), &[400, 404, 413, 415, 429])
+    },
+    Route {
+        summary: "Edit a message of one's own",
+        requests: &[Content::Json("TutorConnectEdit")],
+        answers: &[given(200, Content::Json("TutorConnectMessage"), "the message")],
+        ..route("PUT", "/api/messages/{id}", |method| on(method, edit), &[400, 404, 413, 415, 429])
+    },
+    Route {
+        summary: "Delete a message of one's own",
+        answers: &[given(200, Content::Json("TutorConnectMessage"), "the message, without its content")],
+        ..route("DELETE", "/api/messages/{id}", |method| on(method, delete), &[400, 404])
+    },
+    Route {
+        summary: "Begin to type, or stop",
+        requests: &[Content::Json("TutorConnectTypingChange")],
+        answers: &[given(200, Content::Json("TutorConnectTyping"), "who types now")],
+        ..route("POST", "/api/messages/typing", |method| on(method, typing), &[400, 404, 413, 415, 429])
+    },
+    Route {
+        summary: "Read a message, several, or a whole chat",
+        requests: &[Content::Json("TutorConnectReading")],
+        answers: &[given(200, Content::Json("TutorConnectRead"), "the receipt, or how many became read")],
+        ..route("POST", "/api/messages/read-receipts", |method| on(method, read), &[400, 404, 413, 415, 429])
+    },
 ];
 
 type Answered = Result<Response<Body>, Error>;
