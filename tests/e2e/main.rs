@@ -19,7 +19,6 @@ mod writers;
 
 mod stage;
 
-mod apps;
 mod bad_input;
 mod broadcast;
 mod changes;
@@ -44,6 +43,7 @@ mod raw_socket;
 mod revocation;
 mod rpc;
 mod shutdown;
+mod socket_apps;
 mod stock_environment;
 mod supabase_apps;
 mod token;

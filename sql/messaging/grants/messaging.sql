@@ -23,6 +23,7 @@ begin
         string_agg(f.signature, ', ') filter (
             where f.name in (
                 'caller_customer_id', 'caller_user_id', 'caller_is_staff', 'caller_is_service', 'takes_part',
+                'own_conversation_ids', 'staff_from', 'staff_to',
                 'shares_conversation', 'person', 'may_see', 'require_conversation', 'own_message', 'make_profile',
                 'are_attachments', 'page_size'
             )
@@ -56,6 +57,7 @@ begin
             or p.pronamespace = 'rowcast'::regnamespace
                 and p.proname in (
                     'caller_customer_id', 'caller_user_id', 'caller_is_staff', 'caller_is_service', 'takes_part',
+                    'own_conversation_ids', 'staff_from', 'staff_to',
                     'shares_conversation', 'person', 'may_see', 'require_conversation', 'own_message', 'make_profile',
                     'are_attachments', 'page_size', 'expire_typing', 'next_typing_expiry', 'touch_presence',
                     'leave_presence', 'expire_presence', 'note_deliveries', 'spend', 'message_json', 'unread_count',
