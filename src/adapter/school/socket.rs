@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
@@ -17,7 +16,7 @@ use super::convert;
 use super::model::{ClientFrame, Page, Resumed, ServerFrame};
 use super::sessions::{SESSIONS, Session};
 use crate::adapter::conversation::{self, Event, Table};
-use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SocketApp, call};
+use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SEEN_AFTER, SocketApp, call};
 use crate::adapter::{Error, Services};
 use crate::postgres::messaging::Person;
 use crate::postgres::rpc::Caller;
@@ -31,10 +30,6 @@ pub(super) static APP: SocketApp = SocketApp {
     tables: &[Table::Messages, Table::Reactions, Table::Receipts, Table::Typing, Table::Presence],
     limits: Limits::DEFAULT,
 };
-
-/// How long a commit is given to be seen by others before missed messages are looked for: the log has it first, and the
-/// feed may have passed it by before the socket subscribed. One that takes longer is in the next check.
-const SEEN_AFTER: Duration = Duration::from_millis(25);
 
 /// How many events may wait behind the missed messages. Beyond that the socket ends, and its client comes back.
 const WAITING_MAX: usize = 10_000;
@@ -101,6 +96,7 @@ impl Conversation {
         let (services, session) = (Arc::clone(&self.services), Arc::clone(&self.session));
         let since = self.since.clone();
         Box::pin(async move {
+            // A commit that takes longer to be seen is in the next check.
             sleep(SEEN_AFTER).await;
             Done::Resumed(SESSIONS.resume(&services, &session, since.as_deref()).await)
         })

@@ -16,9 +16,8 @@ mod wire;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::Response;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -31,6 +30,10 @@ use super::conversation::{Event, Table};
 use super::{Error, Services};
 use crate::postgres::rpc::Caller;
 use crate::protocol::code::CloseCode;
+
+/// How long a commit is given to be seen by others before a new socket reads what it may have missed: the log has it
+/// first, and the feed may have passed it by before the socket subscribed.
+pub const SEEN_AFTER: Duration = Duration::from_millis(25);
 
 /// What a socket waits for, mostly a call.
 pub type Job<D> = Pin<Box<dyn Future<Output = D> + Send>>;
@@ -136,11 +139,6 @@ pub fn call<D: Send + 'static>(
 ) -> Job<D> {
     let (services, caller) = (Arc::clone(services), caller.clone());
     Box::pin(async move { done(services.call(&caller, name, arguments).await) })
-}
-
-/// The answer to who asked for a socket; a refusal has a body of the app's.
-pub fn answer(result: Result<Response<Body>, Error>, body: impl FnOnce(&Error) -> Value) -> Response<Body> {
-    result.unwrap_or_else(|error| error.answer(&body(&error)))
 }
 
 #[cfg(test)]

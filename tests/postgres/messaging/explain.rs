@@ -88,6 +88,7 @@ async fn no_call_reads_a_whole_table() {
             (STAFF, "select public.search_messages('word7')".to_owned()),
             (USER, "select public.messages_since(now() - interval '99 days 20 hours')".to_owned()),
             (STAFF, "select public.messages_since(now() - interval '1 day')".to_owned()),
+            (USER, format!("select public.messages_since('-infinity', 10, {first})")),
             (USER, "select public.get_unread_message_count()".to_owned()),
             (USER, "select public.get_unread_counts()".to_owned()),
             (USER, format!("select public.send_message({first}, 'x', client_message_id => 'k')")),

@@ -330,6 +330,55 @@ pub(super) fn finding() -> Vec<Case> {
             ],
         ),
         (
+                    "select m ->> 'content' from public.messages_since('2020-01-01', conversation_id => '{group}') m",
+                    [
+                        "group one,group two",
+                        "group one,group two",
+                        MISSING,
+                        MISSING,
+                        MISSING,
+                        MISSING,
+                        "group one,group two",
+                        DENIED,
+                        "group one,group two",
+                    ],
+                ),
+                // The page after the first message of somebody who asks for one at a time.
+                (
+                    "select m ->> 'content' from public.messages_since(
+                         (select (m ->> 'created_at')::timestamptz from public.messages_since('-infinity', 1, '{direct}') m),
+                         1, '{direct}') m",
+                    [
+                        "direct two",
+                        "direct two",
+                        MISSING,
+                        MISSING,
+                        MISSING,
+                        MISSING,
+                        "direct two",
+                        DENIED,
+                        "direct two",
+                    ],
+                ),
+                (
+                    "select m ->> 'content' from public.messages_since('-infinity', 3, '{support}') m",
+                    [
+                        MISSING,
+                        MISSING,
+                        MISSING,
+                        MISSING,
+                        "support one",
+                        MISSING,
+                        "support one",
+                        DENIED,
+                        "support one",
+                    ],
+                ),
+                (
+                    "select m ->> 'content' from public.messages_since('-infinity', 3, gen_random_uuid()) m",
+                    but_for([MISSING; 9], &[(7, DENIED)]),
+                ),
+        (
             "select m ->> 'status' from public.get_message('{g1}') m",
             ["sent", "null", MISSING, MISSING, MISSING, MISSING, "null", DENIED, "null"],
         ),
