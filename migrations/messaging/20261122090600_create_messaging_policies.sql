@@ -30,18 +30,26 @@ create policy "customers change their own profile" on public.customers
 
 create policy "those who take part see a conversation, and staff all" on public.conversations
     for select to authenticated
-    using ((select rowcast.caller_is_staff()) or rowcast.takes_part(id));
+    using (
+        id = any (array(select rowcast.own_conversation_ids()))
+        or (select rowcast.caller_is_staff())
+            and id between (select rowcast.staff_from()) and (select rowcast.staff_to())
+    );
 
-create policy "those who take part archive a conversation, and staff all" on public.conversations
+create policy "those who take part name and archive a shared conversation, and staff all" on public.conversations
     for update to authenticated
-    using ((select rowcast.caller_is_staff()) or rowcast.takes_part(id))
-    with check ((select rowcast.caller_is_staff()) or rowcast.takes_part(id));
+    using (kind <> 'direct' and ((select rowcast.caller_is_staff()) or rowcast.takes_part(id)))
+    with check (kind <> 'direct' and ((select rowcast.caller_is_staff()) or rowcast.takes_part(id)));
 
 create policy "those who take part see who does, and staff all" on public.conversation_participants
     for select to authenticated
-    using ((select rowcast.caller_is_staff()) or rowcast.takes_part(conversation_id));
+    using (
+        conversation_id = any (array(select rowcast.own_conversation_ids()))
+        or (select rowcast.caller_is_staff())
+            and conversation_id between (select rowcast.staff_from()) and (select rowcast.staff_to())
+    );
 
-create policy "people mute their own conversations" on public.conversation_participants
+create policy "people mute and archive their own conversations" on public.conversation_participants
     for update to authenticated
     using (
         (user_id = (select rowcast.caller_user_id()) or customer_id = (select rowcast.caller_customer_id()))
@@ -54,7 +62,11 @@ create policy "people mute their own conversations" on public.conversation_parti
 
 create policy "those who take part see messages, and staff all" on public.messages
     for select to authenticated
-    using ((select rowcast.caller_is_staff()) or rowcast.takes_part(conversation_id));
+    using (
+        conversation_id = any (array(select rowcast.own_conversation_ids()))
+        or (select rowcast.caller_is_staff())
+            and conversation_id between (select rowcast.staff_from()) and (select rowcast.staff_to())
+    );
 
 create policy "those who take part write messages, and staff in support" on public.messages
     for insert to authenticated
@@ -83,7 +95,11 @@ create policy "senders change their messages until they are deleted" on public.m
 
 create policy "those who take part see reactions, and staff all" on public.message_reactions
     for select to authenticated
-    using ((select rowcast.caller_is_staff()) or rowcast.takes_part(conversation_id));
+    using (
+        conversation_id = any (array(select rowcast.own_conversation_ids()))
+        or (select rowcast.caller_is_staff())
+            and conversation_id between (select rowcast.staff_from()) and (select rowcast.staff_to())
+    );
 
 create policy "people react to messages they see" on public.message_reactions
     for insert to authenticated
@@ -101,7 +117,11 @@ create policy "people take back their reactions" on public.message_reactions
 
 create policy "those who take part see read receipts, and staff all" on public.message_read_receipts
     for select to authenticated
-    using ((select rowcast.caller_is_staff()) or rowcast.takes_part(conversation_id));
+    using (
+        conversation_id = any (array(select rowcast.own_conversation_ids()))
+        or (select rowcast.caller_is_staff())
+            and conversation_id between (select rowcast.staff_from()) and (select rowcast.staff_to())
+    );
 
 create policy "people read messages they see" on public.message_read_receipts
     for insert to authenticated
@@ -112,11 +132,19 @@ create policy "people read messages they see" on public.message_read_receipts
 
 create policy "those who take part see who types, and staff all" on public.message_typing_indicators
     for select to authenticated
-    using ((select rowcast.caller_is_staff()) or rowcast.takes_part(conversation_id));
+    using (
+        conversation_id = any (array(select rowcast.own_conversation_ids()))
+        or (select rowcast.caller_is_staff())
+            and conversation_id between (select rowcast.staff_from()) and (select rowcast.staff_to())
+    );
 
 create policy "those who take part see deliveries, and staff all" on public.message_delivery_status
     for select to authenticated
-    using ((select rowcast.caller_is_staff()) or rowcast.takes_part(conversation_id));
+    using (
+        conversation_id = any (array(select rowcast.own_conversation_ids()))
+        or (select rowcast.caller_is_staff())
+            and conversation_id between (select rowcast.staff_from()) and (select rowcast.staff_to())
+    );
 
 create policy "people see who is there of those they talk to, and staff all" on public.user_presence
     for select to authenticated

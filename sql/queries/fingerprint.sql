@@ -54,7 +54,9 @@ select pg_catalog.md5(pg_catalog.concat_ws('|',
   (select string_agg(concat_ws(',', rolname, oid, rolsuper, rolinherit, rolbypassrls), ';' order by oid) from pg_catalog.pg_roles),
   (select string_agg(m::text, ';' order by m.roleid, m.member) from pg_catalog.pg_auth_members m),
   (select string_agg(concat_ws(',', setdatabase, setrole, setconfig), ';' order by setdatabase, setrole)
-     from pg_catalog.pg_db_role_setting),
+     from pg_catalog.pg_db_role_setting
+    -- Those for other databases are not ours.
+    where setdatabase in (0, (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()))),
   -- Search paths of sessions, which texts of functions are read by, may stand in files.
   pg_catalog.pg_conf_load_time(),
   (select concat_ws(',', d.oid, d.datdba, d.datacl) from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())

@@ -30,7 +30,13 @@ select
   coalesce(given.names, '{}') as argument_names,
   coalesce(given.types, '{}') as argument_types,
   p.provariadic <> 0 as is_variadic,
-  p.pronargdefaults as default_count
+  p.pronargdefaults as default_count,
+  -- Postgres starts the clock of a statement before the function sets its own, so the caller has to.
+  (
+    select (extract(epoch from set_config('statement_timeout', substr(c.setting, 19), true)::interval) * 1000)::bigint
+    from unnest(p.proconfig) as c (setting)
+    where c.setting like 'statement\_timeout=%'
+  ) as timeout_ms
 from pg_catalog.pg_proc as p
 join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
 join base on base.type_id = p.prorettype

@@ -1,21 +1,44 @@
-//! How the apps without a socket of their own are told that something is refused: a word for programs, and one for people.
+//! The answers of the apps without a socket of their own: what was asked for, or a word for programs and one for people.
 
 use axum::http::StatusCode;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::Error;
+use super::schema::{flag, number, object, some_of, text};
 
-/// A refusal in the body of an answer.
+/// Around what was asked for.
+pub(super) fn done(data: &impl Serialize) -> Value {
+    json!({ "success": true, "data": data })
+}
+
+/// Around why it is refused.
+pub(super) fn refused(error: &Error) -> Value {
+    json!({ "success": false, "error": Refusal::from(error) })
+}
+
+/// What [`done`] looks like around such data.
+pub(super) fn done_schema(data: Value) -> Value {
+    object([("success", flag()), ("data", data)])
+}
+
+/// What [`refused`] looks like.
+pub(super) fn refused_schema() -> Value {
+    let error = some_of([("code", text()), ("message", text())], [("retryAfter", number())]);
+    object([("success", flag()), ("error", error)])
+}
+
+/// Why something is refused.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Refusal {
+struct Refusal {
     /// For programs; one for each status.
-    pub(super) code: &'static str,
+    code: &'static str,
     /// For people.
-    pub(super) message: String,
+    message: String,
     /// Whole seconds, where it is known that another attempt may succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) retry_after: Option<u64>,
+    retry_after: Option<u64>,
 }
 
 impl From<&Error> for Refusal {
@@ -41,12 +64,17 @@ fn word(status: StatusCode) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    fn wire(error: &Error) -> serde_json::Value {
-        serde_json::to_value(Refusal::from(error)).unwrap()
+    fn wire(error: &Error) -> Value {
+        refused(error)["error"].clone()
+    }
+
+    #[test]
+    fn answers_say_whether_they_succeeded() {
+        assert_eq!(done(&json!({ "a": 1 })), json!({ "success": true, "data": { "a": 1 } }));
+        let error = json!({ "code": "NOT_FOUND", "message": "Not found" });
+        assert_eq!(refused(&Error::NotFound), json!({ "success": false, "error": error }));
     }
 
     #[test]

@@ -243,6 +243,11 @@ impl Event {
     }
 }
 
+/// Whether somebody with that status can be reached, be they away or busy.
+pub fn is_online(status: &str) -> bool {
+    status != "offline"
+}
+
 /// A change whose text is not what a table of the schema makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the change is not one of the messaging schema's")]

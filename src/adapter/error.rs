@@ -1,6 +1,6 @@
 //! Why an app's request or frame is refused: a status, words, and how long to wait.
 //!
-//! Each app writes a refusal in its own shape ([`Error::answer`], and the error frame of its sockets); what it says and
+//! Each app writes a refusal in its own shape (`Adapter::refusal`, and the error frame of its sockets); what it says and
 //! which status it has is decided here, so that all apps mean the same. What Postgres says reaches nobody but where a
 //! function of the messaging schema has raised it for its caller.
 
@@ -119,6 +119,7 @@ impl Error {
     /// The status of its answer.
     pub fn status(&self) -> StatusCode {
         match self {
+            Self::Token(TokenError::RoleNotAllowed { .. }) => StatusCode::FORBIDDEN,
             Self::NoToken | Self::Token(_) => StatusCode::UNAUTHORIZED,
             Self::NotAPerson | Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotJson | Self::NotAnObject | Self::TooDeep | Self::NotText | Self::UnknownType => {
@@ -184,6 +185,15 @@ impl Error {
         };
         let refused = Refused { code: self.code(), cause, is_the_servers: self.is_the_servers() };
         response.extensions_mut().insert(refused);
+        response
+    }
+}
+
+/// Its status alone: the app's router gives it the app's shape.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response<Body> {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
         response
     }
 }

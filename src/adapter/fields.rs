@@ -1,9 +1,34 @@
-//! Fields of requests beyond ids and texts: switches, numbers, and lists within bounds.
+//! Fields of requests beyond ids and texts: switches, numbers, lists within bounds, and what a message is made of.
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Error;
+use super::request::optional_text;
+
+/// What a message may be.
+pub(super) const MESSAGE_TYPES: [&str; 4] = ["text", "image", "file", "system"];
+
+/// What a message says; a file needs no words.
+pub(super) fn content(fields: &Map<String, Value>, has_attachments: bool) -> Result<&str, Error> {
+    match optional_text(fields, "content")? {
+        None if has_attachments => Ok(""),
+        None => Err(Error::missing("content")),
+        Some("") if !has_attachments => Err(Error::invalid("content")),
+        Some(content) => Ok(content),
+    }
+}
+
+/// What a message is, or nothing.
+pub(super) fn optional_message_type<'a>(
+    fields: &'a Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<&'a str>, Error> {
+    match optional_text(fields, name)? {
+        Some(other) if !MESSAGE_TYPES.contains(&other) => Err(Error::invalid(name)),
+        known => Ok(known),
+    }
+}
 
 /// A switch that must be there.
 pub(super) fn flag(fields: &Map<String, Value>, name: &'static str) -> Result<bool, Error> {
@@ -102,6 +127,37 @@ mod tests {
         assert_eq!(optional_integer(&fields(json!(-5)), "a"), Ok(Some(-5)));
         for value in [json!(1.5), json!("5"), json!(2_147_483_648_i64), json!(true)] {
             assert_eq!(optional_integer(&fields(value.clone()), "a"), Err(Error::invalid("a")), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_message_says_something_or_has_a_file() {
+        let content_of = |value: Value, has_file| {
+            let fields = json!({ "content": value }).as_object().unwrap().clone();
+            content(&fields, has_file).map(str::to_owned)
+        };
+        for has_file in [true, false] {
+            assert_eq!(content_of(json!("a"), has_file), Ok("a".to_owned()));
+            assert_eq!(content_of(json!(7), has_file), Err(Error::invalid("content")));
+        }
+        assert_eq!(content_of(Value::Null, true), Ok(String::new()));
+        assert_eq!(content_of(json!(""), true), Ok(String::new()));
+        assert_eq!(content_of(Value::Null, false), Err(Error::missing("content")));
+        assert_eq!(content_of(json!(""), false), Err(Error::invalid("content")));
+    }
+
+    #[test]
+    fn types_of_messages_are_known() {
+        for kind in MESSAGE_TYPES {
+            assert_eq!(optional_message_type(&fields(json!(kind)), "a"), Ok(Some(kind)));
+        }
+        assert_eq!(optional_message_type(&Map::new(), "a"), Ok(None));
+        for value in [json!("voice"), json!(""), json!("Text"), json!(1)] {
+            assert_eq!(
+                optional_message_type(&fields(value.clone()), "a"),
+                Err(Error::invalid("a")),
+                "{value}"
+            );
         }
     }
 

@@ -16,6 +16,8 @@ pub mod infrastructure;
 pub mod live;
 pub mod pitchey;
 pub mod request;
+pub mod route;
+mod schema;
 pub mod school;
 pub mod socket;
 pub mod tutorconnect;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::MethodRouter;
+use serde_json::Value;
 
 pub use counters::Counters;
 pub use error::Error;
@@ -33,8 +36,11 @@ pub use request::Asker;
 use crate::auth::Verifier;
 use crate::postgres::messaging::{Deliveries, People};
 use crate::postgres::rpc::Rpc;
+use crate::rest::openapi::Part;
 use crate::rest::{BodyLimits, BodyReader};
 use live::LiveHandle;
+use route::Route;
+use schema::Schemas;
 use socket::Sockets;
 
 /// Every adapter there is, in the order of their names.
@@ -49,13 +55,22 @@ pub trait Adapter: Send + Sync + 'static {
     /// Its name in the setting `adapters`.
     fn name(&self) -> &'static str;
 
-    /// Its paths, those of sockets included. No two adapters have a path in common.
-    fn routes(&self, services: Arc<Services>) -> Router;
+    /// Its routes, those of sockets included. No two adapters have one in common.
+    fn routes(&self) -> &'static [Route];
 
     /// Who answers those who ask for a WebSocket at `/`, where the app's clients do; of several such, the first counts.
-    fn root(&self, _services: Arc<Services>) -> Option<MethodRouter> {
+    fn root(&self) -> Option<MethodRouter<Arc<Services>>> {
         None
     }
+
+    /// The body that a refusal has.
+    fn refusal(&self, error: &Error) -> Value;
+
+    /// What such a body looks like, by its name among the schemas.
+    fn refusal_schema(&self) -> &'static str;
+
+    /// What bodies of requests and answers look like.
+    fn schemas(&self) -> Schemas;
 }
 
 /// An adapter that there is.
@@ -76,6 +91,11 @@ impl App {
     /// Its name.
     pub fn name(self) -> &'static str {
         self.0.name()
+    }
+
+    /// Its routes.
+    pub fn routes(self) -> &'static [Route] {
+        self.0.routes()
     }
 }
 
@@ -133,7 +153,12 @@ impl Services {
 
 /// The paths of these apps, and who answers sockets at `/`, if anybody.
 pub fn routes(apps: &[App], services: &Arc<Services>) -> (Router, Option<MethodRouter>) {
-    let routers = apps.iter().map(|app| app.0.routes(Arc::clone(services)));
-    let root = apps.iter().find_map(|app| app.0.root(Arc::clone(services)));
+    let routers = apps.iter().map(|app| route::router(*app, Arc::clone(services)));
+    let root = apps.iter().find_map(|app| route::root(*app, Arc::clone(services)));
     (routers.fold(Router::new(), Router::merge), root)
+}
+
+/// What the OpenAPI document says of these apps.
+pub fn described(apps: &[App]) -> Part {
+    route::described(apps)
 }

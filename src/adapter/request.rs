@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::Query;
 use axum::http::{HeaderMap, Response, StatusCode, Uri, header};
 use axum::response::IntoResponse;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -14,6 +15,7 @@ use crate::auth::TokenError;
 use crate::postgres::messaging::Person;
 use crate::postgres::rpc::{Caller, Function};
 use crate::protocol::is_shallow;
+use crate::rest;
 use crate::rest::error::JSON;
 use crate::telemetry::clock::unix_seconds;
 
@@ -22,6 +24,9 @@ pub const JSON_DEPTH_MAX: usize = 32;
 
 /// The schema of the functions that adapters call.
 const SCHEMA: &str = "public";
+
+/// As live events tell times, whatever the database's time zone is.
+const TIME_ZONE: &str = "UTC";
 
 /// Who asks.
 #[derive(Clone)]
@@ -43,7 +48,8 @@ impl Services {
     pub fn asker_of(&self, token: &str) -> Result<Asker, Error> {
         let claims = self.verifier.verify(token, unix_seconds()).map_err(Error::Token)?;
         let person = Person::of(&claims).ok_or(Error::NotAPerson)?;
-        Ok(Asker { caller: Caller::new(claims), person })
+        let caller = Caller { time_zone: Some(TIME_ZONE), ..Caller::new(claims) };
+        Ok(Asker { caller, person })
     }
 
     /// The fields of a body that must be a JSON object.
@@ -85,7 +91,7 @@ impl Services {
 
 /// The fields of a body that says that it is JSON, or says nothing.
 fn json_object(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, Error> {
-    if !is_json(headers) {
+    if !headers.get(header::CONTENT_TYPE).is_none_or(rest::is_json) {
         return Err(Error::MediaType);
     }
     object(std::str::from_utf8(body).map_err(|_| Error::NotJson)?)
@@ -95,12 +101,8 @@ fn json_object(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, E
 pub fn bearer(headers: &HeaderMap) -> Result<Option<String>, Error> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let value = value.to_str().map_err(|_| Error::Token(TokenError::Malformed))?;
-    match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
-            Ok(Some(token.trim().to_owned()))
-        }
-        _ => Err(Error::NoToken),
-    }
+    let token = rest::bearer(value).filter(|token| !token.is_empty()).ok_or(Error::NoToken)?;
+    Ok(Some(token.to_owned()))
 }
 
 /// The fields of a JSON object, within bounds.
@@ -116,11 +118,9 @@ pub fn object(text: &str) -> Result<Map<String, Value>, Error> {
     }
 }
 
-/// Whether a body says that it is JSON, or says nothing.
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
-    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
+/// What a function returned; if it is not what this version's returns, the schema is of another one.
+pub fn returned<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
+    serde_json::from_value(value).map_err(|_| Error::NotSetUp)
 }
 
 /// An answer that is JSON.

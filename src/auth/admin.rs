@@ -86,7 +86,7 @@ mod tests {
 
     fn verifier(blocked: &[&str]) -> AdminVerifier {
         let required = claims(json!({"iss": "ops"}));
-        let rules = Rules { clock_skew_seconds: 0, claims_required: required };
+        let rules = Rules { claims_required: required, ..Rules::default() };
         AdminVerifier::new(&[secret("our"), secret("next")], blocked.iter().copied(), rules)
     }
 

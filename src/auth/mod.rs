@@ -28,7 +28,7 @@ pub use admin::AdminVerifier;
 pub use api_key::{ApiKeys, PUBLISHABLE_PREFIX, SECRET_PREFIX};
 pub use key_set::{Audience, InvalidKeySet, KEY_SET_BYTES_MAX, KEYS_MAX, KeySet, Skipped, Unusable};
 pub use signing_key::{InvalidSigningKey, SigningKey};
-pub use token::{Rules, TOKEN_BYTES_MAX, TokenError, sign};
+pub use token::{Roles, Rules, TOKEN_BYTES_MAX, TokenError, sign};
 
 use crate::policy::Claims;
 use cache::Cache;
@@ -133,7 +133,9 @@ impl Verifier {
     /// A token seen before costs a look-up; its expiry is checked all the same.
     pub fn verify(&self, token: &str, now_unix: i64) -> Result<Arc<Claims>, TokenError> {
         if token.trim_start().starts_with(api_key::PREFIX) {
-            return self.api_keys.claims(token).ok_or(TokenError::UnknownApiKey);
+            let claims = self.api_keys.claims(token).ok_or(TokenError::UnknownApiKey)?;
+            self.rules.check_role(&claims.role)?;
+            return Ok(claims);
         }
         let keys = self.keys();
         if let Some(claims) = self.cache.get(token, keys.generation) {
@@ -143,6 +145,11 @@ impl Verifier {
         let claims = Arc::new(self.verify_uncached(&keys, token, now_unix)?);
         self.cache.put(token, &claims, keys.generation);
         Ok(claims)
+    }
+
+    /// Whether somebody without a token may have this role.
+    pub fn check_role(&self, role: &str) -> Result<(), TokenError> {
+        self.rules.check_role(role)
     }
 
     /// Puts a set in place of the last one from that source. What was verified by the old keys has to be verified

@@ -270,3 +270,27 @@ fn secrets_are_never_empty_and_never_shown() {
         "Verifier { sets: [KeySet { keys: 0, .. }, KeySet { keys: 0, .. }, KeySet { keys: 0, .. }], .. }"
     );
 }
+
+#[test]
+fn a_role_that_is_not_listed_is_refused() {
+    let publishable = "sb_publishable_0123456789abcdef";
+    let with = |roles| {
+        let rules = Rules { roles, ..Rules::default() };
+        let api_keys = ApiKeys::new([publishable], []);
+        Verifier::new(Config { secrets: vec![secret()], api_keys, rules, ..Config::default() })
+    };
+    let (some, any) = (with(Roles::Only(vec!["editor".to_owned()])), with(Roles::Any));
+    let named = |role: &str| hs256(&json!({"role": role, "exp": NOW + 1}));
+    // The second look at each is answered from memory.
+    for _ in 0..2 {
+        assert!(some.verify(&named("editor"), NOW).is_ok() && some.check_role("editor").is_ok());
+        for role in ["postgres", "anon", "Editor", "editor ", ""] {
+            let refused = Some(TokenError::RoleNotAllowed { role: role.to_owned() });
+            assert_eq!(some.verify(&named(role), NOW).err(), refused);
+            assert_eq!(some.check_role(role).err(), refused);
+            assert!(any.verify(&named(role), NOW).is_ok() && any.check_role(role).is_ok());
+        }
+    }
+    assert_eq!(some.verify(publishable, NOW), Err(TokenError::RoleNotAllowed { role: "anon".to_owned() }));
+    assert_eq!(&*any.verify(publishable, NOW).unwrap().role, "anon");
+}

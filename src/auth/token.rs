@@ -51,6 +51,12 @@ pub enum TokenError {
     /// The claim `iat` is not a number.
     #[error("the token's time of issue is not a number")]
     InvalidIssuedAt,
+    /// It names a role that tokens may not have here.
+    #[error("the role {role:?} is not one that tokens may have")]
+    RoleNotAllowed {
+        /// The role.
+        role: String,
+    },
     /// A claim has another value than the configuration requires.
     #[error("the token's claim {name:?} differs from the required one")]
     ClaimDiffers {
@@ -67,6 +73,7 @@ impl TokenError {
             Self::InvalidExpiration | Self::InvalidIssuedAt | Self::ClaimDiffers { .. } => {
                 (500, "Error connecting to Realtime".to_owned())
             }
+            Self::RoleNotAllowed { .. } => (403, self.sentence()),
             _ => (401, self.sentence()),
         }
     }
@@ -82,6 +89,7 @@ impl TokenError {
             | Self::MissingClaims
             | Self::InvalidExpiration
             | Self::InvalidIssuedAt
+            | Self::RoleNotAllowed { .. }
             | Self::ClaimDiffers { .. } => "InvalidJWTToken",
         };
         format!("{code}: {}", self.sentence())
@@ -108,6 +116,7 @@ impl TokenError {
             Self::MissingClaims => "Fields `role` and `exp` are required in JWT".to_owned(),
             Self::InvalidExpiration => "Token expiration time is invalid".to_owned(),
             Self::InvalidIssuedAt => "Token issue time is invalid".to_owned(),
+            Self::RoleNotAllowed { role } => format!("Tokens may not have the role {role:?} here"),
             Self::ClaimDiffers { name } => format!("Token claim {name:?} does not have the required value"),
         }
     }
@@ -120,6 +129,29 @@ pub struct Rules {
     pub clock_skew_seconds: i64,
     /// Claims that must have these values where a token has them.
     pub claims_required: Map<String, Value>,
+    /// The roles that clients may have.
+    pub roles: Roles,
+}
+
+/// The roles that clients may have. A genuine token could otherwise name any role that the server's own can become, a
+/// superuser among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Roles {
+    /// Every one.
+    #[default]
+    Any,
+    /// These.
+    Only(Vec<String>),
+}
+
+impl Roles {
+    /// Whether it is one of them.
+    pub fn allows(&self, role: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(roles) => roles.iter().any(|allowed| allowed == role),
+        }
+    }
 }
 
 impl Rules {
@@ -129,6 +161,15 @@ impl Rules {
             Ok(())
         } else {
             Err(TokenError::Expired { seconds: now_unix.saturating_sub(expires_at) })
+        }
+    }
+
+    /// Whether a client may have this role.
+    pub(super) fn check_role(&self, role: &str) -> Result<(), TokenError> {
+        if self.roles.allows(role) {
+            Ok(())
+        } else {
+            Err(TokenError::RoleNotAllowed { role: role.to_owned() })
         }
     }
 
@@ -219,6 +260,7 @@ impl Parsed {
         let (Some(expires_at), Some(Value::String(role))) = (expires_at, self.body.get("role")) else {
             return Err(TokenError::MissingClaims);
         };
+        rules.check_role(role)?;
         let role = role.as_str().into();
         // The map is sorted by key, so equal bodies give equal text.
         let json = Value::Object(self.body).to_string().into();

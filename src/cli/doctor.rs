@@ -86,6 +86,7 @@ fn plan(settings: Settings, roles: Vec<String>) -> Plan {
         sessions: settings.hub.ask_connections + settings.hub.authorization_connections + SESSIONS_BESIDES,
         limits,
         roles,
+        token_roles: settings.auth.roles,
         scope: Scope {
             database: settings.database,
             publication: settings.wal.publication,

@@ -148,6 +148,9 @@ fn refused(error: &TokenError) -> Error {
         TokenError::Malformed | TokenError::UnknownApiKey => {
             "give the whole token: three parts with dots between them, or a configured sb_ key"
         }
+        TokenError::RoleNotAllowed { .. } => {
+            "the server refuses it as well; token_roles lists the roles that tokens may have"
+        }
         TokenError::InvalidExpiration | TokenError::InvalidIssuedAt | TokenError::ClaimDiffers { .. } => {
             "the server refuses it as well; see jwt_claims_required"
         }

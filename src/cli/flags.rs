@@ -102,7 +102,7 @@ fn argument(setting: &Setting) -> Arg {
         Kind::ApiKeys(_) => "KEYS",
         Kind::Object | Kind::KeySet => "JSON",
         Kind::KeySetUrl | Kind::Url => "URL",
-        Kind::Names => "NAMES",
+        Kind::Names | Kind::Roles => "NAMES",
         Kind::Path => "FILE",
         Kind::Identifier | Kind::Label => "NAME",
         Kind::PublicUrl => "URL",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::Secret;
-use crate::auth::{self, AdminVerifier, ApiKeys, KeySet, Rules, jwks};
+use crate::auth::{self, AdminVerifier, ApiKeys, KeySet, Roles, Rules, jwks};
 
 /// Who clients and operators are.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Auth {
     pub clock_skew_seconds: i64,
     /// Claims and the values they must have.
     pub claims_required: Map<String, Value>,
+    /// The roles that clients may have.
+    pub roles: Roles,
     /// Tokens that the administrative endpoints refuse.
     pub admin_token_blocklist: Vec<Secret>,
     /// The key of tokens that may read the metrics.
@@ -79,7 +81,11 @@ impl Auth {
 
     /// What every token has to fulfil.
     fn rules(&self) -> Rules {
-        Rules { clock_skew_seconds: self.clock_skew_seconds, claims_required: self.claims_required.clone() }
+        Rules {
+            clock_skew_seconds: self.clock_skew_seconds,
+            claims_required: self.claims_required.clone(),
+            roles: self.roles.clone(),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     Wal,
 };
 use crate::adapter::App;
-use crate::auth::{Audience, KeySet, PUBLISHABLE_PREFIX, jwks};
+use crate::auth::{Audience, KeySet, PUBLISHABLE_PREFIX, Roles, jwks};
 use crate::policy::Switches;
 use crate::postgres::connect::Database;
 use crate::rest::Upstream;
@@ -152,7 +152,10 @@ pub(super) fn problem(setting: &Setting, given: &Given) -> Option<Problem> {
         Kind::PublicUrl => text.is_empty() || is_public_url(text),
         Kind::PublicKey => text.is_empty() || is_public_key(text),
         Kind::Path => true,
-        Kind::Names => items(text).all(|name| name.len() <= 63 && !name.contains('\0')),
+        Kind::Names => items(text).all(is_name),
+        Kind::Roles => {
+            text == ANY || (items(text).count() > 0 && items(text).all(|name| name != ANY && is_name(name)))
+        }
         Kind::Url => text.is_empty() || Upstream::parse(text).is_some(),
         Kind::KeySet if text.is_empty() => return None,
         Kind::KeySet => match KeySet::parse(text.as_bytes(), Audience::Private) {
@@ -278,6 +281,7 @@ impl Check {
                 rpc_connections: self.count("rpc_connections")?,
                 rpc_waiting_max: self.count("rpc_waiting_max")?,
                 rpc_timeout: self.time("rpc_timeout_ms")?,
+                rpc_max_rows: self.count("rpc_max_rows").filter(|rows| *rows > 0),
                 postgrest: Upstream::parse(self.text("postgrest_url")),
             },
             adapter: Adapter {
@@ -304,6 +308,13 @@ impl Check {
         let text = self.text("adapters");
         let is_wanted = |app: &App| text == ALL || items(text).any(|name| name == app.name());
         App::all().into_iter().filter(is_wanted).collect()
+    }
+
+    fn roles(&self) -> Roles {
+        match self.text("token_roles") {
+            ANY => Roles::Any,
+            text => Roles::Only(items(text).map(str::to_owned).collect()),
+        }
     }
 
     fn policy(&self) -> Option<Policy> {
@@ -356,6 +367,7 @@ impl Check {
             secret_keys: self.list("secret_keys"),
             clock_skew_seconds: i64::try_from(self.count::<u64>("jwt_clock_skew_ms")?.div_ceil(1000)).ok()?,
             claims_required: object(self.text("jwt_claims_required")).unwrap_or_default(),
+            roles: self.roles(),
             admin_token_blocklist: self.list("admin_token_blocklist"),
             metrics_jwt_secret: self.optional("metrics_jwt_secret"),
             metrics_token_blocklist: self.list("metrics_token_blocklist"),
@@ -398,9 +410,17 @@ impl Check {
 /// Every adapter there is.
 const ALL: &str = "all";
 
+/// Every role there is.
+const ANY: &str = "*";
+
 /// What stands between commas.
 fn items(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// Whether Postgres may have something of this name.
+fn is_name(name: &str) -> bool {
+    name.len() <= 63 && !name.contains('\0')
 }
 
 /// Each kind of key has its own prefix, so that a key for servers cannot slip into the list for apps.

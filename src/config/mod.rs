@@ -190,6 +190,8 @@ pub struct Rest {
     pub rpc_waiting_max: usize,
     /// How long a call may wait, and each of its statements take.
     pub rpc_timeout: Duration,
+    /// Rows of a set that are given at most.
+    pub rpc_max_rows: Option<i64>,
     /// Who answers everything else.
     pub postgrest: Option<Upstream>,
 }

@@ -52,6 +52,8 @@ pub enum Kind {
     Label,
     /// Names of schemas with commas between them.
     Names,
+    /// Names of roles with commas between them, or `*`.
+    Roles,
     /// An HTTP URL without a query, or nothing.
     Url,
     /// One of these words.
@@ -85,6 +87,7 @@ impl Kind {
             Self::Identifier => "1 to 63 of a-z, 0-9 and _".to_owned(),
             Self::Label => "1 to 63 of a-z, A-Z, 0-9, - and _".to_owned(),
             Self::Names => "names of at most 63 bytes, with commas between them".to_owned(),
+            Self::Roles => "names of at most 63 bytes, with commas between them, or *".to_owned(),
             Self::Url => "an http or https URL without user and query, or nothing".to_owned(),
             Self::OneOf([words @ .., last]) => format!("{} or {last}", words.join(", ")),
             Self::Apps => {
@@ -170,6 +173,7 @@ pub static SETTINGS: &[Setting] = &[
     setting("secret_keys", "auth", Kind::ApiKeys(SECRET_PREFIX), &[]),
     setting("jwt_clock_skew_ms", "auth", Kind::Integer(0, 300_000), &[]),
     setting("jwt_claims_required", "auth", Kind::Object, &["JWT_CLAIM_VALIDATORS"]),
+    setting("token_roles", "auth", Kind::Roles, &[]),
     setting("admin_token_blocklist", "auth", Kind::Tokens, &["API_TOKEN_BLOCKLIST"]),
     setting("metrics_jwt_secret", "auth", Kind::Secret, &["METRICS_JWT_SECRET"]),
     setting("metrics_token_blocklist", "auth", Kind::Tokens, &["METRICS_TOKEN_BLOCKLIST"]),
@@ -227,6 +231,7 @@ pub static SETTINGS: &[Setting] = &[
     setting("rpc_connections", "rest", Kind::Integer(1, 256), &[]),
     setting("rpc_waiting_max", "rest", Kind::Integer(0, 65_536), &[]),
     setting("rpc_timeout_ms", "rest", Kind::Integer(10, HOUR_MS), &[]),
+    setting("rpc_max_rows", "rest", Kind::Integer(0, 1_000_000_000), &[]),
     setting("postgrest_url", "rest", Kind::Url, &[]),
     setting("adapters", "adapter", Kind::Apps, &[]),
     setting("messaging", "adapter", Kind::Boolean, &[]),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::reference;
 use super::setting::{Kind, SETTINGS, Setting};
 use super::{Origin, Problems, Settings, Slot, Sources};
+use crate::auth::Roles;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const DATABASE: &str = "postgres://ann:hunter2@db/app";
@@ -294,6 +295,19 @@ fn what_apps_are_told_is_public() {
     assert_eq!(found.public_url.as_deref(), Some("https://chat.example/base"));
     let found = settings(&[], None).unwrap();
     assert_eq!((found.public_url, found.public_api_key.is_none()), (None, true));
+}
+
+#[test]
+fn roles_are_listed_or_any() {
+    let roles = |text| settings(&[("ROWCAST_TOKEN_ROLES", text)], None).map(|settings| settings.auth.roles);
+    let only = |names: &[&str]| Roles::Only(names.iter().map(|name| (*name).to_owned()).collect());
+    let usual = settings(&[], None).unwrap().auth.roles;
+    assert_eq!(usual, only(&["anon", "authenticated", "service_role"]));
+    assert_eq!(roles("*").unwrap(), Roles::Any);
+    assert_eq!(roles("anon , the editor").unwrap(), only(&["anon", "the editor"]));
+    for wrong in [" , ", "anon, *", &"r".repeat(64)] {
+        assert!(roles(wrong).unwrap_err().to_string().contains("token_roles"), "{wrong:?}");
+    }
 }
 
 #[test]

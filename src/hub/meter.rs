@@ -76,6 +76,28 @@ impl Meter {
         f64::from_bits(self.average.load(Ordering::Relaxed))
     }
 
+    /// How long it takes until the average is below the limit again if nothing happens; a window at most.
+    pub fn opens_in(&self) -> Duration {
+        let window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut sum, mut ticks) = (window.counts.iter().sum::<u64>(), window.counts.len());
+        let mut oldest = window.counts.iter();
+        let mut waited = Duration::ZERO;
+        for _ in 0..self.ticks_max {
+            if ticks < self.ticks_max {
+                ticks += 1;
+            } else {
+                sum -= oldest.next().copied().unwrap_or(0);
+            }
+            waited += self.tick;
+            #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+            let (sum, limit) = (sum as f64, self.limit_per_second as f64 * ticks as f64);
+            if sum < limit * self.tick.as_secs_f64() {
+                break;
+            }
+        }
+        waited
+    }
+
     /// The limit; 0 for none.
     pub fn limit(&self) -> u64 {
         self.limit_per_second
@@ -131,6 +153,28 @@ mod tests {
         meter.add(10);
         meter.tick();
         assert!(meter.is_reached() && !meter.is_exceeded());
+    }
+
+    #[test]
+    fn it_is_known_when_a_rate_has_come_down() {
+        let meter = Meter::new(10, Duration::from_secs(1), 4);
+        for events in [0, 25, 25, 0] {
+            meter.add(events);
+            meter.tick();
+        }
+        assert!(meter.is_reached());
+        assert_eq!(meter.opens_in(), Duration::from_secs(2), "the second of them ends it");
+        for is_reached in [true, false] {
+            meter.tick();
+            assert_eq!(meter.is_reached(), is_reached);
+        }
+        let young = Meter::new(10, Duration::from_secs(1), 60);
+        young.add(25);
+        young.tick();
+        assert_eq!(young.opens_in(), Duration::from_secs(2));
+        young.add(6_000);
+        young.tick();
+        assert_eq!(young.opens_in(), Duration::from_secs(60), "never longer than the window");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Brings conditions into the shapes that lookups are planned for, without changing what they decide.
 //!
-//! Where only TRUE counts, `x IN (SELECT y …)` is `EXISTS (SELECT … AND x = y)`; a query without scans is what it gives.
+//! Where only TRUE counts, `x IN (SELECT y …)` is `EXISTS (SELECT … AND x = y)`, and so is `x = ANY (ARRAY(SELECT y …))`; a
+//! query without scans is what it gives.
 
 use super::expression::{Expr, Query};
 use super::value::Value;
@@ -25,6 +26,16 @@ pub fn normal(expr: Expr, truth: bool) -> Expr {
             let outputs = outputs.into_iter().filter(walk::raises).collect();
             normal(Expr::Exists(Box::new(Query { scans, condition, outputs })), true)
         }
+        Expr::Elements { function, all: false, arguments } if truth => match *arguments {
+            [value, Expr::Collected(query)] if !walk::raises(&value) && !walk::has_free_output(&value) => {
+                let test = Box::new(Expr::Call(function, [value, Expr::Output(0)].into()));
+                normal(Expr::Quantified { all: false, test, query }, true)
+            }
+            [value, array] => {
+                let arguments = Box::new([normal(value, false), normal(array, false)]);
+                Expr::Elements { function, all: false, arguments }
+            }
+        },
         Expr::Exists(query) if truth && query.scans.is_empty() && !query.outputs.iter().any(walk::raises) => {
             match walk::lowered(&query.condition, 1) {
                 Some(condition) => normal(condition, true),

@@ -19,6 +19,12 @@ use crate::wal::stream::SILENCE_MAX;
 /// Time for one attempt, name look-up, TLS and log-in included, unless the URL sets `connect_timeout`.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// When a silent session is asked for a sign of life, how often, and after how many without an answer it is given up,
+/// unless the URL says otherwise. Firewalls forget silent connections without a word.
+const KEEPALIVES_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVES_RETRIES: u32 = 3;
+
 /// A database and how to reach it.
 #[derive(Clone)]
 pub struct Database {
@@ -134,6 +140,15 @@ impl Database {
             .parse()
             .map_err(|error: tokio_postgres::Error| Error::Url(reason(&error)))?;
         config.ssl_mode(verification.ssl_mode());
+        if !rest.iter().any(|parameter| parameter.starts_with("keepalives_idle=")) {
+            config.keepalives_idle(KEEPALIVES_IDLE);
+        }
+        if config.get_keepalives_interval().is_none() {
+            config.keepalives_interval(KEEPALIVES_INTERVAL);
+        }
+        if config.get_keepalives_retries().is_none() {
+            config.keepalives_retries(KEEPALIVES_RETRIES);
+        }
         let host = match config.get_hosts() {
             [Host::Tcp(host)] => host.clone(),
             #[cfg(unix)]
@@ -349,6 +364,23 @@ mod tests {
         assert_eq!((replication.user.as_str(), replication.password.as_str()), ("ann", "p@ss"));
         assert_eq!(replication.tls.mode, SslMode::VerifyFull);
         assert_eq!(replication.tls.ca_pem_path.as_deref(), Some("/ca.pem".as_ref()));
+    }
+
+    #[test]
+    fn silent_sessions_are_asked_for_a_sign_of_life() {
+        for (query, expected) in [
+            ("", (30, 10, 3)),
+            ("keepalives_idle=7200", (7200, 10, 3)),
+            ("keepalives_interval=1&keepalives_retries=9&sslmode=disable", (30, 1, 9)),
+        ] {
+            let config = Database::parse(&format!("postgres://ann@db/app?{query}")).unwrap().config;
+            assert!(config.get_keepalives());
+            let interval = config.get_keepalives_interval().unwrap();
+            let found =
+                (config.get_keepalives_idle().as_secs(), interval.as_secs(), config.get_keepalives_retries());
+            assert_eq!(found, (expected.0, expected.1, Some(expected.2)), "{query}");
+        }
+        assert!(!Database::parse("postgres://ann@db/app?keepalives=0").unwrap().config.get_keepalives());
     }
 
     #[test]

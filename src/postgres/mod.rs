@@ -7,6 +7,7 @@ pub mod maintenance;
 mod messages;
 pub mod messaging;
 pub mod migrate;
+pub mod opening;
 pub mod policies;
 mod programs;
 pub mod rows;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use futures_util::StreamExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
@@ -14,6 +14,12 @@ use super::error::Error;
 /// the answer if the connection were closed at once.
 const DISCARDED_BYTES_MAX: usize = 16_000_000;
 const DISCARD_WITHIN: Duration = Duration::from_secs(2);
+
+/// Whether a value of `Content-Type` says that a body is JSON, or says nothing.
+pub fn is_json(content_type: &HeaderValue) -> bool {
+    let essence = content_type.to_str().unwrap_or("?").split(';').next().unwrap_or_default().trim();
+    essence.is_empty() || essence.eq_ignore_ascii_case("application/json")
+}
 
 /// The bounds of bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

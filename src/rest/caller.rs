@@ -1,4 +1,7 @@
 //! Who sends a request: the token of the project in its headers.
+//!
+//! Broadcasts take a token exactly as the stock server does ([`claims`]), everything else in any common spelling
+//! ([`bearer`]).
 
 use std::sync::Arc;
 
@@ -29,6 +32,13 @@ fn token(headers: &HeaderMap) -> Result<String, Error> {
         }
     }
     header(header::HeaderName::from_static("apikey")).ok_or(Error::NoToken)
+}
+
+/// The token in the value of `Authorization: Bearer …`, which may be empty; none of another scheme.
+pub fn bearer(authorization: &str) -> Option<&str> {
+    let value = authorization.trim();
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// All headers as a JSON object, as policies read them in `request.headers`; of repeated ones the last.
@@ -70,6 +80,21 @@ mod tests {
             (&[], None),
         ] {
             assert_eq!(token(&headers(pairs)).ok().as_deref(), expected, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_a_bearer_brings_is_a_token() {
+        for (value, expected) in [
+            ("Bearer a", Some("a")),
+            (" bEARER  a ", Some("a")),
+            ("Bearer ", Some("")),
+            ("Bearer", Some("")),
+            ("Basic eDp5", None),
+            ("a", None),
+            ("", None),
+        ] {
+            assert_eq!(bearer(value), expected, "{value:?}");
         }
     }
 

@@ -13,6 +13,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -20,6 +21,13 @@ use tokio::time::{sleep, timeout};
 
 /// What a request head may take up; more is refused with 431. A token of the longest length fits twice.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// When a silent client is asked for a sign of life, how often, and after how many without an answer its stream ends.
+/// What has become a socket of a stock client has a bound of its own besides, and an app's is pinged.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVES_MAX: u32 = 3;
+/// How long a client may take nothing of what is to be sent; then its stream ends, and with it what its answer holds.
+const UNTAKEN_MAX: Duration = Duration::from_secs(60);
 /// How long to wait when the system has no descriptor for another stream.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -105,6 +113,20 @@ fn is_of_the_stream(error: &io::Error) -> bool {
     )
 }
 
+fn set_stream_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_AFTER)
+        .with_interval(KEEPALIVE_EVERY)
+        .with_retries(KEEPALIVES_MAX);
+    let socket = SockRef::from(stream);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(UNTAKEN_MAX))?;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = UNTAKEN_MAX;
+    socket.set_tcp_keepalive(&keepalive)
+}
+
 /// Serves one HTTP connection until it ends, becomes a socket, or the listener stops.
 async fn serve_connection(
     stream: TcpStream,
@@ -113,7 +135,8 @@ async fn serve_connection(
     mut stopping: watch::Receiver<bool>,
     _permit: OwnedSemaphorePermit,
 ) {
-    if stream.set_nodelay(true).is_err() {
+    // Only a stream that has ended already takes no options.
+    if set_stream_options(&stream).is_err() {
         return;
     }
     let connection = http1::Builder::new()
@@ -136,5 +159,27 @@ async fn serve_connection(
     };
     if let Err(error) = result {
         tracing::debug!(%error, "an HTTP connection failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_client_is_asked_for_a_sign_of_life() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let permits = Arc::new(Semaphore::new(1));
+        let (stream, _permit) = accept(&listener, &permits).await;
+        assert!(!SockRef::from(&stream).keepalive().unwrap());
+        set_stream_options(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNTAKEN_MAX));
+        }
     }
 }

@@ -27,8 +27,9 @@ mod rpc;
 mod services;
 mod tenant;
 
-pub use body::{BodyLimits, BodyReader};
+pub use body::{BodyLimits, BodyReader, is_json};
 pub use broadcast::BroadcastLimits;
+pub use caller::bearer;
 pub use forward::{Forwarder, Upstream};
 pub use listener::{HttpConfig, serve};
 pub use metrics::{Readers, Scrape, Sources, metrics_routes};

@@ -1,4 +1,6 @@
-//! `GET /api/openapi`: the table of routes as an OpenAPI document.
+//! `GET /api/openapi`: the table of routes as an OpenAPI document, with what other stages answer besides.
+
+use std::sync::Arc;
 
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -8,19 +10,37 @@ use super::error::JSON;
 use super::route::{Access, Answer, Content, OPERATIONS, Operation, REFUSAL};
 
 /// Answers with the document.
-pub(super) async fn openapi() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, JSON)], document().to_string())
+pub(super) fn openapi(document: &Arc<str>) -> impl IntoResponse + use<> {
+    ([(header::CONTENT_TYPE, JSON)], document.to_string())
 }
 
-/// The document: every route of the table, under each of its paths.
-pub fn document() -> Value {
-    let mut paths = Map::<String, Value>::new();
-    for operation in OPERATIONS {
+/// Routes and what their bodies look like.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    paths: Map<String, Value>,
+    /// Schemas by their names.
+    pub schemas: Map<String, Value>,
+}
+
+impl Part {
+    /// Adds a route, under each of its paths.
+    pub fn add<E>(&mut self, operation: &Operation<E>, answers: &[Answer]) {
         for path in [Some(operation.path), operation.public_path].into_iter().flatten() {
-            paths.entry(path).or_insert_with(|| json!({}))[operation.method.to_ascii_lowercase()] =
-                describe(operation, path);
+            self.paths.entry(path).or_insert_with(|| json!({}))[operation.method.to_ascii_lowercase()] =
+                describe(operation, answers, path);
         }
     }
+}
+
+/// The document: every route of the table, and those of other stages.
+pub fn document(added: &Part) -> Value {
+    let Part { mut paths, schemas: mut all } = added.clone();
+    let mut own = Part::default();
+    for operation in OPERATIONS {
+        own.add(operation, operation.answers);
+    }
+    paths.extend(own.paths);
+    all.extend(schemas());
     json!({
         "openapi": "3.0.3",
         "info": {
@@ -31,7 +51,7 @@ pub fn document() -> Value {
         "servers": [{ "url": "/" }],
         "paths": paths,
         "components": {
-            "schemas": schemas(),
+            "schemas": all,
             "securitySchemes": {
                 "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
                 "apikey": { "type": "apiKey", "in": "header", "name": "apikey" },
@@ -40,14 +60,14 @@ pub fn document() -> Value {
     })
 }
 
-fn describe(operation: &Operation, path: &str) -> Value {
+fn describe<E>(operation: &Operation<E>, answers: &[Answer], path: &str) -> Value {
     let security = match operation.access {
         Access::Open | Access::Browser | Access::Metered => json!([]),
         Access::Project | Access::Api | Access::Forwarded => json!([{ "bearer": [] }, { "apikey": [] }]),
-        Access::Operator => json!([{ "bearer": [] }]),
+        Access::App | Access::Operator => json!([{ "bearer": [] }]),
     };
     let responses: Map<_, _> =
-        operation.answers.iter().map(|answer| (answer.status.to_string(), response(answer))).collect();
+        answers.iter().map(|answer| (answer.status.to_string(), response(answer))).collect();
     let mut described = json!({
         "summary": operation.summary,
         "parameters": parameters(operation, path),
@@ -61,7 +81,7 @@ fn describe(operation: &Operation, path: &str) -> Value {
     described
 }
 
-fn parameters(operation: &Operation, path: &str) -> Vec<Value> {
+fn parameters<E>(operation: &Operation<E>, path: &str) -> Vec<Value> {
     let text = json!({ "type": "string" });
     let in_path = path
         .split('{')
@@ -103,7 +123,7 @@ fn object(properties: Value) -> Value {
 }
 
 /// What the bodies of the table look like.
-fn schemas() -> Value {
+fn schemas() -> Map<String, Value> {
     let (text, number, switch) =
         (json!({ "type": "string" }), json!({ "type": "integer" }), json!({ "type": "boolean" }));
     let any_object = json!({ "type": "object", "additionalProperties": true });
@@ -157,5 +177,5 @@ fn schemas() -> Value {
     schemas["Batch"]["example"] = json!({
         "messages": [{ "topic": "room", "event": "said", "payload": { "text": "hello" } }],
     });
-    schemas
+    schemas.as_object().cloned().unwrap_or_default()
 }

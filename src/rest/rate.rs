@@ -1,15 +1,14 @@
-//! The rate of requests: counted, told in headers, and held to.
+//! The rate of requests: counted, told in headers, and held to. There is one for the whole server: behind a gateway all
+//! clients have its address.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use axum::middleware::Next;
-use axum::response::IntoResponse;
 
 use super::body::discard;
-use super::error::Error;
 use crate::hub::{Meter, Meters};
 
 /// The rate now, the limit, and what is left, in whole requests a second. Browsers may read them.
@@ -19,15 +18,24 @@ pub(super) const HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("x-rate-limit-remaining"),
 ];
 
+/// What is held to the rate, and how a request too many is refused there.
+#[derive(Clone)]
+pub(super) struct Held {
+    pub(super) meters: Arc<Meters>,
+    pub(super) refuse: fn() -> Response<Body>,
+}
+
 /// Counts a request and answers it, or refuses it when there have been too many.
-pub(super) async fn hold(State(meters): State<Arc<Meters>>, request: Request, next: Next) -> Response<Body> {
-    let meter = &meters.requests;
+pub(super) async fn hold(State(held): State<Held>, request: Request, next: Next) -> Response<Body> {
+    let meter = &held.meters.requests;
     meter.add(1);
     // As it was when the request came.
     let (rate, is_reached) = (headers(meter), meter.is_reached());
     let mut response = if is_reached {
         discard(request.into_body()).await;
-        Error::RequestRate.into_response()
+        let mut refused = (held.refuse)();
+        refused.headers_mut().insert(header::RETRY_AFTER, meter.opens_in().as_secs().max(1).into());
+        refused
     } else {
         next.run(request).await
     };

@@ -37,6 +37,8 @@ pub enum Access {
     Metered,
     /// As [`Access::Metered`], with a token of the project.
     Project,
+    /// The same, with the token in `Authorization`; other stages answer it.
+    App,
     /// Holders of a token of the operator's.
     Operator,
     /// Anybody, from a page of any origin, too; what may be done depends on the token's role.
@@ -73,9 +75,9 @@ pub struct Answer {
 
 /// One route.
 #[derive(Clone, Copy, Debug)]
-pub struct Operation {
+pub struct Operation<E = Endpoint> {
     /// Who answers it.
-    pub endpoint: Endpoint,
+    pub endpoint: E,
     /// Its method in capitals. HEAD goes with GET.
     pub method: &'static str,
     /// Its path, as the stock server has it behind its gateway.
@@ -108,7 +110,8 @@ impl Operation {
 /// The name of the schema that every refusal with a JSON body has.
 pub(super) const REFUSAL: &str = "Refusal";
 
-const fn answer(status: u16, content: Content, when: &'static str) -> Answer {
+/// An answer with this body.
+pub const fn answer(status: u16, content: Content, when: &'static str) -> Answer {
     Answer { status, content, when }
 }
 
@@ -342,6 +345,7 @@ pub const OPERATIONS: &[Operation] = &[
         summary: "Everything else goes to the PostgREST of `postgrest_url`, by any method",
         answers: &[
             answer(404, Content::Json("Raised"), "there is none"),
+            answer(429, Content::Json("Raised"), "too many requests"),
             answer(502, Content::Json("Raised"), "it cannot be reached"),
             answer(503, Content::Json("Raised"), "too many requests are with it"),
             answer(504, Content::Json("Raised"), "it does not answer"),

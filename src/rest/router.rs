@@ -10,11 +10,15 @@ use axum::extract::{Request, State};
 use axum::handler::Handler as _;
 use axum::http::{HeaderMap, HeaderName, Method, Response, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::IntoResponse as _;
 use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use super::error::Error;
+use super::openapi::Part;
+use super::rate::Held;
 use super::route::{Access, Endpoint, OPERATIONS, Operation};
+use super::rpc::refusal::Refusal;
 use super::services::{Services, Shards};
 use super::{
     broadcast, forward, headers, healthcheck, metrics, openapi, page, ping, rate, request_id, rpc, tenant,
@@ -34,6 +38,8 @@ pub struct Additions {
     pub routes: Router,
     /// Who answers those who ask for a WebSocket at `/`; without one they get the page.
     pub root: Option<MethodRouter>,
+    /// What the document says of them.
+    pub described: Part,
 }
 
 /// The routes of this server.
@@ -42,32 +48,43 @@ where
     H: Handler<Session = Session>,
     S: Shards,
 {
+    let document: Arc<str> = openapi::document(&additions.described).to_string().into();
     let routes = |accesses: &[Access]| {
         let operations = OPERATIONS.iter().filter(|operation| accesses.contains(&operation.access));
         let mut router = Router::new();
         for operation in operations {
             for pattern in operation.patterns() {
-                router = router.route(&pattern, handler(operation, &gate, &services));
+                router = router.route(&pattern, handler(operation, &gate, &services, &document));
             }
         }
         router
     };
     let own = |accesses: &[Access]| routes(accesses).method_not_allowed_fallback(async || Error::Method);
-    let hold = from_fn_with_state(Arc::clone(&services.meters), rate::hold);
+    let hold = |refuse| {
+        let meters = Arc::clone(&services.meters);
+        from_fn_with_state(Held { meters, refuse }, rate::hold)
+    };
+    let hold_api = hold(|| Refusal::RequestRate.into_response());
+    let hold = hold(|| Error::RequestRate.into_response());
     let api = if services.api.schemas.is_empty() {
         Router::new()
     } else {
-        routes(&[Access::Api]).method_not_allowed_fallback(rpc::refuse_method).layer(api_cors(&[]))
+        let routes = routes(&[Access::Api]).method_not_allowed_fallback(rpc::refuse_method);
+        routes.layer(hold_api.clone()).layer(api_cors(&[]))
     };
-    let forwarded =
-        routes(&[Access::Forwarded]).layer(api_cors(&[Method::PATCH, Method::PUT, Method::DELETE]));
+    let forwarded = routes(&[Access::Forwarded]).layer(hold_api).layer(api_cors(&[
+        Method::PATCH,
+        Method::PUT,
+        Method::DELETE,
+    ]));
     let metered = own(&[Access::Metered, Access::Project]).layer(hold.clone());
-    let browser = metered.merge(own(&[Access::Browser])).layer(cors(&METHODS, &[]));
-    let Additions { routes: added, root } = additions;
+    let exposed = [header::RETRY_AFTER];
+    let browser = metered.merge(own(&[Access::Browser])).layer(cors(&METHODS, &exposed));
+    let Additions { routes: added, root, described: _ } = additions;
     let root = root.map(|root| root.layer(hold.clone()));
     let open = own(&[Access::Open, Access::Operator]).layer(from_fn_with_state(root, root_socket));
     browser
-        .merge(added.layer(hold).layer(cors(&ADDED_METHODS, &[header::RETRY_AFTER])))
+        .merge(added.layer(hold).layer(cors(&ADDED_METHODS, &exposed)))
         .merge(open)
         .merge(blocked())
         .merge(api)
@@ -78,7 +95,12 @@ where
 }
 
 /// Who answers a route.
-fn handler<H, S>(operation: &Operation, gate: &Gate<H>, services: &Arc<Services<S>>) -> MethodRouter
+fn handler<H, S>(
+    operation: &Operation,
+    gate: &Gate<H>,
+    services: &Arc<Services<S>>,
+    document: &Arc<str>,
+) -> MethodRouter
 where
     H: Handler<Session = Session>,
     S: Shards,
@@ -86,11 +108,14 @@ where
     let answered: MethodRouter<Arc<Services<S>>> = match operation.endpoint {
         // Any method: the gate answers those it does not take.
         Endpoint::Socket => return any(Gate::<H>::upgrade).with_state(gate.clone()),
+        Endpoint::OpenApi => {
+            let document = Arc::clone(document);
+            return get(async move || openapi::openapi(&document));
+        }
         Endpoint::Metrics => return get(metrics::answer).with_state(Arc::clone(&services.scrape)),
         Endpoint::LongPoll => any(async || Error::LongPoll),
         Endpoint::Healthcheck => get(healthcheck::healthcheck::<S>),
         Endpoint::Page => get(page::page::<S>),
-        Endpoint::OpenApi => get(openapi::openapi),
         Endpoint::Ping => get(ping::ping),
         Endpoint::Batch => post(broadcast::batch::<S>),
         Endpoint::Single => post(broadcast::single::<S>),

@@ -77,7 +77,7 @@ impl Adapters {
     pub(super) fn additions(&self, settings: &Settings) -> Additions {
         let Some(running) = &self.0 else { return Additions::default() };
         let (routes, root) = adapter::routes(&settings.adapter.apps, &running.services);
-        Additions { routes, root }
+        Additions { routes, root, described: adapter::described(&settings.adapter.apps) }
     }
 
     /// Closes their sockets. Gives how many did not close in time.

@@ -169,15 +169,16 @@ pub async fn run(
     )?);
     let maintenance = tokio::spawn(maintain(&settings, health.hold()));
     // To the feed, live events for apps are one more shard.
-    let feed_sinks = sinks.iter().cloned().map(FeedSink::Shard).chain(adapters.sink()).collect();
+    let all_sinks: Vec<_> = sinks.into_iter().map(FeedSink::Shard).chain(adapters.sink()).collect();
     let feed_links = feed::Links {
-        broadcaster: Broadcaster::new(Arc::clone(&directory), feed_sinks),
+        broadcaster: Broadcaster::new(Arc::clone(&directory), all_sinks.clone()),
         commands,
         health: health.clone(),
         commits,
         engine,
     };
-    let broadcaster = Broadcaster::new(directory, sinks);
+    // No room is theirs, but what ends all sockets ends them, too.
+    let broadcaster = Broadcaster::new(directory, all_sinks);
     let mut feed = FeedThread::start(feed_config, feed_links)?;
 
     let gate_config = GateConfig {

@@ -32,7 +32,8 @@ fn rpc_config(settings: &Settings) -> rpc::Config {
 pub(super) fn api(settings: &Settings) -> Result<Api, Error> {
     let forwarder = settings.rest.postgrest.clone().map(Forwarder::new).transpose().map_err(Error::Tls)?;
     let rpc = Rpc::new(rpc_config(settings));
-    Ok(Api { rpc, schemas: settings.rest.rpc_schemas.clone(), forwarder })
+    let rest = &settings.rest;
+    Ok(Api { rpc, schemas: rest.rpc_schemas.clone(), rows_max: rest.rpc_max_rows, forwarder })
 }
 
 /// Now, as tenants tell it.

@@ -412,6 +412,7 @@ mod tests {
             Refusal::Token(TokenError::Signer { key_id: None }),
             Refusal::Token(TokenError::Expired { seconds: 1 }),
             Refusal::Token(TokenError::InvalidExpiration),
+            Refusal::Token(TokenError::RoleNotAllowed { role: "x".to_owned() }),
             Refusal::Users,
             Refusal::Joins,
             Refusal::NoUpgrade,

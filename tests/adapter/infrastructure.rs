@@ -4,13 +4,126 @@ use serde_json::{Value, json};
 
 use crate::requests::{
     App, CHAT, CUSTOMER, KARI, NOTHING, OTHER_CUSTOMER, OTHER_SUPPORT, SUPPORT, customer, on_each_major,
-    signed, staff, user,
+    staff, user,
 };
+use crate::table::Cell::{Is, Never, To};
+use crate::table::{Row, Table};
+use crate::tutorconnect;
 
 const SUBSCRIBE: &str = "/api/messages/realtime/subscribe";
 
 fn about(conversation: &str) -> Value {
     json!({ "conversationId": conversation })
+}
+
+fn table() -> Table {
+    Table {
+        app: "infrastructure",
+        rows: rows(),
+        stranger: || customer(OTHER_CUSTOMER),
+        other: || staff(KARI),
+        before: "",
+        words: "/error/message",
+        refusal: |status, words, wait| stamped(tutorconnect::refusal(status, words, wait)),
+    }
+}
+
+fn stamped(mut body: Value) -> Value {
+    body["version"] = json!("v1");
+    body["timestamp"] = json!("<time>Z");
+    body
+}
+
+fn rows() -> Vec<Row> {
+    let done = |data: Value| stamped(json!({ "success": true, "data": data }));
+    let joined = json!({
+        "supabaseUrl": "http://test", "supabaseKey": null,
+        "channels": [format!("conversation:{SUPPORT}"), format!("presence:{SUPPORT}")],
+        "features": { "messages": true, "readReceipts": true, "typing": true, "presence": true },
+        "filters": { "userId": null, "customerId": CUSTOMER, "conversationId": SUPPORT },
+    });
+    let left =
+        json!({ "message": "Unsubscribed successfully", "channels": [format!("conversation:{SUPPORT}")] });
+    vec![
+        Row {
+            route: ("POST", SUBSCRIBE),
+            who: || customer(CUSTOMER),
+            ask: |about| (SUBSCRIBE.into(), json!({ "conversationId": about.support })),
+            answer: (200, done(joined)),
+            stranger: Is(404),
+            unknown: Is(404),
+            not_own: Never("it is everybody's who takes part, and the staff's"),
+            wrong_field: To(
+                400,
+                |about| {
+                    (SUBSCRIBE.into(), json!({ "conversationId": about.support, "includeTyping": "yes" }))
+                },
+                "includeTyping",
+            ),
+            not_json: Is(400),
+            wrong_media: Is(415),
+            too_large: Is(413),
+            too_long: Never("it has no text"),
+            too_often: Never("nothing is written"),
+        },
+        Row {
+            route: ("DELETE", SUBSCRIBE),
+            who: || customer(CUSTOMER),
+            ask: |about| {
+                (SUBSCRIBE.into(), json!({ "channels": [format!("conversation:{}", about.support)] }))
+            },
+            answer: (200, done(left)),
+            stranger: Never("nothing is kept of what is joined, so anybody may say that they leave"),
+            unknown: Never("nothing is looked up"),
+            not_own: Never("nothing is kept of what is joined"),
+            wrong_field: To(400, |_| (SUBSCRIBE.into(), json!({ "channels": "all" })), "channels"),
+            not_json: Is(400),
+            wrong_media: Is(415),
+            too_large: Is(413),
+            too_long: To(400, |_| (SUBSCRIBE.into(), json!({ "channels": ["a".repeat(256)] })), "channels"),
+            too_often: Never("nothing is written"),
+        },
+    ]
+}
+
+#[test]
+fn every_route_has_a_row() {
+    table().is_complete();
+}
+
+#[test]
+fn every_route_is_documented() {
+    table().is_documented();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_answers_a_customer() {
+    table().is_answered().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_refuses_as_its_row_says() {
+    table().is_refused().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_fields_are_named() {
+    on_each_major(async |app| {
+        for (method, body, field) in [
+            ("POST", json!({}), "conversationId"),
+            ("POST", about("7"), "conversationId"),
+            ("POST", json!({ "conversationId": SUPPORT, "includePresence": 1 }), "includePresence"),
+            ("POST", json!({ "conversationId": SUPPORT, "includeReadReceipts": [] }), "includeReadReceipts"),
+            ("DELETE", json!({ "channels": vec!["a"; 101] }), "channels"),
+            ("DELETE", json!({ "channels": [7] }), "channels"),
+        ] {
+            let answer = app.ask(method, SUBSCRIBE, Some(&customer(CUSTOMER)), &body).await;
+            answer.refused(400, "INVALID_REQUEST");
+            let words = answer.0.body["error"]["message"].as_str().unwrap();
+            assert!(words.starts_with(field), "{body}: {words}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,45 +211,6 @@ async fn who_may_not_see_a_conversation_is_told_that_there_is_none() {
             assert_eq!(answer.0.body["version"], "v1");
             assert!(answer.0.body["timestamp"].is_string(), "{answer:?}");
         }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_brings_no_good_token_is_refused() {
-    on_each_major(async |app| {
-        for method in ["POST", "DELETE"] {
-            app.ask(method, SUBSCRIBE, None, &about(SUPPORT)).await.refused(401, "UNAUTHORIZED");
-            app.ask(method, SUBSCRIBE, Some("no.good.token"), &about(SUPPORT))
-                .await
-                .refused(401, "UNAUTHORIZED");
-            let nobody = signed(json!({ "role": "authenticated", "customer_id": "not an id", "sub": KARI }));
-            app.ask(method, SUBSCRIBE, Some(&nobody), &about(SUPPORT)).await.refused(403, "FORBIDDEN");
-        }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn wrong_requests_are_refused() {
-    on_each_major(async |app| {
-        let token = customer(CUSTOMER);
-        for body in [json!({}), about("7"), json!({ "conversationId": SUPPORT, "includeTyping": "yes" })] {
-            app.ask("POST", SUBSCRIBE, Some(&token), &body).await.refused(400, "INVALID_REQUEST");
-        }
-        for method in ["POST", "DELETE"] {
-            for (media, body, status, code) in [
-                ("application/json", &b"{"[..], 400, "INVALID_REQUEST"),
-                ("application/json", b"[]", 400, "INVALID_REQUEST"),
-                ("text/plain", b"{}", 415, "UNSUPPORTED_MEDIA_TYPE"),
-                ("application/json", &[b' '; 600_000], 413, "PAYLOAD_TOO_LARGE"),
-            ] {
-                app.send(method, SUBSCRIBE, &token, media, body).await.refused(status, code);
-            }
-        }
-        let channels = json!({ "channels": vec!["a"; 101] });
-        app.ask("DELETE", SUBSCRIBE, Some(&token), &channels).await.refused(400, "INVALID_REQUEST");
-        app.ask("GET", SUBSCRIBE, Some(&token), &Value::Null).await.refused(405, "METHOD_NOT_ALLOWED");
     })
     .await;
 }

@@ -1,7 +1,8 @@
 //! Apps with an interface of their own, on a whole server, a live Postgres and the messaging schema: what each request
 //! and each frame is answered with.
 //!
-//! Apps whose clients are stock ones are played whole, with those, in `tests/e2e/supabase_apps/`.
+//! Each app is played whole on the real program, too: those with sockets of their own in `tests/e2e/socket_apps/`,
+//! those whose clients are stock ones, with these, in `tests/e2e/supabase_apps/`.
 
 #![allow(clippy::unwrap_used, reason = "helpers fail a test as tests do, by a panic")]
 
@@ -12,15 +13,15 @@ mod support;
 #[path = "../support/writers.rs"]
 mod writers;
 
-#[cfg(feature = "e2e-tests")]
-#[allow(dead_code, unused_imports, reason = "the stage has more than these tests need")]
-#[path = "../e2e/stage/mod.rs"]
-mod real;
-
+mod calls;
+mod document;
 mod infrastructure;
 mod pitchey;
+mod reload;
 mod requests;
-#[cfg(feature = "e2e-tests")]
+mod roles;
 mod school;
+mod table;
+mod times;
 mod tutorconnect;
 mod whole;

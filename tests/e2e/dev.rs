@@ -162,6 +162,55 @@ async fn printed_snippet_shows_ann_what_is_hers() {
 }
 
 #[tokio::test]
+async fn bob_writes_on_the_messaging_tables_and_apps_are_told_where_to_connect() {
+    let directory = scratch("dev-messaging");
+    let dev = Dev::start(&directory, &["--ephemeral", "--with", "messaging"]);
+    let say =
+        |text: &str| program(&["dev", "--directory"]).arg(&directory).args(["--say", text]).output().unwrap();
+    for text in ["hello", "bye"] {
+        let said = say(text);
+        assert!(said.status.success(), "{}", stderr(&said));
+    }
+    let client = connect(&dev.database_url()).await;
+    let row = client
+        .query_one("select array_agg(content order by created_at), min(conversation_id::text), count(distinct conversation_id) from public.messages", &[])
+        .await
+        .unwrap();
+    assert_eq!((row.get::<_, Vec<String>>(0), row.get::<_, i64>(2)), (vec!["hello".into(), "bye".into()], 1));
+
+    let environment = std::fs::read_to_string(directory.join("env")).unwrap();
+    let variable = |name: &str| {
+        let line = environment.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
+        line.unwrap_or_else(|| panic!("{name} is missing")).to_owned()
+    };
+    let address = variable("SUPABASE_URL").strip_prefix("http://").unwrap().parse().unwrap();
+    let body = serde_json::json!({ "conversationId": row.get::<_, String>(1) }).to_string();
+    let ask = |token: &str| {
+        let (host, bearer) = (variable("SUPABASE_URL").replace("http://", ""), format!("Bearer {token}"));
+        let headers =
+            [("x-forwarded-host", &*host), ("authorization", &bearer), ("content-type", "application/json")];
+        let path = "/api/messages/realtime/subscribe";
+        server::http(address, "POST", path, &headers, body.as_bytes()).unwrap()
+    };
+    let (status, _, answer) = ask(&variable("ANN_TOKEN"));
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(status, 200, "{answer}");
+    let told = [&answer["data"]["supabaseUrl"], &answer["data"]["supabaseKey"]];
+    assert_eq!(told, [&*variable("SUPABASE_URL"), &*variable("SUPABASE_ANON_KEY")]);
+    assert_eq!(ask(&variable("STAFF_TOKEN")).0, 200);
+    assert_eq!(ask(&variable("CUSTOMER_TOKEN")).0, 404);
+
+    client.batch_execute("alter function public.start_conversation rename to begin").await.unwrap();
+    let refused = say("nowhere");
+    assert!(
+        !refused.status.success() && stderr(&refused).contains("neither is here"),
+        "{}",
+        stderr(&refused)
+    );
+    dev.stop().await;
+}
+
+#[tokio::test]
 async fn killed_program_and_killed_postgres_start_again_with_their_data() {
     let directory = scratch("dev-killed");
     let mut dev = Dev::start(&directory, &[]);

@@ -183,6 +183,33 @@ async fn rights_of_the_role_are_missed_one_by_one() {
 }
 
 #[tokio::test]
+async fn a_role_that_tokens_may_not_have_is_a_warning() {
+    let database = database("").await;
+    let role = format!("editor_{}", database.url.rsplit_once('/').unwrap().1);
+    database
+        .execute(&format!(
+            "create role {role};
+             create table drafts (id int primary key);
+             alter table drafts enable row level security;
+             create policy \"editors read drafts\" on drafts for select to {role}, authenticated using (true)"
+        ))
+        .await;
+    let words = format!("tokens of the role {role} are refused");
+    let (_, checks) = examine(&database.url, &[]);
+    let warned = found(&checks, "warning", &words);
+    assert!(fix(warned).contains(&format!("service_role, {role}\"")), "{warned}");
+    assert!(!format!("{checks:?}").contains("tokens of the role authenticated"), "{checks:#?}");
+    for listed in ["*", &format!("anon,{role}")] {
+        let output = program(&["doctor", "--json", "--database-url", &database.url])
+            .env("ROWCAST_TOKEN_ROLES", listed)
+            .output()
+            .unwrap();
+        assert!(!stdout(&output).contains(&words), "{listed}: {}", stdout(&output));
+    }
+    database.execute(&format!("drop table drafts; drop role {role}")).await;
+}
+
+#[tokio::test]
 async fn a_slot_that_nobody_reads_is_a_warning() {
     let database = database("").await;
     let name = database.url.rsplit_once('/').unwrap().1.to_owned();

@@ -196,7 +196,7 @@ async fn what_cannot_be_explained_says_what_to_do() {
         (&good, "public.missing", "id=1", "no table"),
         (&good, "public.unpublished", "id=1", "alter publication supabase_realtime add table"),
         (&good, "public.plain", "a=1", "--key a=… --key b=…"),
-        (&nobody, "public.notes", "id=1", "create role"),
+        (&nobody, "public.notes", "id=1", "token_roles"),
         (&expired, "public.notes", "id=1", "expired"),
         (&foreign, "public.notes", "id=1", "jwt_secret"),
         (&"nonsense".to_owned(), "public.notes", "id=1", "malformed"),
@@ -207,6 +207,9 @@ async fn what_cannot_be_explained_says_what_to_do() {
         assert!(said.contains(words) && said.contains("help: "), "{words}\n{said}");
         assert!(!said.contains(token.as_str()), "{said}");
     }
+    let claims = r#"{"role": "nobody_here"}"#;
+    let output = explain(&database, &["--claims", claims, "--table", "public.notes", "--key", "id=1"]);
+    assert!(stderr(&output).contains("create role"), "{}", stderr(&output));
     for arguments in [
         &["--topic", "room"][..],
         &["--token", &good, "--table", "notes", "--key", "id=1"],

@@ -14,10 +14,11 @@ mod key_server;
 mod signer;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/writers.rs"]
+mod writers;
 
 mod stage;
 
-mod apps;
 mod bad_input;
 mod broadcast;
 mod changes;
@@ -42,8 +43,10 @@ mod raw_socket;
 mod revocation;
 mod rpc;
 mod shutdown;
+mod socket_apps;
 mod stock_environment;
 mod supabase_apps;
 mod token;
 mod tokens;
 mod visibility;
+mod visible;

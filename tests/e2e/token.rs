@@ -40,10 +40,12 @@ async fn wrongly_signed_or_expired_token_joins_nothing() {
     let forged =
         server::token_signed("another-secret-that-is-long-enough-for-hs256", "authenticated", Some(ANN), 60);
     let expired = server::token_signed(server::SECRET, "authenticated", Some(ANN), -60);
+    let mighty = server::token("postgres", Some(ANN));
     let cases = [
         ("forged", forged.as_str(), "JwtSignatureError"),
         ("expired", expired.as_str(), "InvalidJWTToken: Token has expired"),
         ("garbage", "eyJ.not.atoken", "MalformedJWT"),
+        ("mighty", mighty.as_str(), "InvalidJWTToken: Tokens may not have the role"),
     ];
     for client in &stage.clients {
         for (who, token, code) in cases {

@@ -250,6 +250,22 @@ async fn half_a_request_neither_stays_nor_delays_a_stop() {
 }
 
 #[tokio::test]
+async fn a_connection_without_a_request_ends_after_a_while() {
+    let http = HttpConfig { head_timeout: Duration::from_millis(200), ..HttpConfig::default() };
+    let server = TestServer::start(Options { http, ..Options::default() }).await;
+    for (said, answer) in [("", ""), ("GET /healthcheck HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 503")] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(said.as_bytes()).await.unwrap();
+        let mut read = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut read)).await;
+        ended.expect("an end").unwrap();
+        let read = String::from_utf8(read).unwrap();
+        assert!(read.starts_with(answer) && read.is_empty() == answer.is_empty(), "{read}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_header_over_its_bound_is_refused_on_every_path() {
     let server = TestServer::start(Options::default()).await;
     for path in ["/healthcheck", "/socket/websocket", "/nowhere"] {

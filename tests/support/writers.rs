@@ -34,6 +34,9 @@ pub(crate) async fn send(writer: &Client, conversation: &str, content: &str) -> 
     writer.query_one(&sql, &[]).await.unwrap().get(0)
 }
 
+/// How many messages come at once where much does: more than any app shows first.
+const BURST_MESSAGES: u64 = 60;
+
 /// A writer for each conversation; its messages are called by the conversation's place and a growing number.
 pub(crate) struct Writers {
     stop: Arc<AtomicBool>,
@@ -43,9 +46,18 @@ pub(crate) struct Writers {
 impl Writers {
     /// Has the sessions write, each into one conversation.
     pub(crate) fn start<'a>(writers: impl IntoIterator<Item = (Client, &'a str)>) -> Self {
+        Self::begin(writers, false)
+    }
+
+    /// The same, and now and then very much in one transaction.
+    pub(crate) fn start_with_bursts<'a>(writers: impl IntoIterator<Item = (Client, &'a str)>) -> Self {
+        Self::begin(writers, true)
+    }
+
+    fn begin<'a>(writers: impl IntoIterator<Item = (Client, &'a str)>, has_bursts: bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let begin = |(place, (client, conversation)): (usize, (Client, &str))| {
-            tokio::spawn(write(client, conversation.to_owned(), place, Arc::clone(&stop)))
+            tokio::spawn(write(client, conversation.to_owned(), place, has_bursts, Arc::clone(&stop)))
         };
         let tasks = writers.into_iter().enumerate().map(begin).collect();
         Self { stop, tasks }
@@ -63,13 +75,25 @@ impl Writers {
 }
 
 /// Writes in transactions of any length, some of which are given up.
-async fn write(client: Client, conversation: String, place: usize, stop: Arc<AtomicBool>) -> Vec<String> {
+async fn write(
+    client: Client,
+    conversation: String,
+    place: usize,
+    has_bursts: bool,
+    stop: Arc<AtomicBool>,
+) -> Vec<String> {
     let mut dice = Dice(place as u64);
     let mut number = 0;
     let mut committed = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         client.batch_execute("begin").await.unwrap();
         let mut pending = Vec::new();
+        if has_bursts && dice.roll(20) == 0 {
+            let contents = number + 1..=number + BURST_MESSAGES;
+            number += BURST_MESSAGES;
+            pending.extend(contents.map(|number| format!("{place} {number}")));
+            send_all(&client, &conversation, &pending).await;
+        }
         for _ in 0..=dice.roll(3) {
             number += 1;
             let content = format!("{place} {number}");
@@ -86,6 +110,15 @@ async fn write(client: Client, conversation: String, place: usize, stop: Arc<Ato
         }
     }
     committed
+}
+
+/// Sends messages in their order.
+async fn send_all(writer: &Client, conversation: &str, contents: &[String]) {
+    let sql = format!(
+        "select public.send_message('{conversation}', content) from unnest($1::text[]) with ordinality t (content, place)
+         order by place"
+    );
+    writer.execute(&sql, &[&contents]).await.unwrap();
 }
 
 /// What has been committed, by writer.

@@ -60,6 +60,36 @@ begin atomic
 end;
 comment on function rowcast.takes_part(uuid) is 'Whether the caller takes part in a conversation and has not left it. Made by Rowcast.';
 
+-- Security definer: see takes_part(). Postgres asks this once a statement, and looks the conversations up by an index.
+create or replace function rowcast.own_conversation_ids() returns setof uuid
+language sql
+stable
+security definer
+rows 50
+begin atomic
+    select p.conversation_id
+    from public.conversation_participants p
+    where p.left_at is null
+        and (p.user_id = (select rowcast.caller_user_id()) or p.customer_id = (select rowcast.caller_customer_id()));
+end;
+comment on function rowcast.own_conversation_ids() is 'The conversations that the caller takes part in and has not left. Made by Rowcast.';
+
+-- Between these two is everything for staff and nothing for others. A range can be looked up where a mere condition on
+-- the caller would make Postgres read the whole table.
+create or replace function rowcast.staff_from() returns uuid
+language sql
+stable
+security invoker
+return case when rowcast.caller_is_staff() then '00000000-0000-0000-0000-000000000000'::uuid end;
+comment on function rowcast.staff_from() is 'The lowest of all ids for staff, null for others. Made by Rowcast.';
+
+create or replace function rowcast.staff_to() returns uuid
+language sql
+stable
+security invoker
+return case when rowcast.caller_is_staff() then 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid end;
+comment on function rowcast.staff_to() is 'The highest of all ids for staff, null for others. Made by Rowcast.';
+
 -- Security definer: it reads participations that the caller may see only by way of takes_part().
 -- A query for each of the two ids: each begins at that person's participations, which are few.
 create or replace function rowcast.shares_conversation(user_id uuid, customer_id uuid) returns boolean
@@ -89,5 +119,6 @@ comment on function rowcast.shares_conversation(uuid, uuid) is 'Whether the call
 
 revoke all on function
     rowcast.caller_customer_id(), rowcast.caller_user_id(), rowcast.caller_is_staff(), rowcast.caller_is_service(),
-    rowcast.takes_part(uuid), rowcast.shares_conversation(uuid, uuid)
+    rowcast.takes_part(uuid), rowcast.own_conversation_ids(), rowcast.staff_from(), rowcast.staff_to(),
+    rowcast.shares_conversation(uuid, uuid)
 from public;

@@ -26,7 +26,18 @@ begin
         select rowcast.conversation_json(c, own_user_id, own_customer_id)
         from public.conversations c
         where coalesce(c.last_message_at, c.created_at) < latest
-            and (list_conversations.include_archived or not c.is_archived)
+            and (
+                list_conversations.include_archived
+                or not c.is_archived
+                and not exists (
+                    select
+                    from public.conversation_participants p
+                    where p.conversation_id = c.id
+                        and p.left_at is null
+                        and p.archived_at is not null
+                        and (p.user_id = own_user_id or p.customer_id = own_customer_id)
+                )
+            )
         order by coalesce(c.last_message_at, c.created_at) desc
         limit most;
         return;
@@ -40,7 +51,7 @@ begin
         where p.left_at is null
             and (p.user_id = own_user_id or p.customer_id = own_customer_id)
             and coalesce(c.last_message_at, c.created_at) < latest
-            and (list_conversations.include_archived or not c.is_archived)
+            and (list_conversations.include_archived or not c.is_archived and p.archived_at is null)
         order by coalesce(c.last_message_at, c.created_at) desc
         limit most
     ) page
@@ -167,7 +178,13 @@ end
 $fn$;
 comment on function public.search_messages(text, uuid, integer) is 'Messages with these words, newest first; "quotes", or and - as in search engines. Made by Rowcast.';
 
-create or replace function public.messages_since(since timestamptz, page_limit integer default 500) returns setof jsonb
+-- Times grow within a conversation in the order of commits: what is later than the last message that somebody has of one
+-- is all that they miss of it. Commits of different conversations are in no order.
+create or replace function public.messages_since(
+    since timestamptz,
+    page_limit integer default 500,
+    conversation_id uuid default null
+) returns setof jsonb
 language plpgsql
 stable
 security definer
@@ -178,6 +195,20 @@ declare
     own_customer_id constant uuid := rowcast.caller_customer_id();
     most constant integer := rowcast.page_size(page_limit);
 begin
+    if messages_since.conversation_id is not null then
+        perform rowcast.require_conversation(messages_since.conversation_id, false);
+        return query
+        select rowcast.message_json(page.message, own_user_id, own_customer_id)
+        from (
+            select m as message, m.created_at
+            from public.messages m
+            where m.conversation_id = messages_since.conversation_id and m.created_at > messages_since.since
+            order by m.created_at
+            limit most
+        ) page
+        order by page.created_at;
+        return;
+    end if;
     if rowcast.caller_is_staff() or rowcast.caller_is_service() then
         return query
         select rowcast.message_json(m, own_user_id, own_customer_id)
@@ -206,7 +237,7 @@ begin
     order by page.created_at, (page.message).id;
 end
 $fn$;
-comment on function public.messages_since(timestamptz, integer) is 'Messages after a moment in all conversations that the caller sees, oldest first. Made by Rowcast.';
+comment on function public.messages_since(timestamptz, integer, uuid) is 'Messages after a moment in one conversation, or in all that the caller sees, oldest first. Made by Rowcast.';
 
 create or replace function rowcast.page_size(page_limit integer) returns integer
 language sql
@@ -218,5 +249,5 @@ comment on function rowcast.page_size(integer) is 'How many rows a page has: bet
 revoke all on function
     public.list_conversations(integer, timestamptz, boolean), public.get_conversation(uuid),
     public.list_messages(uuid, integer, uuid), public.get_message(uuid), public.search_messages(text, uuid, integer),
-    public.messages_since(timestamptz, integer), rowcast.page_size(integer)
+    public.messages_since(timestamptz, integer, uuid), rowcast.page_size(integer)
 from public;

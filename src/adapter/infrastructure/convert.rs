@@ -2,11 +2,9 @@
 
 use axum::http::HeaderMap;
 use axum::http::uri::Authority;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::model::{Features, Filters, Place, Subscribe, Subscription, Unsubscribe, Unsubscribed};
-use crate::adapter::answer::Refusal;
 use crate::adapter::fields::{optional_flag, optional_texts};
 use crate::adapter::request::id;
 use crate::adapter::{Error, PublicPlace};
@@ -108,15 +106,11 @@ fn is_host(text: &str) -> bool {
     is_authority && !text.contains('@')
 }
 
-/// Around what was asked for.
-pub(super) fn done(data: impl Serialize, timestamp: String) -> Value {
-    json!({ "success": true, "version": VERSION, "timestamp": timestamp, "data": data })
-}
-
-/// Around why it is refused.
-pub(super) fn refused(error: &Error, timestamp: String) -> Value {
-    let refusal = Refusal::from(error);
-    json!({ "success": false, "version": VERSION, "timestamp": timestamp, "error": refusal })
+/// An answer with the version of the API and its time.
+pub(super) fn stamped(mut answer: Value, timestamp: String) -> Value {
+    answer["version"] = VERSION.into();
+    answer["timestamp"] = timestamp.into();
+    answer
 }
 
 #[cfg(test)]
@@ -125,6 +119,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::adapter::answer::{done, refused};
 
     const CONVERSATION: &str = "c0000000-0000-4000-8000-000000000001";
     const PERSON: &str = "a0000000-0000-4000-8000-000000000001";
@@ -162,7 +157,7 @@ mod tests {
                 "filters": { "userId": PERSON, "customerId": null, "conversationId": CONVERSATION },
             },
         });
-        assert_eq!(done(answer, NOW.to_owned()), expected);
+        assert_eq!(stamped(done(&answer), NOW.to_owned()), expected);
     }
 
     #[test]
@@ -178,7 +173,7 @@ mod tests {
         let body = format!(r#"{{"conversationId":"{}"}}"#, id("conversationId"));
         let request = Subscribe::read(&fields(&body)).unwrap();
         let answer = request.answer(Person::Customer(id("customerId")), place);
-        assert_eq!(shown, done(answer, text(&shown["timestamp"])));
+        assert_eq!(shown, stamped(done(&answer), text(&shown["timestamp"])));
     }
 
     #[test]
@@ -213,7 +208,7 @@ mod tests {
             (r#"{"channels":[]}"#, json!([])),
             (r#"{"channels":["conversation:1"]}"#, json!(["conversation:1"])),
         ] {
-            let answer = done(Unsubscribe::read(&fields(body)).unwrap().answer(), NOW.to_owned());
+            let answer = done(&Unsubscribe::read(&fields(body)).unwrap().answer());
             let data = json!({ "message": "Unsubscribed successfully", "channels": expected });
             assert_eq!((&answer["success"], &answer["data"]), (&json!(true), &data), "{body:?}");
         }
@@ -223,7 +218,7 @@ mod tests {
     fn a_refusal_has_the_same_envelope() {
         let expected = json!({ "success": false, "version": "v1", "timestamp": NOW,
             "error": { "code": "NOT_FOUND", "message": "Not found" } });
-        assert_eq!(refused(&Error::NotFound, NOW.to_owned()), expected);
+        assert_eq!(stamped(refused(&Error::NotFound), NOW.to_owned()), expected);
     }
 
     #[test]

@@ -2,52 +2,60 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
-use axum::response::IntoResponse;
-use axum::routing::post;
+use axum::routing::on;
 use serde::Serialize;
 
-use super::convert;
+use super::convert::stamped;
 use super::model::{Place, Subscribe, Unsubscribe};
+use crate::adapter::answer::done;
 use crate::adapter::request::json;
+use crate::adapter::route::{Route, route};
 use crate::adapter::{Error, Services};
 use crate::protocol::change::timestamp;
+use crate::rest::route::{Content, answer as given};
 use crate::telemetry::clock::unix_seconds;
 
 /// The paths of the app.
-pub(super) fn routes(services: Arc<Services>) -> Router {
-    Router::new()
-        .route("/api/messages/realtime/subscribe", post(subscribe).delete(unsubscribe))
-        .method_not_allowed_fallback(async || Refused(Error::Method))
-        .with_state(services)
-}
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        summary: "Where to connect, and what to join there",
+        requests: &[Content::Json("InfrastructureSubscribe")],
+        answers: &[given(
+            200,
+            Content::Json("InfrastructureSubscription"),
+            "address, channels, features and filters",
+        )],
+        ..route(
+            "POST",
+            "/api/messages/realtime/subscribe",
+            |method| on(method, subscribe),
+            &[400, 404, 413, 415],
+        )
+    },
+    Route {
+        summary: "Say that channels are left, of which nothing is kept",
+        requests: &[Content::Json("InfrastructureUnsubscribe")],
+        answers: &[given(200, Content::Json("InfrastructureUnsubscribed"), "it is so")],
+        ..route(
+            "DELETE",
+            "/api/messages/realtime/subscribe",
+            |method| on(method, unsubscribe),
+            &[400, 413, 415],
+        )
+    },
+];
 
-type Answered = Result<Response<Body>, Refused>;
+type Answered = Result<Response<Body>, Error>;
 
-/// A refusal in the app's shape.
-struct Refused(Error);
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Self(error)
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response<Body> {
-        self.0.answer(&convert::refused(&self.0, now()))
-    }
-}
-
-fn answer(data: impl Serialize) -> Answered {
-    Ok(json(StatusCode::OK, &convert::done(data, now())))
+fn answer(data: &impl Serialize) -> Answered {
+    Ok(json(StatusCode::OK, &stamped(done(data), now())))
 }
 
 /// As answers tell it.
-fn now() -> String {
+pub(super) fn now() -> String {
     timestamp(unix_seconds().saturating_mul(1_000_000))
 }
 
@@ -58,7 +66,7 @@ async fn subscribe(State(services): State<Arc<Services>>, request: Request) -> A
     let subscribe = Subscribe::read(&services.fields(&parts.headers, body).await?)?;
     // Whoever may not see the conversation is told that there is none.
     services.call(&asker.caller, "get_conversation", subscribe.arguments()).await?;
-    answer(subscribe.answer(asker.person, Place::of(&services.place, &parts.headers)))
+    answer(&subscribe.answer(asker.person, Place::of(&services.place, &parts.headers)))
 }
 
 /// `DELETE`: nothing is kept here of what somebody has joined, so that there is nothing to do but to say so.
@@ -66,5 +74,5 @@ async fn unsubscribe(State(services): State<Arc<Services>>, request: Request) ->
     let (parts, body) = request.into_parts();
     services.asker(&parts.headers)?;
     let fields = services.optional_fields(&parts.headers, body).await?;
-    answer(Unsubscribe::read(&fields)?.answer())
+    answer(&Unsubscribe::read(&fields)?.answer())
 }

@@ -6,9 +6,13 @@ use uuid::Uuid;
 
 use super::model::{Attachment, Conversation, Frame, ListedMessage, Message, Participant, Reaction, Reader};
 use crate::adapter::Error;
-use crate::adapter::conversation::{self, Event};
-use crate::adapter::request::{id, optional_id, optional_text, text};
+use crate::adapter::conversation::{self, Event, is_online};
+use crate::adapter::fields::{content, optional_message_type};
+use crate::adapter::request::{id, optional_id, optional_text, returned, text};
 use crate::postgres::messaging::Person;
+
+/// The fields of a frame or a body.
+type Fields = Map<String, Value>;
 
 /// A frame of a client that is to be answered by a call.
 #[derive(Debug, PartialEq)]
@@ -43,22 +47,16 @@ pub(super) struct Sending {
 
 impl Sending {
     /// Reads the fields of a frame or a body.
-    pub(super) fn read(fields: &Map<String, Value>) -> Result<Self, Error> {
+    pub(super) fn read(fields: &Fields) -> Result<Self, Error> {
         let conversation_id = optional_id(fields, "conversationId")?;
         let recipient_id = optional_id(fields, "recipientId")?;
         if conversation_id.is_none() && recipient_id.is_none() {
             return Err(Error::missing("conversationId"));
         }
         let attachments = attachments(fields.get("attachments"))?;
-        let content = match optional_text(fields, "content")? {
-            Some(content) => content,
-            // A file needs no words.
-            None if !attachments.is_null() => "",
-            None => return Err(Error::missing("content")),
-        };
         let arguments = json!({
-            "content": content,
-            "message_type": optional_text(fields, "messageType")?,
+            "content": content(fields, !attachments.is_null())?,
+            "message_type": optional_message_type(fields, "messageType")?,
             "reply_to_id": optional_id(fields, "replyToId")?,
             "attachments": attachments,
             "client_message_id": optional_text(fields, "clientMessageId")?,
@@ -95,42 +93,64 @@ fn attachments(value: Option<&Value>) -> Result<Value, Error> {
     renamed.collect::<Result<Vec<_>, _>>().map(Value::Array)
 }
 
+/// How the fields of a frame are read.
+type Read = fn(&Fields) -> Result<What, Error>;
+
+/// The types of clients' frames, and what is read of the fields of each. A `ping` asks for nothing.
+pub(super) static FRAMES: &[(&str, Read)] = &[
+    ("send_message", |fields| Sending::read(fields).map(What::Send)),
+    ("join_conversation", |fields| id(fields, "conversationId").map(What::Join)),
+    ("message_read", |fields| about_message("mark_message_as_read", fields)),
+    ("typing_start", |fields| typing(fields, true)),
+    ("typing_stop", |fields| typing(fields, false)),
+    ("edit_message", |fields| {
+        let arguments =
+            json!({ "message_id": id(fields, "messageId")?, "content": text(fields, "content")? });
+        Ok(What::Function("edit_message", arguments))
+    }),
+    ("delete_message", |fields| about_message("delete_message", fields)),
+    ("add_reaction", |fields| reaction("add_message_reaction", fields)),
+    ("remove_reaction", |fields| reaction("remove_message_reaction", fields)),
+];
+
+fn about_message(function: &'static str, fields: &Fields) -> Result<What, Error> {
+    Ok(What::Function(function, json!({ "message_id": id(fields, "messageId")? })))
+}
+
+fn typing(fields: &Fields, is_typing: bool) -> Result<What, Error> {
+    let arguments = json!({ "conversation_id": id(fields, "conversationId")?, "is_typing": is_typing });
+    Ok(What::Function("update_typing_indicator", arguments))
+}
+
+fn reaction(function: &'static str, fields: &Fields) -> Result<What, Error> {
+    let arguments = json!({ "message_id": id(fields, "messageId")?, "emoji": text(fields, "emoji")? });
+    Ok(What::Function(function, arguments))
+}
+
 /// What a client's frame asks for.
-pub(super) fn call(kind: &str, fields: &Map<String, Value>) -> Result<Call, Error> {
-    let function = |name: &'static str, arguments: Value| What::Function(name, arguments);
-    let message = || id(fields, "messageId");
-    let emoji = || text(fields, "emoji");
-    let typing = |is_typing: bool| -> Result<What, Error> {
-        let arguments = json!({ "conversation_id": id(fields, "conversationId")?, "is_typing": is_typing });
-        Ok(function("update_typing_indicator", arguments))
-    };
-    let (request, what) = match kind {
-        "send_message" => ("send_message", What::Send(Sending::read(fields)?)),
-        "message_read" => {
-            ("message_read", function("mark_message_as_read", json!({ "message_id": message()? })))
-        }
-        "typing_start" => ("typing_start", typing(true)?),
-        "typing_stop" => ("typing_stop", typing(false)?),
-        "join_conversation" => ("join_conversation", What::Join(id(fields, "conversationId")?)),
-        "edit_message" => {
-            let arguments = json!({ "message_id": message()?, "content": text(fields, "content")? });
-            ("edit_message", function("edit_message", arguments))
-        }
-        "delete_message" => {
-            ("delete_message", function("delete_message", json!({ "message_id": message()? })))
-        }
-        "add_reaction" => {
-            let arguments = json!({ "message_id": message()?, "emoji": emoji()? });
-            ("add_reaction", function("add_message_reaction", arguments))
-        }
-        "remove_reaction" => {
-            let arguments = json!({ "message_id": message()?, "emoji": emoji()? });
-            ("remove_reaction", function("remove_message_reaction", arguments))
-        }
-        _ => return Err(Error::UnknownType),
-    };
-    let client_message_id = optional_text(fields, "clientMessageId")?.map(str::to_owned);
-    Ok(Call { request, client_message_id, what })
+pub(super) fn call(kind: &str, fields: &Fields) -> Result<Call, Error> {
+    let (request, read) = FRAMES.iter().find(|(name, _)| *name == kind).ok_or(Error::UnknownType)?;
+    let what = read(fields)?;
+    Ok(Call { request, client_message_id: client_message_id(fields)?, what })
+}
+
+/// A frame that cannot be read is refused by its type, if that is known, and by what the client's device calls it.
+pub(super) fn unread(kind: &str, fields: &Fields, error: &Error) -> Frame {
+    let request = FRAMES.iter().map(|(name, _)| *name).find(|name| *name == kind);
+    refused(error, request, client_message_id(fields).unwrap_or_default())
+}
+
+fn client_message_id(fields: &Fields) -> Result<Option<String>, Error> {
+    Ok(optional_text(fields, "clientMessageId")?.map(str::to_owned))
+}
+
+/// A frame that says why something is refused.
+pub(super) fn refused(
+    error: &Error,
+    request: Option<&'static str>,
+    client_message_id: Option<String>,
+) -> Frame {
+    Frame::Error { message: error.to_string(), retry_after: error.retry_after(), request, client_message_id }
 }
 
 /// What a client is told of an event; nothing of those that its protocol does not know.
@@ -186,11 +206,6 @@ pub(super) fn frame(event: &Event) -> Option<Frame> {
     })
 }
 
-/// Whether that is somebody who can be reached.
-pub(super) fn is_online(status: &str) -> bool {
-    status != "offline"
-}
-
 /// Whoever an event is about, where it is nothing that they need to be told themselves.
 pub(super) fn of_no_news_to(event: &Event) -> Option<Person> {
     match event {
@@ -226,7 +241,15 @@ fn file(file: &Value) -> Attachment {
     Attachment { url: field("url"), name: field("name"), size: field("size"), mime_type: field("mime_type") }
 }
 
-/// A message as the schema's functions give it.
+/// The body of a refusal.
+pub(super) fn refusal(error: &Error) -> Value {
+    match error.retry_after() {
+        Some(seconds) => json!({ "success": false, "error": error.to_string(), "retryAfter": seconds }),
+        None => json!({ "success": false, "error": error.to_string() }),
+    }
+}
+
+/// A message as the schema's functions list it.
 #[derive(Deserialize)]
 struct MessageRow {
     #[serde(flatten)]
@@ -282,24 +305,19 @@ struct ParticipantRow {
     last_seen_at: Option<String>,
 }
 
-/// What a function gave is not what it is to give: the schema is of another version.
-fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Error> {
-    serde_json::from_value(value).map_err(|_| Error::NotSetUp)
-}
-
 /// The message that a function gave.
-pub(super) fn listed(value: Value) -> Result<ListedMessage, Error> {
-    read(value).map(listed_message)
+pub(super) fn sent(value: Value) -> Result<Message, Error> {
+    returned::<conversation::Message>(value).map(|row| message(&row))
 }
 
 /// The messages that a function gave.
 pub(super) fn messages(value: Value) -> Result<Vec<ListedMessage>, Error> {
-    read::<Vec<MessageRow>>(value).map(|rows| rows.into_iter().map(listed_message).collect())
+    returned::<Vec<MessageRow>>(value).map(|rows| rows.into_iter().map(listed_message).collect())
 }
 
 /// The conversations that a function gave.
 pub(super) fn conversations(value: Value) -> Result<Vec<Conversation>, Error> {
-    read::<Vec<ConversationRow>>(value).map(|rows| rows.into_iter().map(conversation).collect())
+    returned::<Vec<ConversationRow>>(value).map(|rows| rows.into_iter().map(conversation).collect())
 }
 
 /// The id of the conversation that a function gave.
@@ -349,24 +367,32 @@ fn conversation(row: ConversationRow) -> Conversation {
     }
 }
 
-/// Pitchey's names of notification preferences, and the schema's.
-const PREFERENCES: [(&str, &str); 8] = [
-    ("email", "email"),
-    ("push", "push"),
-    ("inApp", "in_app"),
-    ("newMessage", "new_message"),
-    ("mentions", "mentions"),
-    ("quietHoursStart", "quiet_hours_start"),
-    ("quietHoursEnd", "quiet_hours_end"),
-    ("timeZone", "time_zone"),
+/// What a value may be.
+type Fits = fn(&Value) -> bool;
+
+/// Pitchey's names of notification preferences, the schema's, and what each may be.
+const PREFERENCES: [(&str, &str, Fits); 8] = [
+    ("email", "email", Value::is_boolean),
+    ("push", "push", Value::is_boolean),
+    ("inApp", "in_app", Value::is_boolean),
+    ("newMessage", "new_message", Value::is_boolean),
+    ("mentions", "mentions", Value::is_boolean),
+    ("quietHoursStart", "quiet_hours_start", is_text_or_null),
+    ("quietHoursEnd", "quiet_hours_end", is_text_or_null),
+    ("timeZone", "time_zone", Value::is_string),
 ];
 
+fn is_text_or_null(value: &Value) -> bool {
+    value.is_string() || value.is_null()
+}
+
 /// The changes that a body asks for.
-pub(super) fn changes(fields: Map<String, Value>) -> Result<Value, Error> {
+pub(super) fn changes(fields: Fields) -> Result<Value, Error> {
     let renamed = fields.into_iter().map(|(name, value)| {
-        let known = PREFERENCES.iter().find(|(ours, _)| *ours == name);
-        let (_, column) = known.ok_or_else(|| Error::Invalid("This preference is not known".to_owned()))?;
-        Ok(((*column).to_owned(), value))
+        let known = PREFERENCES.iter().find(|(ours, ..)| *ours == name);
+        let (name, column, fits) =
+            known.ok_or_else(|| Error::Invalid("This preference is not known".to_owned()))?;
+        if fits(&value) { Ok(((*column).to_owned(), value)) } else { Err(Error::invalid(name)) }
     });
     renamed.collect::<Result<Map<_, _>, Error>>().map(Value::Object)
 }
@@ -375,6 +401,6 @@ pub(super) fn changes(fields: Map<String, Value>) -> Result<Value, Error> {
 pub(super) fn preferences(value: &Value) -> Value {
     let renamed = PREFERENCES
         .iter()
-        .map(|(name, column)| ((*name).to_owned(), value.get(column).cloned().unwrap_or(Value::Null)));
+        .map(|(name, column, _)| ((*name).to_owned(), value.get(column).cloned().unwrap_or(Value::Null)));
     Value::Object(renamed.collect())
 }

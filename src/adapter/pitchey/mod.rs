@@ -3,15 +3,16 @@
 mod convert;
 mod model;
 mod routes;
+mod schema;
 mod socket;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use serde_json::Value;
 
-use axum::Router;
-
-use super::{Adapter, Services};
+use super::route::Route;
+use super::schema::Schemas;
+use super::{Adapter, Error};
 
 /// The adapter.
 #[derive(Debug)]
@@ -22,7 +23,19 @@ impl Adapter for Pitchey {
         "pitchey"
     }
 
-    fn routes(&self, services: Arc<Services>) -> Router {
-        routes::routes(services)
+    fn routes(&self) -> &'static [Route] {
+        routes::ROUTES
+    }
+
+    fn refusal(&self, error: &Error) -> Value {
+        convert::refusal(error)
+    }
+
+    fn refusal_schema(&self) -> &'static str {
+        "PitcheyRefusal"
+    }
+
+    fn schemas(&self) -> Schemas {
+        schema::schemas()
     }
 }

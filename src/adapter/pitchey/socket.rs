@@ -1,32 +1,42 @@
 //! Pitchey's socket: what its frames ask for, and what it is told.
 //!
 //! **History.** Whoever joins a conversation is sent its latest messages, and live ones before and after. While they are
-//! read, events of that conversation are held; then comes the history, and what was held follows without the messages
-//! that the history had. The feed may be behind what was read, so the history's messages are remembered for a while
-//! longer: each reaches the client in the history or by itself, never as new after the history.
+//! read, events of that conversation are held; then comes the history, and what was held follows. The times of a
+//! conversation's messages grow in the order of their commits, so one that was sent no later than the newest that the
+//! client has is no news: it stands in the history or before it, however late the feed tells it. And a history that
+//! lacks what was told already is read again: a commit may reach the feed before it can be seen.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::convert::{self, Call, Sending, What};
-use super::model::{Frame, INTERRUPTED, ListedMessage};
-use crate::adapter::conversation::{Event, Table};
+use super::model::{Frame, INTERRUPTED, ListedMessage, Message};
+use crate::adapter::conversation::{Event, Table, is_online};
 use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SocketApp, call};
 use crate::adapter::{Asker, Error, Services};
+use crate::policy::value::calendar::read_moment;
 use crate::postgres::messaging::Person;
 use crate::protocol::code::CLOSE_BEHIND;
 
 /// How many messages a history has.
 pub(super) const HISTORY_MESSAGES: usize = 50;
 
+/// How often a history is read again that lacks what its client was told of. The message may be gone for good.
+pub(super) const READ_AGAIN_MAX: u32 = 4;
+
+/// How long a commit that the feed has told is given to be seen by others.
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(25);
+
 /// How many events are held while a history is read; one that needs more is begun anew by a new socket.
 const HELD_MAX: usize = 2000;
 
-/// How many messages of histories are remembered.
-const REMEMBERED_MAX: usize = 1000;
+/// Of how many conversations it is known which messages are news; beyond that one may come again.
+const CONVERSATIONS_MAX: usize = 10_000;
 
 /// Of how many people it is known whether they are online; beyond that it is found out anew.
 const PEOPLE_MAX: usize = 10_000;
@@ -55,11 +65,19 @@ pub(super) struct Socket {
 /// What one socket knows.
 pub(super) struct State {
     person: Person,
-    /// The conversation whose history is being read, with its events since.
-    joining: Option<(Uuid, Vec<Arc<Event>>)>,
-    /// Messages that histories have had.
-    remembered: VecDeque<Uuid>,
+    joining: Option<Joining>,
+    /// When the newest message was sent that the client has of a conversation, in microseconds.
+    newest: HashMap<Uuid, i64>,
     online: HashMap<Person, bool>,
+}
+
+/// A conversation whose history is being read.
+struct Joining {
+    conversation_id: Uuid,
+    /// Its events since.
+    held: Vec<Arc<Event>>,
+    /// How often it was read again.
+    again: u32,
 }
 
 /// What a call has given.
@@ -73,7 +91,7 @@ pub(super) struct Done {
 pub(super) enum Given {
     /// There is an event.
     Nothing,
-    Sent(Box<ListedMessage>),
+    Sent(Box<Message>),
     History(Uuid, Vec<ListedMessage>),
 }
 
@@ -101,13 +119,20 @@ impl Protocol for Socket {
         match convert::call(kind, &fields) {
             Ok(call) => Some(self.begin(call)),
             Err(error) => {
-                self.error(&error, out);
+                out.send(&convert::unread(kind, &fields, &error));
                 None
             }
         }
     }
 
     fn done(&mut self, done: Done, out: &mut Frames) -> Option<Job<Done>> {
+        if let Some(conversation_id) = self.state.is_behind(&done) {
+            let history = self.history(conversation_id);
+            return Some(Box::pin(async move {
+                sleep(READ_AGAIN_AFTER).await;
+                history.await
+            }));
+        }
         self.state.done(done, out);
         None
     }
@@ -117,7 +142,7 @@ impl Protocol for Socket {
     }
 
     fn error(&mut self, error: &Error, out: &mut Frames) {
-        out.send(&refusal(error, None, None));
+        out.send(&convert::refused(error, None, None));
     }
 
     fn interrupted(&mut self, out: &mut Frames) {
@@ -138,12 +163,7 @@ impl Socket {
             }
             What::Join(conversation_id) => {
                 self.state.join(conversation_id);
-                let arguments =
-                    json!({ "conversation_id": conversation_id, "page_limit": HISTORY_MESSAGES + 1 });
-                call(&self.services, &self.asker.caller, "list_messages", arguments, move |result| {
-                    let messages = result.and_then(convert::messages);
-                    done(messages.map(|messages| Given::History(conversation_id, messages)))
-                })
+                self.history(conversation_id)
             }
             What::Send(sending) => {
                 let (services, asker) = (Arc::clone(&self.services), self.asker.clone());
@@ -153,14 +173,20 @@ impl Socket {
             }
         }
     }
+
+    /// Reads the latest messages of a conversation.
+    fn history(&self, conversation_id: Uuid) -> Job<Done> {
+        let arguments = json!({ "conversation_id": conversation_id, "page_limit": HISTORY_MESSAGES + 1 });
+        call(&self.services, &self.asker.caller, "list_messages", arguments, move |result| {
+            let messages = result.and_then(convert::messages);
+            let result = messages.map(|messages| Given::History(conversation_id, messages));
+            Done { request: "join_conversation", client_message_id: None, result }
+        })
+    }
 }
 
 /// Sends a message; without a conversation, in the direct one with its recipient, which may be new.
-pub(super) async fn send(
-    services: &Services,
-    asker: &Asker,
-    sending: Sending,
-) -> Result<ListedMessage, Error> {
+pub(super) async fn send(services: &Services, asker: &Asker, sending: Sending) -> Result<Message, Error> {
     let conversation_id = match sending.conversation_id {
         Some(conversation_id) => conversation_id,
         None => {
@@ -169,34 +195,39 @@ pub(super) async fn send(
             convert::conversation_id(&started)?
         }
     };
-    convert::listed(services.call(&asker.caller, "send_message", sending.to(conversation_id)).await?)
-}
-
-fn refusal(error: &Error, request: Option<&'static str>, client_message_id: Option<String>) -> Frame {
-    Frame::Error { message: error.to_string(), retry_after: error.retry_after(), request, client_message_id }
+    convert::sent(services.call(&asker.caller, "send_message", sending.to(conversation_id)).await?)
 }
 
 impl State {
     pub(super) fn new(person: Person) -> Self {
-        Self { person, joining: None, remembered: VecDeque::new(), online: HashMap::new() }
+        Self { person, joining: None, newest: HashMap::new(), online: HashMap::new() }
+    }
+
+    /// The conversation whose history is to be read again, because it lacks a message that the client was told of.
+    pub(super) fn is_behind(&mut self, done: &Done) -> Option<Uuid> {
+        let Ok(Given::History(conversation_id, messages)) = &done.result else { return None };
+        let joining = self.joining.as_mut()?;
+        let has = messages.last().and_then(|newest| moment(&newest.message.created_at));
+        if has >= self.newest.get(conversation_id).copied() || joining.again >= READ_AGAIN_MAX {
+            return None;
+        }
+        joining.again += 1;
+        Some(*conversation_id)
     }
 
     pub(super) fn done(&mut self, done: Done, out: &mut Frames) {
         let Done { request, client_message_id, result } = done;
-        let held = self.joining.take().map_or_else(Vec::new, |(_, held)| held);
+        let held = self.joining.take().map_or_else(Vec::new, |joining| joining.held);
         match result {
             Ok(Given::Nothing) => {}
-            Ok(Given::Sent(sent)) => {
-                let message = sent.message;
-                out.send(&Frame::MessageSent {
-                    message_id: message.message_id,
-                    conversation_id: message.conversation_id,
-                    client_message_id: message.client_message_id,
-                    created_at: message.created_at,
-                });
-            }
+            Ok(Given::Sent(message)) => out.send(&Frame::MessageSent {
+                message_id: message.message_id,
+                conversation_id: message.conversation_id,
+                client_message_id: message.client_message_id,
+                created_at: message.created_at,
+            }),
             Ok(Given::History(conversation_id, messages)) => self.history(conversation_id, messages, out),
-            Err(error) => out.send(&refusal(&error, Some(request), client_message_id)),
+            Err(error) => out.send(&convert::refused(&error, Some(request), client_message_id)),
         }
         for event in held {
             self.tell(&event, out);
@@ -205,7 +236,7 @@ impl State {
 
     /// Its history is being read from here on.
     pub(super) fn join(&mut self, conversation_id: Uuid) {
-        self.joining = Some((conversation_id, Vec::new()));
+        self.joining = Some(Joining { conversation_id, held: Vec::new(), again: 0 });
     }
 
     fn history(&mut self, conversation_id: Uuid, mut messages: Vec<ListedMessage>, out: &mut Frames) {
@@ -213,21 +244,19 @@ impl State {
         // The oldest is there to tell that there are more.
         messages.drain(..messages.len().saturating_sub(HISTORY_MESSAGES));
         for ListedMessage { message, .. } in &messages {
-            self.remembered.push_back(message.message_id);
+            self.is_new(conversation_id, &message.created_at);
             if message.sender_id != Some(self.person.id()) {
                 out.delivered(message.message_id);
             }
         }
-        let excess = self.remembered.len().saturating_sub(REMEMBERED_MAX);
-        self.remembered.drain(..excess);
         out.send(&Frame::ConversationHistory { conversation_id, messages, has_more });
     }
 
     pub(super) fn event(&mut self, event: &Arc<Event>, out: &mut Frames) {
         match &mut self.joining {
-            Some((joining, held)) if event.conversation_id() == Some(*joining) => {
-                if held.len() < HELD_MAX {
-                    held.push(Arc::clone(event));
+            Some(joining) if event.conversation_id() == Some(joining.conversation_id) => {
+                if joining.held.len() < HELD_MAX {
+                    joining.held.push(Arc::clone(event));
                 } else {
                     out.close(CLOSE_BEHIND);
                 }
@@ -238,10 +267,8 @@ impl State {
 
     fn tell(&mut self, event: &Event, out: &mut Frames) {
         let is_news = match event {
-            Event::Sent(message) => !self.remembered.contains(&message.id),
-            Event::Presence { person, status, .. } => {
-                self.has_come_or_gone(*person, convert::is_online(status))
-            }
+            Event::Sent(message) => self.is_new(message.conversation_id, &message.created_at),
+            Event::Presence { person, status, .. } => self.has_come_or_gone(*person, is_online(status)),
             _ => true,
         };
         if !is_news || convert::of_no_news_to(event) == Some(self.person) {
@@ -256,6 +283,19 @@ impl State {
         }
     }
 
+    /// Whether a message of this time is newer than all that the client has of the conversation; it has it from here on.
+    fn is_new(&mut self, conversation_id: Uuid, created_at: &str) -> bool {
+        // What has no time that can be read is told rather than lost.
+        let Some(sent_at) = moment(created_at) else { return true };
+        if self.newest.len() >= CONVERSATIONS_MAX && !self.newest.contains_key(&conversation_id) {
+            self.newest.clear();
+        }
+        let newest = self.newest.entry(conversation_id).or_insert(i64::MIN);
+        let is_new = sent_at > *newest;
+        *newest = sent_at.max(*newest);
+        is_new
+    }
+
     /// A heartbeat writes a presence as well, and is no news.
     fn has_come_or_gone(&mut self, person: Person, is_online: bool) -> bool {
         if self.online.len() >= PEOPLE_MAX {
@@ -263,4 +303,9 @@ impl State {
         }
         self.online.insert(person, is_online) != Some(is_online)
     }
+}
+
+/// A time as Postgres writes it in JSON, in any zone, in microseconds.
+fn moment(text: &str) -> Option<i64> {
+    read_moment(text, true)
 }

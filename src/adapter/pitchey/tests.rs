@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::convert::{self, Call, Sending, What};
-use super::socket::{Done, Given, HISTORY_MESSAGES, State};
+use super::convert::{self, Call, FRAMES, Sending, What};
+use super::socket::{Done, Given, HISTORY_MESSAGES, READ_AGAIN_MAX, State};
 use crate::adapter::Error;
 use crate::adapter::conversation::{self, Event, Table};
 use crate::adapter::socket::Frames;
@@ -21,11 +21,14 @@ fn id(number: usize) -> Uuid {
     Uuid::from_u128(number as u128)
 }
 
+/// A row that is as old as its number is small.
 fn row(message_id: Uuid, conversation_id: Uuid, sender_id: Uuid) -> Value {
+    let second = message_id.as_u128() % 3600;
     json!({
         "id": message_id, "conversation_id": conversation_id, "sender_id": sender_id, "sender_type": "staff",
         "content": "hello", "message_type": "text", "attachments": [{ "url": "u", "name": "n", "size": 1,
-        "mime_type": "m" }], "created_at": "2026-11-21T12:00:00+00:00", "sender_name": "Ann",
+        "mime_type": "m" }], "created_at": format!("2026-11-21T12:{:02}:{:02}+00:00", second / 60, second % 60),
+        "sender_name": "Ann",
     })
 }
 
@@ -107,6 +110,34 @@ fn each_frame_is_one_call() {
 }
 
 #[test]
+fn the_page_lists_every_frame_of_a_client() {
+    let page = include_str!("../../../docs/messaging.md");
+    let (_, chapter) = page.split_once("### Frames of Pitchey's clients\n").unwrap();
+    let rows =
+        chapter.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| !line.is_empty());
+    let kinds = rows.flat_map(|row| row.split('|').nth(1).unwrap().split(", "));
+    let listed: Vec<_> = kinds.map(|kind| kind.trim().trim_matches('`')).collect();
+    let mut known: Vec<_> = ["ping"].into_iter().chain(FRAMES.iter().map(|(kind, _)| *kind)).collect();
+    for kind in &listed {
+        known.retain(|other| other != kind);
+    }
+    assert!(known.is_empty() && listed.len() == FRAMES.len() + 1, "{known:?} {listed:?}");
+}
+
+#[test]
+fn a_frame_that_cannot_be_read_is_refused_by_its_names() {
+    let refused = |kind: &str, fields: Value| {
+        let error = Error::missing("content");
+        serde_json::to_value(convert::unread(kind, fields.as_object().unwrap(), &error)).unwrap()
+    };
+    let expected = json!({ "type": "error", "message": "content is required", "request": "send_message",
+        "clientMessageId": "c" });
+    assert_eq!(refused("send_message", json!({ "clientMessageId": "c" })), expected);
+    let expected = json!({ "type": "error", "message": "content is required" });
+    assert_eq!(refused("fly", json!({ "clientMessageId": 7 })), expected);
+}
+
+#[test]
 fn a_frame_that_lacks_something_is_no_call() {
     for (frame, error) in [
         (json!({ "type": "fly" }), Error::UnknownType),
@@ -117,6 +148,11 @@ fn a_frame_that_lacks_something_is_no_call() {
         (json!({ "type": "add_reaction", "messageId": ROOM, "emoji": [] }), Error::invalid("emoji")),
         (json!({ "type": "send_message", "content": "x" }), Error::missing("conversationId")),
         (json!({ "type": "send_message", "conversationId": ROOM }), Error::missing("content")),
+        (json!({ "type": "send_message", "conversationId": ROOM, "content": "" }), Error::invalid("content")),
+        (
+            json!({ "type": "send_message", "conversationId": ROOM, "content": "x", "messageType": "video" }),
+            Error::invalid("messageType"),
+        ),
         (
             json!({ "type": "send_message", "conversationId": ROOM, "content": "\0" }),
             Error::invalid("content"),
@@ -220,7 +256,7 @@ fn a_message_has_all_that_clients_know_of_it() {
         "type": "new_message", "messageId": id(1), "conversationId": ROOM, "senderId": ANN, "senderType": "staff",
         "senderName": "Ann", "recipientId": null, "content": "hello", "messageType": "text", "replyToId": null,
         "attachments": [{ "url": "u", "name": "n", "size": 1, "mimeType": "m" }], "clientMessageId": null,
-        "createdAt": "2026-11-21T12:00:00+00:00", "editedAt": null, "deletedAt": null,
+        "createdAt": "2026-11-21T12:00:01+00:00", "editedAt": null, "deletedAt": null,
     });
     assert_eq!(out.take(), [expected]);
 }
@@ -244,6 +280,55 @@ fn what_happens_while_a_history_is_read_comes_after_it_once() {
     assert!(out.take().is_empty());
     bob.event(&sent(id(4), ROOM), &mut out);
     assert_eq!(ids(&out.take()), [&json!(id(4))]);
+}
+
+#[test]
+fn what_stands_before_a_history_is_no_news() {
+    let (mut bob, mut out) = bob();
+    bob.join(ROOM);
+    bob.event(&sent(id(5), ROOM), &mut out);
+    // The first ten are older than what the history has, and the feed has told of none yet.
+    bob.done(history(1..=HISTORY_MESSAGES + 10), &mut out);
+    for number in 6..=10 {
+        bob.event(&sent(id(number), ROOM), &mut out);
+    }
+    let frames = out.take();
+    assert_eq!(frames.len(), 1, "{frames:?}");
+    assert_eq!(frames[0]["messages"][0]["messageId"], json!(id(11)));
+    bob.event(&sent(id(5), OTHER_ROOM), &mut out);
+    assert_eq!(ids(&out.take()), [&json!(id(5))], "other conversations have histories of their own");
+}
+
+#[test]
+fn a_history_that_lacks_what_was_told_is_read_again() {
+    let (mut bob, mut out) = bob();
+    bob.event(&sent(id(3), ROOM), &mut out);
+    bob.join(ROOM);
+    bob.event(&sent(id(4), ROOM), &mut out);
+    assert_eq!(bob.is_behind(&history(1..=3)), None, "what is held comes after it");
+    for _ in 0..READ_AGAIN_MAX {
+        assert_eq!(bob.is_behind(&history(1..=2)), Some(ROOM));
+    }
+    assert_eq!(bob.is_behind(&history(1..=2)), None, "the message may be gone");
+    out.take();
+    bob.done(history(1..=3), &mut out);
+    assert_eq!(ids(&out.take()[1..]), [&json!(id(4))]);
+}
+
+#[test]
+fn times_are_compared_in_any_zone() {
+    let (mut bob, mut out) = bob();
+    let mut newest = row(id(2), ROOM, ANN);
+    // A quarter past twelve.
+    newest["created_at"] = json!("2026-11-21T17:45:00.5+05:30");
+    let messages = convert::messages(json!([newest])).unwrap();
+    let result = Ok(Given::History(ROOM, messages));
+    bob.done(Done { request: "join_conversation", client_message_id: None, result }, &mut out);
+    out.take();
+    bob.event(&sent(id(15 * 60), ROOM), &mut out);
+    assert!(out.take().is_empty());
+    bob.event(&sent(id(15 * 60 + 1), ROOM), &mut out);
+    assert_eq!(out.take().len(), 1);
 }
 
 #[test]
@@ -311,6 +396,23 @@ fn a_conversation_has_pitcheys_names() {
 }
 
 #[test]
+fn what_has_become_of_a_message_is_told_in_lists_alone() {
+    let just_sent = serde_json::to_value(convert::sent(row(id(1), ROOM, ANN)).unwrap()).unwrap();
+    for field in ["status", "reactions", "readBy"] {
+        assert_eq!(just_sent.get(field), None, "{field}");
+    }
+    let mut listed = row(id(1), ROOM, ANN);
+    listed["status"] = json!("read");
+    listed["reactions"] = json!([{ "user_id": null, "customer_id": id(7), "emoji": "x" }]);
+    listed["read_by"] = json!([{ "user_id": BOB, "customer_id": null, "read_at": "r" }]);
+    let shown = serde_json::to_value(convert::messages(json!([listed])).unwrap()).unwrap();
+    let shown = &shown[0];
+    assert_eq!(shown["status"], "read");
+    assert_eq!(shown["reactions"], json!([{ "userId": id(7), "emoji": "x" }]));
+    assert_eq!(shown["readBy"], json!([{ "userId": BOB, "readAt": "r" }]));
+}
+
+#[test]
 fn preferences_have_pitcheys_names_both_ways() {
     let fields = json!({ "inApp": false, "quietHoursStart": "22:00", "timeZone": "UTC" });
     let changes = convert::changes(fields.as_object().unwrap().clone()).unwrap();
@@ -320,6 +422,18 @@ fn preferences_have_pitcheys_names_both_ways() {
         json!([shown["inApp"], shown["quietHoursStart"], shown["email"]]),
         json!([false, "22:00", null])
     );
+    for (name, wrong) in [
+        ("email", json!("no")),
+        ("push", Value::Null),
+        ("mentions", json!(1)),
+        ("quietHoursStart", json!(22)),
+        ("timeZone", Value::Null),
+    ] {
+        let fields = json!({ name: wrong });
+        assert_eq!(convert::changes(fields.as_object().unwrap().clone()), Err(Error::invalid(name)));
+    }
+    let off = json!({ "quietHoursStart": null, "quietHoursEnd": null });
+    assert!(convert::changes(off.as_object().unwrap().clone()).is_ok());
     for unknown in ["in_app", "user_id", "fax"] {
         let fields = json!({ unknown: true });
         assert!(convert::changes(fields.as_object().unwrap().clone()).is_err(), "{unknown}");

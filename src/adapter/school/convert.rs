@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::model::{Message, Sender, ServerFrame};
+use super::model::{Message, Refusal, Sender, ServerFrame, Status};
+use crate::adapter::Error;
 use crate::adapter::conversation::{self, Event};
 use crate::postgres::messaging::Person;
 
@@ -133,6 +134,13 @@ fn days(year: u32, month: u32) -> Option<u32> {
         1..=12 => 31,
         _ => return None,
     })
+}
+
+/// The body of a refusal.
+pub(super) fn refusal(error: &Error) -> Value {
+    let refusal =
+        Refusal { status: Status::Error, message: error.to_string(), retry_after: error.retry_after() };
+    serde_json::to_value(refusal).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -10,15 +10,18 @@ mod convert;
 mod ledger;
 mod model;
 mod routes;
+mod schema;
 mod sessions;
 mod socket;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::MethodRouter;
+use axum::routing::{MethodRouter, any};
+use serde_json::Value;
 
-use super::{Adapter, Services};
+use super::route::Route;
+use super::schema::Schemas;
+use super::{Adapter, Error, Services};
 
 /// The adapter.
 pub struct School;
@@ -28,11 +31,23 @@ impl Adapter for School {
         "school"
     }
 
-    fn routes(&self, services: Arc<Services>) -> Router {
-        routes::routes(services)
+    fn routes(&self) -> &'static [Route] {
+        routes::ROUTES
     }
 
-    fn root(&self, services: Arc<Services>) -> Option<MethodRouter> {
-        Some(routes::root(services))
+    fn root(&self) -> Option<MethodRouter<Arc<Services>>> {
+        Some(any(routes::open))
+    }
+
+    fn refusal(&self, error: &Error) -> Value {
+        convert::refusal(error)
+    }
+
+    fn refusal_schema(&self) -> &'static str {
+        "SchoolRefusal"
+    }
+
+    fn schemas(&self) -> Schemas {
+        schema::schemas()
     }
 }

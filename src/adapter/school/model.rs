@@ -2,7 +2,7 @@
 //!
 //! Its names are spelled here and nowhere else. What is wrong with a frame is said in words that hold nothing of it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -165,7 +165,20 @@ pub(super) enum Answer {
         user_id: Uuid,
     },
     /// What was asked for.
+    #[serde(serialize_with = "inside_and_beside")]
     Data { status: Status, data: Data },
+}
+
+/// The app's page shows what was asked for in `data`; the start-up on that same page reads it beside the `status`.
+fn inside_and_beside<S: Serializer>(status: &Status, data: &Data, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Both<'a> {
+        status: Status,
+        data: &'a Data,
+        #[serde(flatten)]
+        beside: &'a Data,
+    }
+    Both { status: *status, data, beside: data }.serialize(serializer)
 }
 
 /// What was asked for.
@@ -320,11 +333,14 @@ mod tests {
         let done = Answer::Done { status: Status::Success, message: "m", thread_id: None, user_id: id() };
         assert_eq!(text(&done), format!(r#"{{"status":"success","message":"m","user_id":"{ID}"}}"#));
         let unread = Answer::Data { status: Status::Success, data: Data::Unread { unread_count: 5 } };
-        assert_eq!(text(&unread), r#"{"status":"success","data":{"unread_count":5}}"#);
+        assert_eq!(text(&unread), r#"{"status":"success","data":{"unread_count":5},"unread_count":5}"#);
         let data =
             Data::Missed { messages: Vec::new(), count: 0, last_check_time: "t".to_owned(), has_more: false };
         let missed = Answer::Data { status: Status::Success, data };
-        let expected = r#"{"status":"success","data":{"messages":[],"count":0,"last_check_time":"t"}}"#;
+        let expected = concat!(
+            r#"{"status":"success","data":{"messages":[],"count":0,"last_check_time":"t"},"#,
+            r#""messages":[],"count":0,"last_check_time":"t"}"#,
+        );
         assert_eq!(text(&missed), expected);
     }
 }

@@ -6,10 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::catch_up::{self, TokenHash};
@@ -31,10 +29,6 @@ pub(super) static APP: SocketApp = SocketApp {
     tables: &[Table::Messages, Table::Reactions, Table::Receipts, Table::Typing, Table::Presence],
     limits: Limits::DEFAULT,
 };
-
-/// How long a commit is given to be seen by others before missed messages are looked for: the log has it first, and the
-/// feed may have passed it by before the socket subscribed. One that takes longer is in the next check.
-const SEEN_AFTER: Duration = Duration::from_millis(25);
 
 /// How many events may wait behind the missed messages. Beyond that the socket ends, and its client comes back.
 const WAITING_MAX: usize = 10_000;
@@ -100,10 +94,7 @@ impl Conversation {
     fn resume(&self) -> Job<Done> {
         let (services, session) = (Arc::clone(&self.services), Arc::clone(&self.session));
         let since = self.since.clone();
-        Box::pin(async move {
-            sleep(SEEN_AFTER).await;
-            Done::Resumed(SESSIONS.resume(&services, &session, since.as_deref()).await)
-        })
+        Box::pin(async move { Done::Resumed(SESSIONS.resume(&services, &session, since.as_deref()).await) })
     }
 
     fn resumed(&mut self, resumed: Option<Resumed>, out: &mut Frames) -> Option<Job<Done>> {

@@ -17,8 +17,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::http::Response;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -136,11 +134,6 @@ pub fn call<D: Send + 'static>(
 ) -> Job<D> {
     let (services, caller) = (Arc::clone(services), caller.clone());
     Box::pin(async move { done(services.call(&caller, name, arguments).await) })
-}
-
-/// The answer to who asked for a socket; a refusal has a body of the app's.
-pub fn answer(result: Result<Response<Body>, Error>, body: impl FnOnce(&Error) -> Value) -> Response<Body> {
-    result.unwrap_or_else(|error| error.answer(&body(&error)))
 }
 
 #[cfg(test)]

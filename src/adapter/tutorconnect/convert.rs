@@ -8,9 +8,11 @@ use super::model::{
     NewAttachment, NewMessage, Participant, PresenceKey, Reading, Receipt, Typing, TypingChange, Wants,
 };
 use crate::adapter::Error;
-use crate::adapter::answer::Refusal;
-use crate::adapter::fields::{flag, optional_flag, optional_ids, optional_integer, optional_list};
-use crate::adapter::request::{id, optional_id, optional_text, text};
+use crate::adapter::conversation::is_online;
+use crate::adapter::fields::{
+    content, flag, optional_flag, optional_ids, optional_integer, optional_list, optional_message_type,
+};
+use crate::adapter::request::{id, optional_id, optional_text, returned, text};
 use crate::postgres::messaging::Person;
 
 /// How many messages one call may mark as read.
@@ -31,9 +33,6 @@ const PRESENCE: &str = "user_presence";
 
 /// The fields of a request.
 type Fields = Map<String, Value>;
-
-/// What a function returned is not what this version's returns.
-type Unreadable = serde_json::Error;
 
 impl Interest {
     /// Reads `{chatId, action, enablePresence, enableTyping, enableReadReceipts}`; all but the first may be left out.
@@ -145,10 +144,10 @@ impl TypingChange {
     }
 
     /// The indicator that there is now; where there is none any more, that this person does not type.
-    pub(super) fn answer(&self, returned: Value, person: Person) -> Result<Typing, Unreadable> {
+    pub(super) fn answer(&self, value: Value, person: Person) -> Result<Typing, Error> {
         // A row that is not there has no fields, or none that say anything.
-        if returned["conversation_id"].is_string() {
-            return serde_json::from_value(returned);
+        if value["conversation_id"].is_string() {
+            return returned(value);
         }
         Ok(Typing {
             conversation_id: self.chat.to_string(),
@@ -162,15 +161,15 @@ impl TypingChange {
 }
 
 impl NewMessage {
-    /// Reads `{chatId, content, type, replyToId, receiverId, clientMessageId, attachments}`; all but the first may be
-    /// left out, but there is content or an attachment, which the database asks for.
+    /// Reads `{chatId, content, type, replyToId, receiverId, clientMessageId, attachments}`; all but the first two may be
+    /// left out, and content too where there is an attachment.
     pub(super) fn read(fields: &Fields) -> Result<Self, Error> {
         let attachments = optional_list(fields, "attachments", ATTACHMENTS_MAX)?.unwrap_or_default();
         let owned = |name| optional_text(fields, name).map(|text| text.map(str::to_owned));
         Ok(Self {
             chat: id(fields, "chatId")?,
-            content: owned("content")?.unwrap_or_default(),
-            kind: owned("type")?,
+            content: content(fields, !attachments.is_empty())?.to_owned(),
+            kind: optional_message_type(fields, "type")?.map(str::to_owned),
             reply_to: optional_id(fields, "replyToId")?,
             receiver: optional_id(fields, "receiverId")?,
             client_message_id: owned("clientMessageId")?,
@@ -240,14 +239,14 @@ impl Reading {
     }
 
     /// The receipt of one message, or how many became read.
-    pub(super) fn answer(&self, returned: Value) -> Result<Value, Unreadable> {
+    pub(super) fn answer(&self, value: Value) -> Result<Value, Error> {
         match self {
             Self::One(_) => {
-                let receipt: Receipt = serde_json::from_value(returned)?;
+                let receipt: Receipt = returned(value)?;
                 Ok(json!({ "receipt": receipt }))
             }
             Self::Many(_) | Self::Chat(_) => {
-                let count: i64 = serde_json::from_value(returned)?;
+                let count: i64 = returned(value)?;
                 Ok(json!({ "readCount": count }))
             }
         }
@@ -270,15 +269,24 @@ pub(super) fn chat_arguments(chat: Uuid) -> Value {
 }
 
 /// A message as a function returned it.
-pub(super) fn message(returned: Value) -> Result<Message, Unreadable> {
-    serde_json::from_value(returned)
+pub(super) fn message(value: Value) -> Result<Message, Error> {
+    returned(value)
 }
 
 /// What is going on in a chat: who is there, and who types.
-pub(super) fn chat_status(chat: Value, typing: Value) -> Result<ChatStatus, Unreadable> {
-    let Chat { id, kind, title, participants, last_message, last_message_at, unread_count, is_archived } =
-        serde_json::from_value(chat)?;
-    let typing_users: Vec<Typing> = serde_json::from_value(typing)?;
+pub(super) fn chat_status(chat: Value, typing: Value) -> Result<ChatStatus, Error> {
+    let Chat {
+        id,
+        kind,
+        title,
+        participants,
+        last_message,
+        last_message_at,
+        unread_count,
+        is_archived,
+        metadata,
+    } = returned(chat)?;
+    let typing_users: Vec<Typing> = returned(typing)?;
     let types = |participant: &Participant| {
         let is_of = |typing: &Typing| {
             typing.user_id == participant.user_id && typing.customer_id == participant.customer_id
@@ -288,7 +296,7 @@ pub(super) fn chat_status(chat: Value, typing: Value) -> Result<ChatStatus, Unre
     let participants: Vec<_> = participants
         .into_iter()
         .map(|participant| Participant {
-            is_online: participant.status != "offline",
+            is_online: is_online(&participant.status),
             is_typing: types(&participant),
             ..participant
         })
@@ -307,22 +315,14 @@ pub(super) fn chat_status(chat: Value, typing: Value) -> Result<ChatStatus, Unre
         last_message,
         last_message_at,
         is_archived,
+        metadata,
     })
-}
-
-/// Around what was asked for.
-pub(super) fn done(data: &impl serde::Serialize) -> Value {
-    json!({ "success": true, "data": data })
-}
-
-/// Around why it is refused.
-pub(super) fn refused(error: &Error) -> Value {
-    json!({ "success": false, "error": Refusal::from(error) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapter::answer::done;
 
     const CHAT: &str = "c0000000-0000-4000-8000-000000000001";
     const TEACHER: &str = "a0000000-0000-4000-8000-000000000001";
@@ -544,6 +544,7 @@ mod tests {
             "is_typing": true, "started_at": "s", "expires_at": "e", "updated_at": "s" }]);
         let status = wire(&chat_status(chat, typing).unwrap());
         assert_eq!((&status["chatId"], &status["unreadCount"]), (&json!(CHAT), &json!(2)));
+        assert_eq!(status["metadata"], json!({ "appointment": 7 }));
         assert_eq!(status["onlineUsers"], json!([TEACHER]));
         assert_eq!(status["typingUsers"][0]["userId"], PUPIL);
         let of = |index: usize| {
@@ -584,9 +585,13 @@ mod tests {
         }
         let many = format!(r#","attachments":[{}]"#, ["{}"; ATTACHMENTS_MAX + 1].join(","));
         for (rest, expected) in [
+            ("", is_required("content")),
+            (r#","attachments":[]"#, is_required("content")),
             (r#","content":["a"]"#, is_wrong("content")),
-            (r#","replyToId":"x""#, is_wrong("replyToId")),
-            (r#","clientMessageId":17"#, is_wrong("clientMessageId")),
+            (r#","content":"""#, is_wrong("content")),
+            (r#","content":"a","type":"voice""#, is_wrong("type")),
+            (r#","content":"a","replyToId":"x""#, is_wrong("replyToId")),
+            (r#","content":"a","clientMessageId":17"#, is_wrong("clientMessageId")),
             (r#","attachments":{}"#, is_wrong("attachments")),
             (r#","attachments":["a"]"#, is_wrong("attachments")),
             (many.as_str(), is_wrong("attachments")),
@@ -595,15 +600,10 @@ mod tests {
         ] {
             assert_eq!(NewMessage::read(&with_chat(rest)).unwrap_err(), expected, "{rest}");
         }
+        let file = NewMessage::read(&with_chat(r#","attachments":[{"url":"u"}]"#)).unwrap();
+        assert_eq!(file.content, "", "a file needs no words");
         assert_eq!(edit(uuid(MESSAGE), &fields("{}")), Err(is_required("content")));
         let arguments = json!({ "message_id": MESSAGE, "content": "ny" });
         assert_eq!(edit(uuid(MESSAGE), &fields(r#"{"content":"ny"}"#)), Ok(arguments));
-    }
-
-    #[test]
-    fn answers_say_whether_they_succeeded() {
-        assert_eq!(done(&json!({ "a": 1 })), json!({ "success": true, "data": { "a": 1 } }));
-        let error = json!({ "code": "NOT_FOUND", "message": "Not found" });
-        assert_eq!(refused(&Error::NotFound), json!({ "success": false, "error": error }));
     }
 }

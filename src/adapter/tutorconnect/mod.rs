@@ -6,12 +6,13 @@
 mod convert;
 mod model;
 mod routes;
+mod schema;
 
-use std::sync::Arc;
+use serde_json::Value;
 
-use axum::Router;
-
-use super::{Adapter, Services};
+use super::route::Route;
+use super::schema::Schemas;
+use super::{Adapter, Error, answer};
 
 /// The app.
 pub struct TutorConnect;
@@ -21,7 +22,19 @@ impl Adapter for TutorConnect {
         "tutorconnect"
     }
 
-    fn routes(&self, services: Arc<Services>) -> Router {
-        routes::routes(services)
+    fn routes(&self) -> &'static [Route] {
+        routes::ROUTES
+    }
+
+    fn refusal(&self, error: &Error) -> Value {
+        answer::refused(error)
+    }
+
+    fn refusal_schema(&self) -> &'static str {
+        "TutorConnectRefusal"
+    }
+
+    fn schemas(&self) -> Schemas {
+        schema::schemas()
     }
 }

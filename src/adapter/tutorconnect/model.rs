@@ -4,6 +4,7 @@
 //! written with the app's: each field says both. Ids and times are passed on as Postgres writes them.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// `POST /api/chat/realtime`.
@@ -75,7 +76,7 @@ pub(super) enum Reading {
     Chat(Uuid),
 }
 
-/// A message. What only the pages of a chat carry is left out of the answers to writes.
+/// A message.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all(serialize = "camelCase"))]
 pub(super) struct Message {
@@ -98,12 +99,18 @@ pub(super) struct Message {
     pub(super) deleted_at: Option<String>,
     pub(super) created_at: String,
     pub(super) updated_at: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+}
+
+/// A message with what has become of it.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all(serialize = "camelCase"))]
+pub(super) struct ListedMessage {
+    #[serde(flatten)]
+    pub(super) message: Message,
+    /// Of the caller's own messages.
     pub(super) status: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) reactions: Option<Vec<Reaction>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) read_by: Option<Vec<Reader>>,
+    pub(super) reactions: Vec<Reaction>,
+    pub(super) read_by: Vec<Reader>,
 }
 
 /// A file that a message points at.
@@ -145,10 +152,12 @@ pub(super) struct Chat {
     pub(super) kind: String,
     pub(super) title: Option<String>,
     pub(super) participants: Vec<Participant>,
-    pub(super) last_message: Option<Message>,
+    pub(super) last_message: Option<ListedMessage>,
     pub(super) last_message_at: Option<String>,
     pub(super) unread_count: i64,
     pub(super) is_archived: bool,
+    #[serde(default)]
+    pub(super) metadata: Map<String, Value>,
 }
 
 /// One who takes part.
@@ -208,9 +217,11 @@ pub(super) struct ChatStatus {
     pub(super) online_users: Vec<String>,
     pub(super) typing_users: Vec<Typing>,
     pub(super) unread_count: i64,
-    pub(super) last_message: Option<Message>,
+    pub(super) last_message: Option<ListedMessage>,
     pub(super) last_message_at: Option<String>,
     pub(super) is_archived: bool,
+    /// What else the app keeps with it, such as an appointment.
+    pub(super) metadata: Map<String, Value>,
 }
 
 /// What to join, the answer to [`Interest`].

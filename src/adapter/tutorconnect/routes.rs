@@ -2,58 +2,80 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Response, StatusCode, Uri};
-use axum::response::IntoResponse;
-use axum::routing::{post, put};
+use axum::routing::on;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::convert::{self, chat_arguments, message_arguments};
 use super::model::{Action, Interest, NewMessage, Reading, TypingChange};
+use crate::adapter::answer::done;
 use crate::adapter::request::{json, path_id, query};
+use crate::adapter::route::{Route, route};
 use crate::adapter::{Asker, Error, Services};
+use crate::rest::route::{Content, answer as given};
 
 /// The paths of the app.
-pub(super) fn routes(services: Arc<Services>) -> Router {
-    Router::new()
-        .route("/api/chat/realtime", post(interest).put(typing).get(status))
-        .route("/api/messages", post(send))
-        .route("/api/messages/{id}", put(edit).delete(delete))
-        .route("/api/messages/typing", post(typing))
-        .route("/api/messages/read-receipts", post(read))
-        .method_not_allowed_fallback(async || Refused(Error::Method))
-        .with_state(services)
-}
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        summary: "What to join for a chat, or to leave",
+        requests: &[Content::Json("TutorConnectInterest")],
+        answers: &[given(200, Content::Json("TutorConnectJoining"), "channels, topics and features")],
+        ..route("POST", "/api/chat/realtime", |method| on(method, interest), &[400, 404, 413, 415])
+    },
+    Route {
+        summary: "Begin to type, or stop",
+        requests: &[Content::Json("TutorConnectTypingChange")],
+        answers: &[given(200, Content::Json("TutorConnectTyping"), "who types now")],
+        ..route("PUT", "/api/chat/realtime", |method| on(method, typing), &[400, 404, 413, 415, 429])
+    },
+    Route {
+        summary: "Who is in a chat, who types, and what is new",
+        query: &[("chatId", "the chat")],
+        answers: &[given(200, Content::Json("TutorConnectChat"), "the chat")],
+        ..route("GET", "/api/chat/realtime", |method| on(method, status), &[400, 404])
+    },
+    Route {
+        summary: "Send a message",
+        requests: &[Content::Json("TutorConnectNewMessage")],
+        answers: &[given(
+            201,
+            Content::Json("TutorConnectMessage"),
+            "the message, or the first one of that `clientMessageId`",
+        )],
+        ..route("POST", "/api/messages", |method| on(method, send), &[400, 404, 413, 415, 429])
+    },
+    Route {
+        summary: "Edit a message of one's own",
+        requests: &[Content::Json("TutorConnectEdit")],
+        answers: &[given(200, Content::Json("TutorConnectMessage"), "the message")],
+        ..route("PUT", "/api/messages/{id}", |method| on(method, edit), &[400, 404, 413, 415, 429])
+    },
+    Route {
+        summary: "Delete a message of one's own",
+        answers: &[given(200, Content::Json("TutorConnectMessage"), "the message, without its content")],
+        ..route("DELETE", "/api/messages/{id}", |method| on(method, delete), &[400, 404])
+    },
+    Route {
+        summary: "Begin to type, or stop",
+        requests: &[Content::Json("TutorConnectTypingChange")],
+        answers: &[given(200, Content::Json("TutorConnectTyping"), "who types now")],
+        ..route("POST", "/api/messages/typing", |method| on(method, typing), &[400, 404, 413, 415, 429])
+    },
+    Route {
+        summary: "Read a message, several, or a whole chat",
+        requests: &[Content::Json("TutorConnectReading")],
+        answers: &[given(200, Content::Json("TutorConnectRead"), "the receipt, or how many became read")],
+        ..route("POST", "/api/messages/read-receipts", |method| on(method, read), &[400, 404, 413, 415, 429])
+    },
+];
 
-type Answered = Result<Response<Body>, Refused>;
-
-/// A refusal in the app's shape.
-struct Refused(Error);
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Self(error)
-    }
-}
-
-/// Functions of another version.
-impl From<serde_json::Error> for Refused {
-    fn from(_: serde_json::Error) -> Self {
-        Self(Error::NotSetUp)
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response<Body> {
-        self.0.answer(&convert::refused(&self.0))
-    }
-}
+type Answered = Result<Response<Body>, Error>;
 
 fn answer(status: StatusCode, data: &impl Serialize) -> Answered {
-    Ok(json(status, &convert::done(data)))
+    Ok(json(status, &done(data)))
 }
 
 /// Who asks, and the fields of what they have sent.
@@ -74,7 +96,7 @@ async fn interest(State(services): State<Arc<Services>>, request: Request) -> An
         match services.call(&asker.caller, "update_typing_indicator", stop.arguments()).await {
             // Whoever sees a chat and may not write in it does not type either.
             Ok(_) | Err(Error::Forbidden) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
     answer(StatusCode::OK, &interest.answer(asker.person))

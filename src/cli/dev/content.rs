@@ -69,13 +69,14 @@ impl Content {
         address: SocketAddr,
         keys: &Keys,
     ) -> Result<String, Error> {
-        let (column, write) = match self {
-            Self::Demo => ("body", greeting::write_demo(directory.flag().as_deref())),
-            Self::Messaging => ("content", greeting::write_message(&directory.environment())),
+        let column = match self {
+            Self::Demo => "body",
+            Self::Messaging => "content",
             Self::Schema(_) => return Ok(String::new()),
         };
         let client = greeting::client(address, keys, column);
         let path = directory.write_client(&client)?;
+        let write = greeting::write(directory.flag().as_deref());
         Ok(greeting::first_client(&client, &path, &write))
     }
 }

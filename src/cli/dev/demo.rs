@@ -1,4 +1,6 @@
-//! The demo's people, its schema, and a way to write as one of them.
+//! The demo's people, its schema, and a way to write as one of them: in the demo, or on the messaging tables.
+
+use tokio_postgres::{Client, Transaction};
 
 use crate::cli::{Error, block_on, say as tell};
 use crate::postgres::connect::Database;
@@ -30,25 +32,51 @@ pub(super) fn say(directory: &Directory, text: &str) -> Result<(), Error> {
     block_on(async {
         let database = Database::parse(&url)?;
         let (mut client, _session) = database.connect("rowcast_dev").await.map_err(|_| absent())?;
-        insert(&mut client, text).await.map_err(|error| Error::failed(&error))?;
+        let written = write(&mut client, text).await.map_err(|error| Error::failed(&error))?;
+        if !written {
+            let text = "bob writes in the demo and on the messaging tables, and neither is here";
+            return Err(Error::failed(&std::io::Error::other(text))
+                .help("write to your own tables with psql, or start without `--schema`"));
+        }
         tell("bob said it; ann's client prints it");
         Ok(())
     })
 }
 
-async fn insert(client: &mut tokio_postgres::Client, text: &str) -> Result<(), tokio_postgres::Error> {
+/// Whether there is something that bob can write in.
+async fn write(client: &mut Client, text: &str) -> Result<bool, tokio_postgres::Error> {
+    let row = client.query_one(PLACES, &[]).await?;
+    let (is_messaging, is_demo): (bool, bool) = (row.get(0), row.get(1));
+    if !is_messaging && !is_demo {
+        return Ok(false);
+    }
     let transaction = client.transaction().await?;
     let claims = serde_json::json!({ "sub": BOB, "role": "authenticated" }).to_string();
     transaction.batch_execute("set local role authenticated").await?;
     transaction.execute("select set_config('request.jwt.claims', $1, true)", &[&claims]).await?;
-    transaction
-        .execute(
-            "insert into public.messages (conversation_id, sender_id, body)
-             values ($1::text::uuid, (select auth.uid()), $2)",
-            &[&SHARED, &text],
-        )
-        .await?;
-    transaction.commit().await
+    if is_messaging {
+        send(&transaction, text).await?;
+    } else {
+        insert(&transaction, text).await?;
+    }
+    transaction.commit().await?;
+    Ok(true)
+}
+
+/// Whether the messaging tables are there, and the demo's.
+const PLACES: &str = "select to_regproc('public.start_conversation') is not null,
+    exists (select from pg_attribute where attrelid = to_regclass('public.messages') and attname = 'body')";
+
+/// In the conversation of both on the messaging tables, which is begun by the first message.
+async fn send(transaction: &Transaction<'_>, text: &str) -> Result<(), tokio_postgres::Error> {
+    let start = "select public.start_conversation(array[$1::text::uuid], first_message => $2)";
+    transaction.execute(start, &[&ANN, &text]).await.map(|_| ())
+}
+
+async fn insert(transaction: &Transaction<'_>, text: &str) -> Result<(), tokio_postgres::Error> {
+    let insert = "insert into public.messages (conversation_id, sender_id, body)
+        values ($1::text::uuid, (select auth.uid()), $2)";
+    transaction.execute(insert, &[&SHARED, &text]).await.map(|_| ())
 }
 
 #[cfg(test)]

@@ -46,6 +46,11 @@ impl Keys {
             customer: with("authenticated", None, ("customer_id", json!(CUSTOMER)))?,
         })
     }
+
+    /// The key that everybody may know.
+    pub(super) fn anon(&self) -> &str {
+        &self.anon
+    }
 }
 
 /// The same as variables, as the examples and the stock clients' documentation name them.
@@ -143,22 +148,9 @@ In a third one, let bob write to ann, who sees it at once:
     )
 }
 
-/// How bob writes in the demo; `flag` is what `rowcast dev --say` needs to find this directory again.
-pub(super) fn write_demo(flag: Option<&str>) -> String {
+/// How bob writes; `flag` is what `rowcast dev --say` needs to find this directory again.
+pub(super) fn write(flag: Option<&str>) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "rowcast".to_owned());
     let flag = flag.map(|flag| format!(" {flag}")).unwrap_or_default();
     format!("  {program} dev{flag} --say \"hello\"")
-}
-
-/// How bob writes on the messaging tables.
-pub(super) fn write_message(environment: &Path) -> String {
-    // A shell looks for what has no slash among its programs.
-    let file = Path::new(".").join(environment);
-    format!(
-        "  . {file}
-  curl \"$SUPABASE_URL/rest/v1/rpc/start_conversation\" \\
-    -H \"authorization: Bearer $BOB_TOKEN\" -H 'content-type: application/json' \\
-    -d '{{\"participant_ids\": [\"{ANN}\"], \"first_message\": \"hello\"}}'",
-        file = file.display(),
-    )
 }

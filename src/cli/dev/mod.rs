@@ -15,6 +15,7 @@ use super::signals::Signals;
 use super::{Error, block_on, print, say};
 use content::Content;
 use directory::Directory;
+use greeting::Keys;
 
 mod content;
 mod demo;
@@ -41,7 +42,7 @@ pub(super) struct Arguments {
     /// Run the SQL in this file in place of the demo's; each start begins anew
     #[arg(long, value_name = "FILE", requires = "ephemeral", conflicts_with = "with")]
     schema: Option<PathBuf>,
-    /// Let bob write this to ann, in the demo of a `rowcast dev` that runs already
+    /// Let bob write this to ann, in the demo or on the messaging tables of a `rowcast dev` that runs already
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["ephemeral", "port", "with", "schema"])]
     say: Option<String>,
 }
@@ -77,8 +78,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     say(format_args!("starting PostgreSQL {} in {}", binaries.major, home.path().display()));
     let mut cluster = Cluster::start(binaries, home.path(), !arguments.ephemeral).map_err(cluster_error)?;
     let url = cluster.url("postgres");
-    let settings = settings(address, &url, &secret, &content)?;
-    let place = Place { directory: &directory, secret: &secret, url: &url, content: &content };
+    let keys = Keys::sign(&secret, telemetry::clock::unix_time())?;
+    let settings = settings(address, &url, &secret, &keys, &content)?;
+    let place = Place { directory: &directory, keys: &keys, url: &url, content: &content };
     let result = block_on(serve(&place, settings));
     directory.forget_url();
     say("stopping PostgreSQL");
@@ -88,10 +90,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     result.and(stopped)
 }
 
-/// What is served, where, and with which key.
+/// What is served, where, and with which keys.
 struct Place<'a> {
     directory: &'a Directory,
-    secret: &'a Secret,
+    keys: &'a Keys,
     url: &'a str,
     content: &'a Content,
 }
@@ -117,16 +119,21 @@ async fn serve(place: &Place<'_>, settings: Settings) -> Result<(), Error> {
 
 impl Place<'_> {
     fn greet(&self, address: SocketAddr) -> Result<(), Error> {
-        let keys = greeting::Keys::sign(self.secret, telemetry::clock::unix_time())?;
-        self.directory.write_environment(&greeting::environment(address, &keys))?;
-        let head = greeting::head(address, self.url, &keys, &self.directory.environment());
-        let client = self.content.first_client(self.directory, address, &keys)?;
+        self.directory.write_environment(&greeting::environment(address, self.keys))?;
+        let head = greeting::head(address, self.url, self.keys, &self.directory.environment());
+        let client = self.content.first_client(self.directory, address, self.keys)?;
         print(format_args!("{head}\n{client}\nCtrl-C stops it all."));
         Ok(())
     }
 }
 
-fn settings(address: SocketAddr, url: &str, secret: &Secret, content: &Content) -> Result<Settings, Error> {
+fn settings(
+    address: SocketAddr,
+    url: &str,
+    secret: &Secret,
+    keys: &Keys,
+    content: &Content,
+) -> Result<Settings, Error> {
     let flags = [
         ("listen", address.to_string()),
         ("database_url", url.to_owned()),
@@ -140,6 +147,8 @@ fn settings(address: SocketAddr, url: &str, secret: &Secret, content: &Content) 
     }
     // The screen belongs to the greeting; what is worth a warning still shows.
     sources.environment.entry("ROWCAST_LOG_LEVEL".to_owned()).or_insert_with(|| "warn".to_owned());
+    // Apps are told the key of the greeting; where the server is, each request knows best.
+    sources.environment.entry("ROWCAST_PUBLIC_API_KEY".to_owned()).or_insert_with(|| keys.anon().to_owned());
     content.settle(&mut sources);
     Ok(sources.resolve().settings()?)
 }

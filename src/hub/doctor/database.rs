@@ -3,6 +3,7 @@
 use tokio_postgres::Client;
 
 use super::{Plan, Report};
+use crate::auth::Roles;
 use crate::hub::explain::Error;
 use crate::hub::mirror::PUBLICATION;
 use crate::postgres::migrate;
@@ -162,6 +163,29 @@ async fn taken_on(
         report.problem("role", text, "-- rowcast migrate");
     } else if rows.is_empty() {
         report.ok("role", format!("{user} may take on {}", roles.join(", ")));
+    }
+    Ok(())
+}
+
+/// Whether tokens may have the roles that policies name. One that logs in is a person's or a program's, and no token's.
+pub(super) async fn token_roles(
+    client: &Client,
+    roles: &[String],
+    allowed: &Roles,
+    report: &mut Report,
+) -> Result<(), Error> {
+    const WITHOUT_LOGIN: &str = "
+        select r.rolname::text from pg_catalog.pg_roles r
+         where r.rolname = any ($1) and not r.rolcanlogin and r.rolname !~ '^pg_' order by 1";
+    for row in client.query(WITHOUT_LOGIN, &[&roles]).await? {
+        let role: String = row.try_get(0)?;
+        if !allowed.allows(&role) {
+            let text = format!("tokens of the role {role} are refused: token_roles does not list it");
+            let fix = format!(
+                "-- if clients are to have it, add it: token_roles = \"anon, authenticated, service_role, {role}\""
+            );
+            report.warning("role", text, Some(fix));
+        }
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::explain::{Error, Scope, read_catalog, session};
+use crate::auth::Roles;
 use crate::policy::Catalog;
 
 /// What to look at.
@@ -32,6 +33,8 @@ pub struct Plan {
     pub limits: String,
     /// Roles to look at besides those that policies name.
     pub roles: Vec<String>,
+    /// Those that tokens may have.
+    pub token_roles: Roles,
 }
 
 /// What was found.
@@ -103,6 +106,7 @@ pub async fn examine(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Repo
     }
     let roles = roles(&client, &plan.roles).await?;
     database::role(&client, &roles, &plan.roles, &mut report).await?;
+    database::token_roles(&client, &roles, &plan.token_roles, &mut report).await?;
     database::schema(&client, plan, &mut report).await?;
     database::slot(&client, plan, &mut report).await?;
     database::publications(&client, plan, &mut report).await?;

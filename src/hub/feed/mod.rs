@@ -5,7 +5,8 @@
 //! In: the stream's messages and the shards' [`FeedCommand`]s. Out: [`FeedEvent`](super::FeedEvent)s and broadcasts for the shards.
 //!
 //! Invariants:
-//! - A subscriber is told "subscribed" when every commit from then on will reach it, never before.
+//! - A subscriber is told "subscribed" when every commit from then on will reach it, never before; every other one can
+//!   be read by then.
 //! - Transactions leave in commit order; on one channel, so do all their changes.
 //! - The position that Postgres may forget never passes a transaction that is not wholly handed to the shards.
 //! - A change of a table is decided by a catalog at least as new as the table's shape in the stream.
@@ -20,6 +21,7 @@
 //! Bounds: when [`Config::waiting_max`] deliveries wait for Postgres's answers, the stream is not read until some
 //! have left; Postgres keeps the log meanwhile. A full shard inbox is waited for in the same way.
 
+mod announcements;
 mod broadcasts;
 mod counters;
 mod lag;
@@ -63,6 +65,7 @@ use super::progress::Progress;
 use super::resolve::Operands;
 use super::{Broadcaster, ChannelRef, Engine, FeedCommand, RecentCommits, Sink};
 
+use announcements::{Announcements, Look};
 pub use broadcasts::MESSAGES_PUBLICATION;
 pub use counters::Counters;
 use mirror::{Mirroring, StreamNews};
@@ -157,6 +160,8 @@ pub(super) enum Report {
     Opened(Box<PgWireSource>, Arc<Catalog>),
     /// A channel's bindings have been resolved.
     Resolved(Box<Resolved>),
+    /// Whether what was streamed can be read.
+    Looked(Look),
     /// A batch of questions was answered by this asker.
     Answered(usize, Vec<Outcome>),
     /// Decisions made in memory were put to Postgres, and how far the log was then; nothing if that failed.
@@ -208,6 +213,7 @@ struct Feed<S> {
     channels: HashMap<ChannelRef, Channel>,
     /// Channels that have joined and are not subscribed yet.
     joining: HashSet<ChannelRef>,
+    announcements: Announcements,
     attempts: u64,
     profiles: Profiles,
     lanes: Lanes<Waiting>,
@@ -252,6 +258,7 @@ impl<S: Sink> Feed<S> {
             progress: Progress::new(),
             channels: HashMap::new(),
             joining: HashSet::new(),
+            announcements: Announcements::default(),
             attempts: 0,
             profiles: Profiles::default(),
             lanes: Lanes::default(),
@@ -436,6 +443,10 @@ impl<S: Sink> Feed<S> {
                 self.idle_askers.push(asker);
                 self.answered(outcomes);
                 self.dispatch_questions();
+                Ok(())
+            }
+            Report::Looked(look) => {
+                self.looked(look);
                 Ok(())
             }
             Report::Checked(answered) => {

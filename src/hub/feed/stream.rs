@@ -84,6 +84,7 @@ impl<S: Sink> Feed<S> {
         };
         if !is_known {
             self.links.commits.clear();
+            self.announcements.forked();
             self.out.forked(shared);
         }
         self.opening.make_publications = false;
@@ -121,6 +122,7 @@ impl<S: Sink> Feed<S> {
         self.out.live(false);
         self.awaited.clear();
         self.joining.clear();
+        self.announcements.interrupted();
         self.progress.interrupted();
         match error {
             Interruption::Stream(StreamError::Silent(_)) => self.opening.patience += 1,

@@ -20,9 +20,6 @@ use crate::hub::{ChannelRef, FeedCommand, Sink, Subscribe};
 use crate::telemetry::code::Code;
 use crate::telemetry::report::report;
 
-/// What a client reads when its subscription works.
-const SUBSCRIBED: &str = "Subscribed to PostgreSQL";
-
 /// What a client reads when the stream breaks.
 const INTERRUPTED: &str =
     "Connection to PostgreSQL interrupted: changes may be missed until it is live again";
@@ -76,8 +73,8 @@ impl<S: Sink> Feed<S> {
             .is_some_and(|profile| !profile.targets.is_empty());
         if matches!(state.stage, Stage::Resolved) && has_targets {
             // It may have been told already, if the catalog has changed.
-            if !state.subscribed {
-                self.tell(channel, true, &SUBSCRIBED.into());
+            if !state.subscribed && !self.announce(channel) {
+                self.awaited.insert(channel);
             }
         } else {
             self.resolve(channel);
@@ -117,6 +114,7 @@ impl<S: Sink> Feed<S> {
                 self.channels.remove(&channel);
                 self.awaited.remove(&channel);
                 self.joining.remove(&channel);
+                self.announcements.forget(channel);
                 self.profiles.leave(channel);
             }
         }
@@ -192,7 +190,6 @@ impl<S: Sink> Feed<S> {
             self.resolve(channel);
             return Ok(());
         }
-        self.awaited.remove(&channel);
         self.joining.remove(&channel);
         if let Some(state) = self.channels.get_mut(&channel) {
             state.stage = Stage::Resolved;
@@ -216,7 +213,9 @@ impl<S: Sink> Feed<S> {
             self.progress.sequence() + 1,
         );
         match refusal {
-            None => self.tell(channel, true, &SUBSCRIBED.into()),
+            None => {
+                self.announce(channel);
+            }
             Some(message) => self.refuse(channel, &message),
         }
         Ok(())
@@ -255,11 +254,10 @@ impl<S: Sink> Feed<S> {
         // What could not be judged before may have been mended; if not, it is told again.
         self.profiles.forget_told();
         for (id, resolution) in resolutions {
-            let (targets, message) = match resolution {
-                Ok(targets) => (targets, SUBSCRIBED.into()),
-                Err(message) => (Vec::new(), message),
+            let (targets, refusal) = match resolution {
+                Ok(targets) => (targets, None),
+                Err(message) => (Vec::new(), Some(message)),
             };
-            let ok = !targets.is_empty();
             let relations: BTreeSet<_> = targets.iter().map(|target| target.relation).collect();
             let changed = self.profiles.get(id).is_some_and(|profile| {
                 profile.targets.iter().map(|target| target.relation).collect::<BTreeSet<_>>() != relations
@@ -267,7 +265,12 @@ impl<S: Sink> Feed<S> {
             self.profiles.retarget(id, targets, Basis { catalog: &self.catalog, moment: moment() });
             let Some(profile) = self.profiles.get(id).filter(|_| changed) else { continue };
             for channel in profile.members.iter().map(|member| member.channel).collect::<Vec<_>>() {
-                self.tell(channel, ok, &message);
+                match &refusal {
+                    None => {
+                        self.announce(channel);
+                    }
+                    Some(message) => self.tell(channel, false, message),
+                }
             }
         }
         Ok(())
@@ -282,6 +285,8 @@ impl<S: Sink> Feed<S> {
 
     /// Tells a channel whether it is subscribed.
     pub(super) fn tell(&mut self, channel: ChannelRef, ok: bool, message: &Arc<str>) {
+        self.awaited.remove(&channel);
+        self.announcements.forget(channel);
         if let Some(state) = self.channels.get_mut(&channel) {
             state.subscribed = ok;
             self.out.system(channel, ok, message);

@@ -53,6 +53,7 @@ impl<S: Sink> Feed<S> {
         let is_change = |change: &Change| self.catalog.tables.contains_key(&change.relation.id);
         if transaction.changes.iter().any(is_change) {
             self.admit().await?;
+            self.announcements.streamed(transaction.xid);
         }
         self.mirror_transaction(&transaction);
         self.recheck_changed(&transaction).await;

@@ -58,7 +58,7 @@ pub struct Config {
     pub idle: Duration,
     /// How long a person stays as they are after their last device has gone, in whole seconds.
     pub grace: Duration,
-    /// Time between two renewals of everybody's lease.
+    /// Time between two renewals of everybody's lease; less where people are idle soon.
     pub touch_every: Duration,
     /// How long a lease lasts that nobody renews, in whole seconds.
     pub lease: Duration,

@@ -60,7 +60,8 @@ impl<'a> Keeper<'a> {
 
     /// Goes on until a statement fails for good.
     pub(super) async fn keep_up(self, counters: &Counters) -> Result<(), Error> {
-        let mut rounds = interval(self.config.touch_every);
+        // What somebody does is known to lie between two looks: within two of them nobody who does something is idle.
+        let mut rounds = interval(self.config.touch_every.min(self.config.idle / 3));
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let done = tokio::select! {

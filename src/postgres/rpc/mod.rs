@@ -84,12 +84,14 @@ pub struct Caller {
     pub path: Arc<str>,
     /// What functions read as `request.headers`: a JSON object.
     pub headers: Arc<str>,
+    /// In which time zone times are told; without one in that of the database or the role.
+    pub time_zone: Option<&'static str>,
 }
 
 impl Caller {
     /// One that is known by its claims alone.
     pub fn new(claims: Arc<Claims>) -> Self {
-        Self { claims, method: Method::POST, path: "".into(), headers: "{}".into() }
+        Self { claims, method: Method::POST, path: "".into(), headers: "{}".into(), time_zone: None }
     }
 
     fn is_reader(&self) -> bool {
@@ -190,17 +192,14 @@ struct Inner {
     catalog: Catalog,
     counters: Arc<Counters>,
     timeout: Duration,
-    timeout_ms: String,
 }
 
 impl Rpc {
     /// One that has no session yet.
     pub fn new(config: Config) -> Self {
         let counters = Arc::<Counters>::default();
-        let timeout_ms = config.timeout.as_millis().to_string();
         Self(Arc::new(Inner {
             timeout: config.timeout,
-            timeout_ms,
             pool: Pool::new(config, Arc::clone(&counters)),
             catalog: Catalog::default(),
             counters,
@@ -308,13 +307,15 @@ impl Inner {
                 Ok(signature) => signature,
                 Err(error) => return Some(Err(error)),
             };
+            let role = self.catalog.role(session.client(), &caller.claims.role, since).await?;
             let call = Call {
                 caller,
                 signature: &signature,
+                role: &role,
                 arguments,
                 page,
                 is_read_only: caller.is_reader() || !signature.is_volatile,
-                timeout_ms: &self.timeout_ms,
+                timeout_ms_max: i64::try_from(self.timeout.as_millis()).unwrap_or(i64::MAX),
             };
             attempts += 1;
             let begun = Instant::now();

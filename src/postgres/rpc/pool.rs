@@ -8,23 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::session::Session;
 use super::{Config, Counters, Error};
-use crate::postgres::connect::{self, Database};
-use crate::telemetry::code::Code;
-use crate::telemetry::log::chain;
-use crate::telemetry::report::report;
+use crate::postgres::opening::Opener;
 
 /// What the sessions are called in `pg_stat_activity`.
 const APPLICATION_NAME: &str = "rowcast_rpc";
-
-/// How long opening a session may take.
-const OPEN_WITHIN: Duration = Duration::from_secs(4);
-
-/// For how long nobody tries again to open a session after that has failed: who calls meanwhile hears so at once.
-const FAILURE_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct Pool {
     shared: Arc<Shared>,
@@ -35,9 +26,8 @@ pub(super) struct Pool {
 }
 
 struct Shared {
-    database: Database,
+    opener: Opener,
     idle: Mutex<Vec<Session>>,
-    failed_at: Mutex<Option<Instant>>,
     counters: Arc<Counters>,
 }
 
@@ -60,7 +50,8 @@ impl Drop for Waiting<'_> {
 impl Pool {
     pub(super) fn new(config: Config, counters: Arc<Counters>) -> Self {
         let Config { database, connections, waiting_max, timeout } = config;
-        let shared = Shared { database, idle: Mutex::default(), failed_at: Mutex::default(), counters };
+        let opener = Opener::new(database, APPLICATION_NAME, "calling functions");
+        let shared = Shared { opener, idle: Mutex::default(), counters };
         Self {
             shared: Arc::new(shared),
             permits: Arc::new(Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS))),
@@ -104,34 +95,10 @@ impl Lease {
                 return Ok(());
             }
         }
-        if self.shared.failed_at().is_some_and(|failed_at| failed_at.elapsed() < FAILURE_PAUSE) {
-            return Err(Error::Unavailable);
-        }
-        match timeout(OPEN_WITHIN, self.shared.connect()).await {
-            Ok(Ok(session)) => {
-                *self.shared.failed_at() = None;
-                self.session = Some(session);
-                return Ok(());
-            }
-            Ok(Err(error)) => {
-                report!(
-                    warn,
-                    Code::UnableToConnectToTenantDatabase,
-                    error = chain(&error),
-                    remedy = error.remedy(),
-                    "functions cannot be called"
-                );
-            }
-            Err(_) => {
-                report!(
-                    warn,
-                    Code::UnableToConnectToTenantDatabase,
-                    "functions cannot be called: the database does not answer"
-                );
-            }
-        }
-        *self.shared.failed_at() = Some(Instant::now());
-        Err(Error::Unavailable)
+        let opened = self.shared.opener.open(Session::new).await;
+        self.session = Some(opened.map_err(|_| Error::Unavailable)?);
+        self.shared.counters.opened.add(1);
+        Ok(())
     }
 
     pub(super) fn session(&mut self) -> Option<&mut Session> {
@@ -156,18 +123,7 @@ impl Drop for Lease {
 }
 
 impl Shared {
-    async fn connect(&self) -> Result<Session, connect::Error> {
-        let (client, _) = self.database.connect(APPLICATION_NAME).await?;
-        let session = Session::new(client).await;
-        self.counters.opened.add(1);
-        session.map_err(|source| connect::Error::Connect { target: self.database.to_string(), source })
-    }
-
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn failed_at(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.failed_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,6 +8,7 @@ use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
+use super::catalog::RoleSettings;
 use super::signature::Signature;
 use super::statement::{self, CHANGED, NO_FUNCTION, NO_SCHEMA, NOT_SINGLE, OPEN, RESET, SETTINGS, VERDICT};
 use super::{Arguments, Caller, Error, Page, Returned, Shape};
@@ -39,11 +40,20 @@ struct Prepared {
 pub(super) struct Call<'a> {
     pub(super) caller: &'a Caller,
     pub(super) signature: &'a Signature,
+    pub(super) role: &'a RoleSettings,
     pub(super) arguments: &'a Arguments,
     pub(super) page: &'a Page,
     pub(super) is_read_only: bool,
-    /// How long each statement may take, in milliseconds.
-    pub(super) timeout_ms: &'a str,
+    /// How long each statement may take at most, in milliseconds.
+    pub(super) timeout_ms_max: i64,
+}
+
+impl Call<'_> {
+    /// How long each statement may take: what the function says, or else its caller's role, but no longer than calls may.
+    fn timeout_ms(&self) -> String {
+        let wanted = self.signature.timeout_ms.or(self.role.timeout_ms).filter(|wanted| *wanted > 0);
+        wanted.map_or(self.timeout_ms_max, |wanted| wanted.min(self.timeout_ms_max)).to_string()
+    }
 }
 
 /// How a call ended, as far as the session is concerned.
@@ -130,23 +140,27 @@ impl Session {
         wanted: &statement::Statement,
         prepared: &Statement,
     ) -> (Outcome, bool) {
-        let Caller { claims, method, path, headers } = call.caller;
+        let Caller { claims, method, path, headers, time_zone } = call.caller;
+        let (timeout_ms, time_zone) = (call.timeout_ms(), time_zone.unwrap_or_default());
         let role = &claims.role;
         let search_path = statement::search_path(&call.signature.schema);
         let begin = if call.is_read_only { "begin read only" } else { "begin" };
-        let settings: [&(dyn ToSql + Sync); 12] = [
+        let settings: [&(dyn ToSql + Sync); 15] = [
             &&**role,
             &&*claims.json,
             &method.as_str(),
             &&**path,
             &&**headers,
             &search_path,
-            &call.timeout_ms,
+            &timeout_ms,
             &call.signature.id,
             &call.signature.version,
             &call.signature.schema_id,
             &call.signature.row_type_id,
             &call.signature.row_type_version,
+            &call.role.json,
+            &call.role.version,
+            &time_zone,
         ];
         let mut values: Vec<&(dyn ToSql + Sync)> = Vec::new();
         if wanted.takes_json {

@@ -47,6 +47,8 @@ pub(super) struct Signature {
     pub(super) is_volatile: bool,
     pub(super) returns: Returns,
     pub(super) parameters: Vec<Parameter>,
+    /// Its own `statement_timeout`; 0 is none.
+    pub(super) timeout_ms: Option<i64>,
 }
 
 /// What a call brings.
@@ -162,6 +164,7 @@ mod tests {
             is_set: false,
             is_volatile: true,
             returns: Returns::Scalar,
+            timeout_ms: None,
             parameters: parameters.collect(),
         }
     }

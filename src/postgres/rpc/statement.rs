@@ -20,37 +20,48 @@ const GATE: &str = "pg_catalog.current_setting('rowcast.call', true) operator(pg
 
 /// What [`SETTINGS`] says when the call may go on.
 pub(super) const OPEN: &str = "open";
-/// The function is not the one that is known.
+/// The function is not the one that is known, or the role's settings are others.
 pub(super) const CHANGED: &str = "changed";
 /// The role may not use the schema.
 pub(super) const NO_SCHEMA: &str = "schema";
 /// The role may not execute the function.
 pub(super) const NO_FUNCTION: &str = "function";
 
-/// Makes the transaction the caller's: its role comes last but the gate. Everything ends with the transaction.
+/// Makes the transaction the caller's. What its role has set is set with its rights, and before all that is ours but the
+/// search path. Everything ends with the transaction.
 ///
 /// $1 role, $2 claims, $3 method, $4 path, $5 headers, $6 search path, $7 timeout, $8 and $9 id and version of the
-/// function, $10 id of its schema, $11 and $12 id and version of the type of its row.
+/// function, $10 id of its schema, $11 and $12 id and version of the type of its row, $13 and $14 the role's own settings
+/// and their version, $15 the time zone or nothing.
 pub(super) const SETTINGS: &str = "\
-    select pg_catalog.set_config('request.jwt.claims', $2::text, true), \
+    select pg_catalog.set_config('search_path', $6::text, true), \
+    pg_catalog.set_config('role', $1::text, true), \
+    (select pg_catalog.count(pg_catalog.set_config(s.key, s.value, true)) \
+    from pg_catalog.json_each_text($13::text::json) as s), \
+    case when $15::text operator(pg_catalog.<>) '' then pg_catalog.set_config('timezone', $15::text, true) end, \
+    pg_catalog.set_config('request.jwt.claims', $2::text, true), \
     pg_catalog.set_config('request.method', $3::text, true), \
     pg_catalog.set_config('request.path', $4::text, true), \
     pg_catalog.set_config('request.headers', $5::text, true), \
-    pg_catalog.set_config('search_path', $6::text, true), \
     pg_catalog.set_config('statement_timeout', $7::text, true), \
-    pg_catalog.set_config('role', $1::text, true), \
     pg_catalog.set_config('rowcast.call', case \
     when not exists (select from pg_catalog.pg_proc as p \
     where p.oid operator(pg_catalog.=) $8::oid and p.xmin::text operator(pg_catalog.=) $9::text) \
     or coalesce((select pg_catalog.sum(a.xmin::text::bigint)::text from pg_catalog.pg_attribute as a \
     where a.attrelid operator(pg_catalog.=) $11::oid and a.attnum operator(pg_catalog.>) 0), '') \
-    operator(pg_catalog.<>) $12::text then 'changed' \
+    operator(pg_catalog.<>) $12::text \
+    or coalesce((select pg_catalog.sum(s.xmin::text::bigint)::text from pg_catalog.pg_db_role_setting as s \
+    where s.setrole operator(pg_catalog.=) (select r.oid from pg_catalog.pg_roles as r \
+    where r.rolname operator(pg_catalog.=) $1::text::name) \
+    and s.setdatabase operator(pg_catalog.=) any (array[0::oid, (select d.oid from pg_catalog.pg_database as d \
+    where d.datname operator(pg_catalog.=) pg_catalog.current_database())])), '') \
+    operator(pg_catalog.<>) $14::text then 'changed' \
     when not pg_catalog.has_schema_privilege($1::text::name, $10::oid, 'usage') then 'schema' \
     when not pg_catalog.has_function_privilege($1::text::name, $8::oid, 'execute') then 'function' \
     else 'open' end, true)";
 
 /// The column of [`SETTINGS`] that says how the gate stands.
-pub(super) const VERDICT: usize = 7;
+pub(super) const VERDICT: usize = 9;
 
 /// Makes a session as it was, whatever a function has done to it.
 pub(super) const RESET: &str = "\

@@ -35,6 +35,8 @@ pub struct Api {
     pub rpc: Rpc,
     /// Where they may be; the first one is the default, and none means that none may be called.
     pub schemas: Vec<String>,
+    /// At most so many rows of a set are given.
+    pub rows_max: Option<i64>,
     /// Where everything else goes.
     pub forwarder: Option<Forwarder>,
 }
@@ -81,6 +83,9 @@ fn wanted<S>(services: &Services<S>, parts: &Parts) -> Result<Wanted, Refusal> {
     let mut asked = Asked::read(&parts.uri)?;
     asked.page =
         Page { is_single: wish::is_single(&parts.headers)?, is_counted: counted.is_some(), ..asked.page };
+    if !asked.page.is_single {
+        asked.page.limit = asked.page.limit.into_iter().chain(services.api.rows_max).min();
+    }
     if parts.method == Method::POST {
         wish::check_content_type(&parts.headers)?;
         // There are filters alone: arguments are in the body.
@@ -106,6 +111,7 @@ async fn answer<S: Shards>(
         method: parts.method.clone(),
         path: format!("/rpc/{function}").into(),
         headers: headers_json(&parts.headers),
+        time_zone: None,
     };
     let function = Function { schema: &schema, name: function };
     let returned = services.api.rpc.call_page(&caller, function, arguments, asked.page.clone()).await?;

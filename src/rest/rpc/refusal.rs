@@ -51,6 +51,8 @@ pub(in crate::rest) enum Refusal {
     Silent,
     /// So many requests are with it already.
     TooManyForwarded,
+    /// More requests than the rate allows.
+    RequestRate,
 }
 
 impl Refusal {
@@ -62,6 +64,7 @@ impl Refusal {
     fn status(&self) -> u16 {
         match self {
             Self::Call(error) => error.status(),
+            Self::Token(TokenError::RoleNotAllowed { .. }) => 403,
             Self::Token(_) | Self::EmptyToken => 401,
             Self::Schema { .. } | Self::Accept(_) => 406,
             Self::ContentType(_) | Self::Query(_) | Self::NotJson => 400,
@@ -73,6 +76,7 @@ impl Refusal {
             Self::Unreachable => 502,
             Self::Silent => 504,
             Self::TooManyForwarded => 503,
+            Self::RequestRate => 429,
         }
     }
 
@@ -82,6 +86,9 @@ impl Refusal {
         match self {
             Self::Call(error) => error.body(),
             Self::Token(TokenError::Expired { .. }) => plain("PGRST301", "JWT expired"),
+            Self::Token(TokenError::RoleNotAllowed { role }) => {
+                plain("42501", &format!(r#"permission denied to set role "{role}""#))
+            }
             Self::Token(error) => plain("PGRST301", &error.system_message()),
             Self::EmptyToken => plain("PGRST301", "Empty JWT is sent in Authorization header"),
             Self::Schema { asked, open } => body(
@@ -130,6 +137,8 @@ impl Refusal {
             Self::Silent => {
                 plain("PGRST003", "The PostgREST that postgrest_url names did not answer in time.")
             }
+            // As functions say that there is too much.
+            Self::RequestRate => plain("PT429", "Too many requests"),
             Self::TooManyForwarded => plain("PGRST003", "Too many requests are being forwarded."),
         }
     }
@@ -148,6 +157,7 @@ impl Refusal {
             Self::Token(error) => return Some((&Error::Token(error.clone())).into()),
             Self::EmptyToken => (Code::MissingAPIKey, false),
             Self::Unreachable | Self::Silent | Self::TooManyForwarded => (Code::HttpServerError, true),
+            Self::RequestRate => return Some((&Error::RequestRate).into()),
             // The function's own doing.
             Self::Status | Self::Headers => (Code::HttpServerError, false),
             _ => (Code::HttpClientError, false),
@@ -237,6 +247,7 @@ mod tests {
             Refusal::Token(TokenError::MissingClaims),
             Refusal::Token(TokenError::UnknownApiKey),
             Refusal::EmptyToken,
+            Refusal::Token(TokenError::RoleNotAllowed { role: text() }),
             Refusal::NoUpstream,
             Refusal::Call(not_found(&["…"])),
             Refusal::Call(not_found(&[])),
@@ -248,6 +259,7 @@ mod tests {
             Refusal::Range { offset: 2, total: 1 },
             Refusal::Status,
             Refusal::Headers,
+            Refusal::RequestRate,
             Refusal::Call(rpc::Error::Busy),
             Refusal::Call(rpc::Error::NoSession),
             Refusal::Call(rpc::Error::Unavailable),
@@ -263,7 +275,11 @@ mod tests {
         let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
         let code =
             refusal.refused().map_or("–".to_owned(), |refused| format!("`{}`", refused.code.as_str()));
-        let advice = if refusal.status() >= 502 { Advice::Reconnect } else { Advice::Terminal };
+        let advice = if refusal.status() >= 502 || *refusal == Refusal::RequestRate {
+            Advice::Reconnect
+        } else {
+            Advice::Terminal
+        };
         let cells =
             [refusal.status().to_string(), format!("`{}`", text("code")), code, advice.as_str().to_owned()];
         format!("| {} | {} |", cells.join(" | "), text("message"))
@@ -274,7 +290,9 @@ mod tests {
         let page = include_str!("../../../docs/errors.md");
         let (_, section) = page.split_once("\n## Refused under `/rest/v1`\n").unwrap();
         let section = section.split("\n## ").next().unwrap();
-        let rows = section.lines().filter(|line| line.starts_with("| ") && line.contains(" | `PGRST"));
+        let is_row =
+            |line: &&str| [" | `PGRST", " | `42501", " | `PT"].iter().any(|code| line.contains(code));
+        let rows = section.lines().filter(is_row);
         let documented: Vec<String> =
             rows.map(|row| format!("{} |", row.rsplitn(3, " |").nth(2).unwrap_or_default())).collect();
         let real: Vec<String> = all().iter().map(row).collect();

@@ -9,6 +9,8 @@ use super::refusal::Refusal;
 use crate::auth::Verifier;
 use crate::policy::Claims;
 use crate::postgres::rpc::ANONYMOUS;
+use crate::rest::body::is_json;
+use crate::rest::caller;
 use crate::telemetry::clock::unix_seconds;
 
 const APIKEY: HeaderName = HeaderName::from_static("apikey");
@@ -26,19 +28,19 @@ pub(super) fn claims(headers: &HeaderMap, verifier: &Verifier) -> Result<Arc<Cla
         Some(token) => verify(token),
         None => match text(headers, &APIKEY).filter(|key| !key.is_empty()) {
             Some(key) => verify(key),
-            None => Ok(anonymous()),
+            None => {
+                verifier.check_role(ANONYMOUS).map_err(Refusal::Token)?;
+                Ok(anonymous())
+            }
         },
     }
 }
 
 /// The token of `Authorization: Bearer …`; none for any other scheme.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let Some(value) = text(headers, &header::AUTHORIZATION) else { return Ok(None) };
-    let (scheme, token) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
-    match (scheme.eq_ignore_ascii_case("bearer"), token.trim()) {
-        (false, _) => Ok(None),
-        (true, "") => Err(Refusal::EmptyToken),
-        (true, token) => Ok(Some(token)),
+    match text(headers, &header::AUTHORIZATION).and_then(caller::bearer) {
+        Some("") => Err(Refusal::EmptyToken),
+        token => Ok(token),
     }
 }
 
@@ -97,10 +99,10 @@ pub(super) fn is_counted(headers: &HeaderMap) -> Option<&'static str> {
 /// Whether a body is JSON; one without a type is.
 pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(given) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
-    let given = given.to_str().unwrap_or_default();
-    let media = given.split(';').next().unwrap_or_default().trim();
-    let is_json = media.is_empty() || media.eq_ignore_ascii_case("application/json");
-    if is_json { Ok(()) } else { Err(Refusal::ContentType(given.to_owned())) }
+    if is_json(given) {
+        return Ok(());
+    }
+    Err(Refusal::ContentType(given.to_str().unwrap_or_default().to_owned()))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

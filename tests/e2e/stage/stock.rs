@@ -194,6 +194,15 @@ impl StockClient {
         lines.iter().filter(|(line, _)| holds(line, pattern)).map(|(line, _)| line.clone()).collect()
     }
 
+    /// As [`Self::seen`]; what is taken out is seen no more.
+    pub(crate) fn take(&self, pattern: &Value) -> Vec<Value> {
+        let mut lines = self.seen.lines.lock().unwrap();
+        let (held, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut *lines).into_iter().partition(|(line, _)| holds(line, pattern));
+        *lines = rest;
+        held.into_iter().map(|(line, _)| line).collect()
+    }
+
     /// The changes `who` has got on `topic` so far: type, and id of the new row or else of the old one.
     pub(crate) fn changes(&self, who: &str, topic: &str) -> Vec<(String, i64)> {
         self.seen(&json!({ "as": who, "topic": topic, "kind": "change" }))

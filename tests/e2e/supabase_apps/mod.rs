@@ -1,8 +1,13 @@
-//! Apps whose clients are a stock supabase-js beside requests of the app's own: each is played whole, on the real program.
+//! Apps whose clients are a stock supabase-js, alone or beside requests of the app's own: each is played whole, on the
+//! real program.
 
+mod absence;
 mod infrastructure;
+mod ipec;
 mod people;
+mod stranger;
 mod tutorconnect;
+mod upkeep;
 
 use rowcast::telemetry::clock::unix_seconds;
 use serde_json::{Value, json};
@@ -76,15 +81,14 @@ impl Answer {
 }
 
 impl App {
-    /// Sets everything up for one adapter, with further flags for the server.
-    async fn start(adapter: &str, flags: &[&str]) -> Self {
+    /// Sets everything up, with these flags for the server.
+    async fn start(flags: &[&str]) -> Self {
         let database = TestDatabase::create(major()).await;
         let output =
             program(&["migrate", "--with", "messaging", "--database-url", &database.url]).output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         database.execute(PEOPLE).await;
-        let flags = [&["--adapters", adapter][..], flags].concat();
-        let server = TestServer::start_with(&database.url, &flags).await;
+        let server = TestServer::start_with(&database.url, flags).await;
         Self { database, server }
     }
 
@@ -106,7 +110,12 @@ fn user(id: &str) -> String {
 
 /// A token of one of the staff.
 fn staff(id: &str) -> String {
-    signed(json!({ "role": "authenticated", "sub": id, "app_metadata": { "role": "staff" } }))
+    signed(staff_claims(id))
+}
+
+/// What such a token says.
+fn staff_claims(id: &str) -> Value {
+    json!({ "role": "authenticated", "sub": id, "app_metadata": { "role": "staff" } })
 }
 
 /// A token of a customer of the portal.

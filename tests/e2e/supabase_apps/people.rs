@@ -5,6 +5,12 @@ use serde_json::{Value, json};
 use super::App;
 use crate::stage::{Stock, StockClient};
 
+/// Where somebody hears of a conversation: of its rows and broadcasts, and of who is there.
+pub(super) struct Seat {
+    pub(super) topic: String,
+    pub(super) presence: String,
+}
+
 /// One process that plays everybody.
 pub(super) struct People {
     client: StockClient,
@@ -18,7 +24,17 @@ impl People {
 
     /// Makes a client for somebody.
     pub(super) async fn connect(&self, who: &str, app: &App, token: &str) {
-        self.client.connect(who, &app.server.url(), Some(token)).await;
+        self.connect_to(who, &app.server.url(), token).await;
+    }
+
+    /// Makes a client for somebody that reaches the server at another address.
+    pub(super) async fn connect_to(&self, who: &str, url: &str, token: &str) {
+        self.client.connect(who, url, Some(token)).await;
+    }
+
+    /// Closes somebody's client.
+    pub(super) async fn close(&self, who: &str) {
+        self.client.order(json!({ "do": "disconnect", "as": who })).await;
     }
 
     /// Joins a channel with its options and bindings, and does not wait for the outcome.
@@ -31,12 +47,16 @@ impl People {
     /// Joins a channel, and waits until it is live.
     pub(super) async fn join(&self, who: &str, topic: &str, config: Value, changes: &Value) {
         self.ask_to_join(who, topic, config, changes).await;
-        self.sees(json!({ "as": who, "topic": topic, "kind": "status", "status": "SUBSCRIBED" })).await;
         if changes.as_array().is_some_and(|changes| !changes.is_empty()) {
-            self.sees(json!({ "as": who, "topic": topic, "kind": "system", "extension": "postgres_changes",
-                "status": "ok" }))
-                .await;
+            self.is_live(who, topic).await;
+        } else {
+            self.sees(json!({ "as": who, "topic": topic, "kind": "status", "status": "SUBSCRIBED" })).await;
         }
+    }
+
+    /// Waits until a channel with bindings is live, for the first time or again.
+    pub(super) async fn is_live(&self, who: &str, topic: &str) {
+        self.client.expect_subscribed(who, topic).await;
     }
 
     /// Asks to join a channel, and is refused.
@@ -58,6 +78,15 @@ impl People {
     pub(super) async fn rpc_refused(&self, who: &str, name: &str, args: Value) -> String {
         let answer = self.call(who, name, args).await;
         answer["error"]["code"].as_str().unwrap_or_else(|| panic!("{who} {name}: {answer}")).to_owned()
+    }
+
+    /// Calls a function over HTTP; what it answers, or the code of its refusal.
+    pub(super) async fn rpc_answer(&self, who: &str, name: &str, args: Value) -> Result<Value, String> {
+        let mut answer = self.call(who, name, args).await;
+        match answer["error"]["code"].as_str() {
+            Some(code) => Err(code.to_owned()),
+            None => Ok(answer["data"].take()),
+        }
     }
 
     async fn call(&self, who: &str, name: &str, args: Value) -> Value {
@@ -99,5 +128,10 @@ impl People {
     /// Everything of a kind that somebody has seen on a channel so far.
     pub(super) fn seen(&self, who: &str, topic: &str, kind: &str) -> Vec<Value> {
         self.client.seen(&json!({ "as": who, "topic": topic, "kind": kind }))
+    }
+
+    /// The same, of what matches a pattern; it is seen no more.
+    pub(super) fn take(&self, pattern: &Value) -> Vec<Value> {
+        self.client.take(pattern)
     }
 }

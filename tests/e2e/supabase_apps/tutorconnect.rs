@@ -3,31 +3,30 @@
 
 use serde_json::{Value, json};
 
-use super::people::People;
-use super::{App, CHAT, EVE, KARI, OLA, OTHER_CHAT, user};
+use super::people::{People, Seat};
+use super::{App, CHAT, EVE, KARI, OLA, OTHER_CHAT, stranger, user};
 use crate::stage::Stock;
 
 const REALTIME: &str = "/api/chat/realtime";
 const MESSAGES: &str = "/api/messages";
 
-/// A chat as one of those in it sees it: what to join, by name.
-struct Chat {
-    topic: String,
-    presence: String,
+/// What the server tells somebody to join.
+pub(super) fn channels(app: &App, id: &str, chat: &str) -> Vec<Value> {
+    let answer = app.ask("POST", REALTIME, &user(id), &json!({ "chatId": chat }));
+    answer.data()["channels"].as_array().unwrap().clone()
 }
 
 /// Has somebody join what the server tells them to.
-async fn enter(app: &App, people: &People, who: &str, id: &str, chat: &str) -> Chat {
+pub(super) async fn enter(app: &App, people: &People, who: &str, id: &str, chat: &str) -> Seat {
     people.connect(who, app, &user(id)).await;
-    let answer = app.ask("POST", REALTIME, &user(id), &json!({ "chatId": chat }));
-    let channels = answer.data()["channels"].as_array().unwrap().clone();
+    let channels = channels(app, id, chat);
     let names: Vec<String> =
         channels.iter().map(|channel| channel["name"].as_str().unwrap().to_owned()).collect();
     for (channel, name) in channels.iter().zip(&names) {
         people.join(who, name, channel["config"].clone(), &channel["postgresChanges"]).await;
     }
     let [topic, presence] = <[String; 2]>::try_from(names).expect("two channels");
-    Chat { topic, presence }
+    Seat { topic, presence }
 }
 
 fn status(app: &App, id: &str) -> Value {
@@ -36,9 +35,9 @@ fn status(app: &App, id: &str) -> Value {
 }
 
 async fn a_lesson(stock: Stock) {
-    let app = App::start("tutorconnect", &[]).await;
+    let app = App::start(&["--adapters", "tutorconnect"]).await;
     let people = People::start(stock).await;
-    let Chat { topic, presence } = enter(&app, &people, "kari", KARI, CHAT).await;
+    let Seat { topic, presence } = enter(&app, &people, "kari", KARI, CHAT).await;
     enter(&app, &people, "ola", OLA, CHAT).await;
 
     // A stranger is not told, may not join, and hears nothing on public channels with the same bindings.
@@ -110,7 +109,12 @@ async fn a_lesson(stock: Stock) {
     assert!(edited["new"]["edited_at"].is_string(), "{edited}");
     people.rpc("kari", "add_message_reaction", json!({ "message_id": sent["id"], "emoji": "👍" })).await;
     let reaction = json!({ "message_id": sent["id"], "user_id": KARI, "emoji": "👍" });
-    people.hears("ola", &topic, "INSERT", "message_reactions", reaction).await;
+    let reacted = people.hears("ola", &topic, "INSERT", "message_reactions", reaction).await;
+    people.rpc("kari", "remove_message_reaction", json!({ "message_id": sent["id"], "emoji": "👍" })).await;
+    let gone = people.hears("ola", &topic, "DELETE", "message_reactions", json!({})).await;
+    assert_eq!(gone["old"]["id"], reacted["new"]["id"]);
+    let about = stranger::About { conversation: CHAT, message: sent["id"].as_str().unwrap(), word: "Klar" };
+    stranger::is_refused_everywhere(&app, &people, ["eve", "kari"], about).await;
     app.ask("DELETE", &path, &user(OLA), &Value::Null).data();
     let deleted = people.hears("kari", &topic, "UPDATE", "messages", json!({ "content": "" })).await;
     assert!(deleted["new"]["deleted_at"].is_string(), "{deleted}");

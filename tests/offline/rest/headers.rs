@@ -41,7 +41,18 @@ async fn the_rate_of_requests_is_told_and_held_to() {
         let refused = server.ask(&Ask::get(path)).await;
         assert_eq!((refused.status, refused.json()), (429, json!({ "message": "Too many requests" })));
         assert_eq!(rates(&refused), [Some("6"), Some("3"), Some("0")]);
+        // Twelve events in two ticks; after five of them they are fewer than three each.
+        assert_eq!(refused.header("retry-after"), Some("3"));
     }
+    for ask in [Ask::new("POST", "/rest/v1/rpc/f"), Ask::get("/rest/v1/todos"), Ask::get("/rest/v1/")] {
+        let refused = server.ask(&ask).await;
+        let body = json!({ "code": "PT429", "message": "Too many requests", "details": null, "hint": null });
+        assert_eq!((refused.status, refused.json()), (429, body), "{ask:?}");
+        assert_eq!((rates(&refused)[1], refused.header("retry-after")), (Some("3"), Some("3")));
+    }
+    let preflight = Ask::new("OPTIONS", "/rest/v1/rpc/f").header("origin", "https://app.example.com");
+    let preflight = server.ask(&preflight.header("access-control-request-method", "POST")).await;
+    assert_eq!((preflight.status, rates(&preflight)), (200, [None; 3]));
     // Even before the token is looked at.
     let post = server.ask(&Ask::new("POST", "/api/broadcast")).await;
     assert_eq!(post.status, 429);
@@ -105,7 +116,7 @@ async fn pages_of_any_origin_may_ask() {
         for method in ["DELETE", "POST", "GET"] {
             let answer = server.ask(&Ask::new(method, path).header("origin", "https://app.example")).await;
             assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{method} {path}");
-            let exposed = "x-request-id,x-rate-rolling,x-rate-limit,x-rate-limit-remaining";
+            let exposed = "x-request-id,retry-after,x-rate-rolling,x-rate-limit,x-rate-limit-remaining";
             assert_eq!(answer.header("access-control-expose-headers"), Some(exposed));
         }
     }

@@ -114,7 +114,7 @@ fn with<S: Sink>(
             topic_bytes_max: 4096,
         },
         bodies: BodyReader::new(options.bodies),
-        api: Api { rpc, schemas: vec!["public".to_owned()], forwarder },
+        api: Api { rpc, schemas: vec!["public".to_owned()], rows_max: None, forwarder },
         counters: Arc::default(),
     }
 }

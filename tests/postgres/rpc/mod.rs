@@ -6,6 +6,7 @@ mod choice;
 mod failures;
 mod leaks;
 mod rights;
+mod settings;
 mod values;
 
 use std::sync::Arc;

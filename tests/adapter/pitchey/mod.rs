@@ -1,5 +1,8 @@
 //! Pitchey: every frame and every request, with its refusals.
 
+mod frames;
+mod routes;
+
 use serde_json::{Value, json};
 
 use crate::app_socket::Socket;
