@@ -17,7 +17,6 @@ mod calls;
 mod document;
 mod infrastructure;
 mod pitchey;
-mod refusals;
 mod reload;
 mod requests;
 mod roles;

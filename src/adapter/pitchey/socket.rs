@@ -8,15 +8,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::convert::{self, Call, Sending, What};
 use super::model::{Frame, INTERRUPTED, ListedMessage, Message};
 use crate::adapter::conversation::{Event, Table, is_online};
-use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SEEN_AFTER, SocketApp, call};
+use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SocketApp, call};
 use crate::adapter::{Asker, Error, Services};
 use crate::policy::value::calendar::read_moment;
 use crate::postgres::messaging::Person;
@@ -27,6 +28,9 @@ pub(super) const HISTORY_MESSAGES: usize = 50;
 
 /// How often a history is read again that lacks what its client was told of. The message may be gone for good.
 pub(super) const READ_AGAIN_MAX: u32 = 4;
+
+/// How long a commit that the feed has told is given to be seen by others.
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(25);
 
 /// How many events are held while a history is read; one that needs more is begun anew by a new socket.
 const HELD_MAX: usize = 2000;
@@ -55,8 +59,6 @@ pub(super) static APP: SocketApp = SocketApp {
 pub(super) struct Socket {
     services: Arc<Services>,
     asker: Asker,
-    /// Since when every commit reaches it.
-    live_since: Instant,
     state: State,
 }
 
@@ -97,7 +99,7 @@ impl Socket {
     pub(super) fn new(services: &Arc<Services>, opening: &Opening) -> Self {
         let asker = opening.asker.clone();
         let state = State::new(asker.person);
-        Self { services: Arc::clone(services), asker, live_since: Instant::now(), state }
+        Self { services: Arc::clone(services), asker, state }
     }
 }
 
@@ -105,7 +107,6 @@ impl Protocol for Socket {
     type Done = Done;
 
     fn opened(&mut self, out: &mut Frames) -> Option<Job<Done>> {
-        self.live_since = Instant::now();
         out.send(&Frame::Connected { user_id: self.asker.person.id() });
         None
     }
@@ -126,7 +127,11 @@ impl Protocol for Socket {
 
     fn done(&mut self, done: Done, out: &mut Frames) -> Option<Job<Done>> {
         if let Some(conversation_id) = self.state.is_behind(&done) {
-            return Some(self.history(conversation_id, Instant::now()));
+            let history = self.history(conversation_id);
+            return Some(Box::pin(async move {
+                sleep(READ_AGAIN_AFTER).await;
+                history.await
+            }));
         }
         self.state.done(done, out);
         None
@@ -158,7 +163,7 @@ impl Socket {
             }
             What::Join(conversation_id) => {
                 self.state.join(conversation_id);
-                self.history(conversation_id, self.live_since)
+                self.history(conversation_id)
             }
             What::Send(sending) => {
                 let (services, asker) = (Arc::clone(&self.services), self.asker.clone());
@@ -169,17 +174,13 @@ impl Socket {
         }
     }
 
-    /// Reads the latest messages of a conversation, with all that the feed had told by then.
-    fn history(&self, conversation_id: Uuid, told: Instant) -> Job<Done> {
+    /// Reads the latest messages of a conversation.
+    fn history(&self, conversation_id: Uuid) -> Job<Done> {
         let arguments = json!({ "conversation_id": conversation_id, "page_limit": HISTORY_MESSAGES + 1 });
-        let read = call(&self.services, &self.asker.caller, "list_messages", arguments, move |result| {
+        call(&self.services, &self.asker.caller, "list_messages", arguments, move |result| {
             let messages = result.and_then(convert::messages);
             let result = messages.map(|messages| Given::History(conversation_id, messages));
             Done { request: "join_conversation", client_message_id: None, result }
-        });
-        Box::pin(async move {
-            sleep_until(told + SEEN_AFTER).await;
-            read.await
         })
     }
 }

@@ -8,7 +8,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::catch_up::{self, TokenHash};
@@ -16,7 +15,7 @@ use super::convert;
 use super::model::{ClientFrame, Page, Resumed, ServerFrame};
 use super::sessions::{SESSIONS, Session};
 use crate::adapter::conversation::{self, Event, Table};
-use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SEEN_AFTER, SocketApp, call};
+use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SocketApp, call};
 use crate::adapter::{Error, Services};
 use crate::postgres::messaging::Person;
 use crate::postgres::rpc::Caller;
@@ -95,11 +94,7 @@ impl Conversation {
     fn resume(&self) -> Job<Done> {
         let (services, session) = (Arc::clone(&self.services), Arc::clone(&self.session));
         let since = self.since.clone();
-        Box::pin(async move {
-            // A commit that takes longer to be seen is in the next check.
-            sleep(SEEN_AFTER).await;
-            Done::Resumed(SESSIONS.resume(&services, &session, since.as_deref()).await)
-        })
+        Box::pin(async move { Done::Resumed(SESSIONS.resume(&services, &session, since.as_deref()).await) })
     }
 
     fn resumed(&mut self, resumed: Option<Resumed>, out: &mut Frames) -> Option<Job<Done>> {

@@ -16,7 +16,6 @@ mod wire;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -30,10 +29,6 @@ use super::conversation::{Event, Table};
 use super::{Error, Services};
 use crate::postgres::rpc::Caller;
 use crate::protocol::code::CloseCode;
-
-/// How long a commit is given to be seen by others before a new socket reads what it may have missed: the log has it
-/// first, and the feed may have passed it by before the socket subscribed.
-pub const SEEN_AFTER: Duration = Duration::from_millis(25);
 
 /// What a socket waits for, mostly a call.
 pub type Job<D> = Pin<Box<dyn Future<Output = D> + Send>>;
