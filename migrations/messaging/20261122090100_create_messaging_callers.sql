@@ -173,7 +173,7 @@ declare
 begin
     select c.kind into kind from public.conversations c where c.id = require_conversation.conversation_id;
     if kind is null or not rowcast.may_see(require_conversation.conversation_id) then
-        raise exception using errcode = 'P0002', message = 'there is no such conversation';
+        raise exception using errcode = 'PT404', message = 'there is no such conversation';
     end if;
     if is_writing
         and kind <> 'support'

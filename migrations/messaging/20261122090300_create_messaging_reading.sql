@@ -236,7 +236,7 @@ begin
         from public.messages m
         where m.id = list_messages.before_id and m.conversation_id = list_messages.conversation_id;
         if not found then
-            raise exception using errcode = 'P0002', message = 'there is no such message';
+            raise exception using errcode = 'PT404', message = 'there is no such message';
         end if;
     end if;
     return query
@@ -264,7 +264,7 @@ declare
 begin
     select m.* into message from public.messages m where m.id = get_message.message_id;
     if not found or not rowcast.may_see(message.conversation_id) then
-        raise exception using errcode = 'P0002', message = 'there is no such message';
+        raise exception using errcode = 'PT404', message = 'there is no such message';
     end if;
     return rowcast.message_json(message, rowcast.caller_user_id(), rowcast.caller_customer_id());
 end

@@ -178,7 +178,7 @@ begin
     ) or start_conversation.customer_id is not null and not exists (
         select from public.customers c where c.id = start_conversation.customer_id
     ) then
-        raise exception using errcode = 'P0002', message = 'there is no such person';
+        raise exception using errcode = 'PT404', message = 'there is no such person';
     end if;
 
     if start_conversation.first_message is not null and start_conversation.client_message_id is not null then
@@ -295,7 +295,7 @@ begin
     elsif cardinality(conversation.participants) >= 1000 then
         raise exception using errcode = '22023', message = 'no more than 1000 people talk in one conversation';
     elsif not exists (select from public.users u where u.id = add_participant.user_id) then
-        raise exception using errcode = 'P0002', message = 'there is no such person';
+        raise exception using errcode = 'PT404', message = 'there is no such person';
     end if;
     insert into public.conversation_participants as p (conversation_id, user_id)
     values (add_participant.conversation_id, add_participant.user_id)
@@ -469,7 +469,7 @@ declare
 begin
     select m.* into message from public.messages m where m.id = own_message.message_id;
     if not found then
-        raise exception using errcode = 'P0002', message = 'there is no such message';
+        raise exception using errcode = 'PT404', message = 'there is no such message';
     end if;
     if (
         message.sender_id = rowcast.caller_user_id() or message.sender_customer_id = rowcast.caller_customer_id()
@@ -521,7 +521,7 @@ declare
 begin
     select * into person from rowcast.person(null, null);
     if not exists (select from public.messages m where m.id = remove_message_reaction.message_id) then
-        raise exception using errcode = 'P0002', message = 'there is no such message';
+        raise exception using errcode = 'PT404', message = 'there is no such message';
     end if;
     delete from public.message_reactions r
     where r.message_id = remove_message_reaction.message_id
@@ -769,10 +769,21 @@ begin
         raise exception using errcode = '22023', message = 'typing lasts a second at least';
     end if;
     perform rowcast.make_profile();
-    perform rowcast.spend(
-        'typing_per_minute', person.user_id, person.customer_id, update_typing_indicator.conversation_id
-    );
     expires_in_seconds := least(coalesce(expires_in_seconds, 5), nullif(most, 0));
+    select t.* into indicator
+    from public.message_typing_indicators t
+    where t.conversation_id = update_typing_indicator.conversation_id
+        and (t.user_id = person.user_id or t.customer_id = person.customer_id)
+        and t.is_typing
+        and t.expires_at > now();
+    -- Only a start counts. To go on costs a write a second at most: less than that moves nothing.
+    if not found then
+        perform rowcast.spend(
+            'typing_per_minute', person.user_id, person.customer_id, update_typing_indicator.conversation_id
+        );
+    elsif indicator.expires_at > now() + make_interval(secs => expires_in_seconds - 1) then
+        return indicator;
+    end if;
     for attempt in 1..2 loop
         update public.message_typing_indicators t
         set is_typing = true,

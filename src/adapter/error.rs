@@ -228,7 +228,7 @@ impl From<rpc::Error> for Error {
 fn refused(sqlstate: String, message: String, retry_after: Option<u64>) -> Error {
     match &*sqlstate {
         "42501" => Error::Forbidden,
-        "P0002" => Error::NotFound,
+        "PT404" => Error::NotFound,
         "PT429" => Error::RateLimited { retry_after: retry_after.unwrap_or(1).max(1) },
         "22001" => Error::TooLong,
         "22023" => Error::Invalid(message),
@@ -256,7 +256,7 @@ mod tests {
     fn what_postgres_raises_has_a_status() {
         for (sqlstate, expected) in [
             ("42501", 403),
-            ("P0002", 404),
+            ("PT404", 404),
             ("22023", 400),
             ("23514", 400),
             ("22P02", 400),
@@ -285,7 +285,7 @@ mod tests {
         let words =
             |sqlstate: &str| refused(sqlstate.to_owned(), "secret words".to_owned(), None).to_string();
         assert_eq!(words("22023"), "secret words");
-        for sqlstate in ["42501", "P0002", "23514", "22P02", "22001", "XX000", "40001"] {
+        for sqlstate in ["42501", "PT404", "23514", "22P02", "22001", "XX000", "40001"] {
             assert!(!words(sqlstate).contains("secret"), "{sqlstate}");
         }
     }

@@ -451,6 +451,8 @@ async fn every_frame_is_refused_what_it_must_be_and_the_socket_stays() {
                 if wrong == Wrong::TooOften {
                     school.stage.database.execute("update rowcast.messaging_settings set value = 1").await;
                     ann.send(frame.right(&things)).await;
+                    ann.until_pong().await;
+                    school.stage.end_typing().await;
                 }
                 ann.text(&frame.wrong(wrong, &things)).await;
                 let told = ann.next_of("error").await;

@@ -226,6 +226,7 @@ impl Table {
         let (first, second) = (about(app).await, about(app).await);
         app.limit(setting, 1).await;
         row.send(app, Some(&(row.who)()), &(row.ask)(&first)).await;
+        app.stage.end_typing().await;
         self.check(row, "too often", 429, &row.send(app, Some(&(row.who)()), &(row.ask)(&second)).await);
     }
 

@@ -89,6 +89,8 @@ impl Stage {
             ("catalog_poll_ms", "100"),
             ("shard_count", "1"),
             ("adapters", "all"),
+            // Tests ask faster than people do.
+            ("events_per_second_max", "10000"),
         ];
         let flags = flags.iter().chain(settings).copied().map(|(name, value)| (name, value.to_owned()));
         let sources = Sources { flags: flags.collect(), environment: BTreeMap::new(), file: None };
@@ -190,6 +192,11 @@ impl Stage {
         for sub in people {
             self.call(sub, "public.upsert_profile()").await;
         }
+    }
+
+    /// Ends everybody's typing, since to go on with it is never too often.
+    pub(crate) async fn end_typing(&self) {
+        self.database.execute("delete from public.message_typing_indicators").await;
     }
 
     /// A direct conversation of these two, who have profiles.

@@ -72,7 +72,7 @@ begin
     ) or start_conversation.customer_id is not null and not exists (
         select from public.customers c where c.id = start_conversation.customer_id
     ) then
-        raise exception using errcode = 'P0002', message = 'there is no such person';
+        raise exception using errcode = 'PT404', message = 'there is no such person';
     end if;
 
     if start_conversation.first_message is not null and start_conversation.client_message_id is not null then
@@ -189,7 +189,7 @@ begin
     elsif cardinality(conversation.participants) >= 1000 then
         raise exception using errcode = '22023', message = 'no more than 1000 people talk in one conversation';
     elsif not exists (select from public.users u where u.id = add_participant.user_id) then
-        raise exception using errcode = 'P0002', message = 'there is no such person';
+        raise exception using errcode = 'PT404', message = 'there is no such person';
     end if;
     insert into public.conversation_participants as p (conversation_id, user_id)
     values (add_participant.conversation_id, add_participant.user_id)

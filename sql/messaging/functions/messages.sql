@@ -123,7 +123,7 @@ declare
 begin
     select m.* into message from public.messages m where m.id = own_message.message_id;
     if not found then
-        raise exception using errcode = 'P0002', message = 'there is no such message';
+        raise exception using errcode = 'PT404', message = 'there is no such message';
     end if;
     if (
         message.sender_id = rowcast.caller_user_id() or message.sender_customer_id = rowcast.caller_customer_id()
@@ -175,7 +175,7 @@ declare
 begin
     select * into person from rowcast.person(null, null);
     if not exists (select from public.messages m where m.id = remove_message_reaction.message_id) then
-        raise exception using errcode = 'P0002', message = 'there is no such message';
+        raise exception using errcode = 'PT404', message = 'there is no such message';
     end if;
     delete from public.message_reactions r
     where r.message_id = remove_message_reaction.message_id

@@ -34,10 +34,21 @@ begin
         raise exception using errcode = '22023', message = 'typing lasts a second at least';
     end if;
     perform rowcast.make_profile();
-    perform rowcast.spend(
-        'typing_per_minute', person.user_id, person.customer_id, update_typing_indicator.conversation_id
-    );
     expires_in_seconds := least(coalesce(expires_in_seconds, 5), nullif(most, 0));
+    select t.* into indicator
+    from public.message_typing_indicators t
+    where t.conversation_id = update_typing_indicator.conversation_id
+        and (t.user_id = person.user_id or t.customer_id = person.customer_id)
+        and t.is_typing
+        and t.expires_at > now();
+    -- Only a start counts. To go on costs a write a second at most: less than that moves nothing.
+    if not found then
+        perform rowcast.spend(
+            'typing_per_minute', person.user_id, person.customer_id, update_typing_indicator.conversation_id
+        );
+    elsif indicator.expires_at > now() + make_interval(secs => expires_in_seconds - 1) then
+        return indicator;
+    end if;
     for attempt in 1..2 loop
         update public.message_typing_indicators t
         set is_typing = true,

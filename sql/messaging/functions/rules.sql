@@ -1,7 +1,7 @@
 -- What every function and trigger asks before it does something: for whom, whether they may, and how often.
 -- Re-runnable.
 --
--- What somebody may not see does not exist for them (P0002); what they see and may not do is refused (42501).
+-- What somebody may not see does not exist for them (PT404); what they see and may not do is refused (42501).
 
 -- For whom a call acts: the caller, unless ids are given; and other ids than the caller's only for those whom row level
 -- security does not bind.
@@ -56,7 +56,7 @@ declare
 begin
     select c.kind into kind from public.conversations c where c.id = require_conversation.conversation_id;
     if kind is null or not rowcast.may_see(require_conversation.conversation_id) then
-        raise exception using errcode = 'P0002', message = 'there is no such conversation';
+        raise exception using errcode = 'PT404', message = 'there is no such conversation';
     end if;
     if is_writing
         and kind <> 'support'

@@ -86,13 +86,13 @@ begin
     if new.reply_to_id is not null and not exists (
         select from public.messages m where m.id = new.reply_to_id and m.conversation_id = new.conversation_id
     ) then
-        raise exception using errcode = 'P0002', message = 'there is no such message to reply to';
+        raise exception using errcode = 'PT404', message = 'there is no such message to reply to';
     end if;
     if new.receiver_id is not null and not exists (
         select from public.conversation_participants p
         where p.conversation_id = new.conversation_id and p.user_id = new.receiver_id and p.left_at is null
     ) then
-        raise exception using errcode = 'P0002', message = 'there is no such receiver in this conversation';
+        raise exception using errcode = 'PT404', message = 'there is no such receiver in this conversation';
     end if;
     perform rowcast.spend('messages_per_minute', new.sender_id, new.sender_customer_id, null);
 
@@ -199,7 +199,7 @@ begin
     end if;
     select m.conversation_id, m.deleted_at into message from public.messages m where m.id = new.message_id;
     if message.conversation_id is null or not rowcast.may_see(message.conversation_id) then
-        raise exception using errcode = 'P0002', message = 'there is no such message';
+        raise exception using errcode = 'PT404', message = 'there is no such message';
     end if;
     if message.deleted_at is not null then
         raise exception using errcode = '22023', message = 'the message has been deleted';
@@ -239,7 +239,7 @@ begin
     select m.conversation_id, m.sender_id, m.sender_customer_id into message
     from public.messages m where m.id = new.message_id;
     if message.conversation_id is null or not rowcast.may_see(message.conversation_id) then
-        raise exception using errcode = 'P0002', message = 'there is no such message';
+        raise exception using errcode = 'PT404', message = 'there is no such message';
     end if;
     if message.sender_id = new.read_by_user_id or message.sender_customer_id = new.read_by_customer_id then
         raise exception using errcode = '42501', message = 'nobody reads their own message';

@@ -360,6 +360,8 @@ async fn refuse_haste(app: &App, row: &Row, setting: &str) {
     let mut fields = (row.ask)(&second);
     fields["clientMessageId"] = json!("c2");
     socket.send(frame(row, (row.ask)(&first))).await;
+    socket.until_pong().await;
+    app.stage.end_typing().await;
     socket.send(frame(row, fields)).await;
     let refused = socket.next_where(|frame| frame["clientMessageId"] == "c2").await;
     let seconds = refused["retryAfter"].as_u64().unwrap();

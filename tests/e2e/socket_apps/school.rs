@@ -124,7 +124,7 @@ async fn stranger_is_refused(app: &App, eve: &mut Socket, token: &str, id: &Valu
         ("remove_message_reaction", json!({ "message_id": id, "emoji": "x" })),
     ] {
         let refused = app.rpc(token, name, arguments).await;
-        assert_eq!(refused.body["code"], "P0002", "{name} {refused:?}");
+        assert_eq!(refused.body["code"], "PT404", "{name} {refused:?}");
     }
     let read = app.ask("POST", &format!("/api/chat/mark-read/{room}"), token, Value::Null).await;
     assert_eq!(read.status, 404, "{read:?}");

@@ -157,7 +157,7 @@ async fn a_question(stock: Stock) {
         ("get_unread_message_count", json!({ "customer_id": CUSTOMER })),
     ] {
         let code = people.rpc_refused("other", name, args).await;
-        assert!(["42501", "P0002"].contains(&&*code), "{name}: {code}");
+        assert!(["42501", "PT404"].contains(&&*code), "{name}: {code}");
     }
 
     // What psql writes is heard; the other customer hears of their own conversation alone.

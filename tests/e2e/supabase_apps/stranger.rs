@@ -102,7 +102,7 @@ pub(super) async fn is_refused_everywhere(
     let mut called: BTreeSet<&str> = ABOUT_ONESELF.into();
     for (name, args) in missing(about) {
         let answer = people.rpc_answer(stranger, name, args.clone()).await;
-        assert_eq!(answer, Err("P0002".to_owned()), "{name} {args}");
+        assert_eq!(answer, Err("PT404".to_owned()), "{name} {args}");
         called.insert(name);
     }
     for (name, args) in denied(about) {

@@ -40,7 +40,7 @@ async fn staff_without_a_profile_have_one_with_the_first_thing_they_do_in_suppor
         // Whoever may not do it has no profile for having tried.
         const STRANGER: &str = r#"{"sub": "e0000000-0000-4000-8000-0000000000ff"}"#;
         let tried = with_claims(&stage, STRANGER, "select public.add_message_reaction('{s1}', '+1')").await;
-        assert_eq!(tried, Err("P0002".to_owned()), "on {major}");
+        assert_eq!(tried, Err("PT404".to_owned()), "on {major}");
         let made = "select count(*) from public.users where id = 'e0000000-0000-4000-8000-0000000000ff'";
         assert_eq!(stage.value(made).await, "0", "on {major}");
     }

@@ -119,7 +119,7 @@ async fn who_leaves_while_a_message_of_theirs_waits_does_not_send_it() {
         let leave = "select public.leave_conversation('{direct}')";
         let send = "select id from public.send_message('{direct}', 'x')";
         let [_, sent] = race(&stage, (Ann, leave), (Ann, send), "commit").await;
-        assert_eq!(sent, Err("P0002".to_owned()), "on {major}");
+        assert_eq!(sent, Err("PT404".to_owned()), "on {major}");
         let [_, sent] = race(&stage, (Bob, leave), (Bob, send), "rollback").await;
         assert!(sent.is_ok(), "on {major}: {sent:?}");
     }

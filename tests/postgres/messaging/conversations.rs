@@ -6,7 +6,7 @@ use super::{Ann, Anon, Bob, Carl, Case, Cus, Dan, Kim, Service, Stage, Sue, case
 use crate::support::majors;
 
 const DENIED: &str = "42501";
-const MISSING: &str = "P0002";
+const MISSING: &str = "PT404";
 
 #[tokio::test]
 async fn people_start_what_they_may_start() {

@@ -5,7 +5,7 @@ use crate::support::majors;
 
 const DENIED: &str = "42501";
 /// What is not visible does not exist.
-const MISSING: &str = "P0002";
+const MISSING: &str = "PT404";
 
 #[tokio::test]
 async fn people_write_their_own_rows_where_they_take_part() {

@@ -5,7 +5,7 @@ use crate::support::majors;
 
 const DENIED: &str = "42501";
 /// What is not visible does not exist.
-const MISSING: &str = "P0002";
+const MISSING: &str = "PT404";
 /// A call for nobody.
 const NOBODY: &str = "22023";
 

@@ -24,7 +24,8 @@ fn seconds(detail: &str) -> u32 {
 
 #[tokio::test]
 async fn each_limit_refuses_what_goes_beyond_it_and_says_how_long_to_wait() {
-    const TYPE: &str = "select public.update_typing_indicator('{direct}')";
+    const TYPE: &str = "select public.update_typing_indicator('{direct}', is_typing => false);
+        select public.update_typing_indicator('{direct}')";
     const BE: &str = "select public.update_user_presence()";
     const READ: &str = "select public.mark_messages_as_read('{{o1}}')";
     const SEND: &str = "insert into public.messages (conversation_id, content) values ('{direct}', 'x')";
@@ -61,6 +62,34 @@ async fn each_limit_refuses_what_goes_beyond_it_and_says_how_long_to_wait() {
         let stop = "select public.update_typing_indicator('{direct}', is_typing => false)";
         assert!(stage.call(Ann, stop).await.is_ok(), "on {major}");
         assert!(stage.call(Bob, "select public.mark_message_as_read('{d1}')").await.is_ok(), "on {major}");
+    }
+}
+
+#[tokio::test]
+async fn who_goes_on_typing_counts_once_and_writes_once_a_second_at_most() {
+    for major in majors() {
+        let stage = Stage::create(major).await;
+        stage
+            .execute("update rowcast.messaging_settings set value = 1 where name = 'typing_per_minute'")
+            .await;
+        let types = |seconds: u32| {
+            format!(
+                "select expires_at from public.update_typing_indicator('{{direct}}', expires_in_seconds => {seconds})"
+            )
+        };
+        let first = stage.call(Ann, &types(5)).await.unwrap();
+        // Less than a second more moves nothing, and neither does an earlier end.
+        for seconds in [5, 1] {
+            assert_eq!(stage.call(Ann, &types(seconds)).await, Ok(first.clone()), "on {major}");
+        }
+        let later = stage.call(Ann, &types(7)).await.unwrap();
+        assert_ne!(later, first, "on {major}");
+        // What is over, or was stopped, begins anew.
+        stage.execute("update public.message_typing_indicators set expires_at = now()").await;
+        let (code, ..) = refusal(&stage, Ann, &types(5)).await;
+        assert_eq!(code, "PT429", "on {major}");
+        let written = "select count(*) from public.message_typing_indicators where expires_at > now()";
+        assert_eq!(stage.value(written).await, "0", "on {major}");
     }
 }
 
@@ -114,6 +143,8 @@ async fn rates_are_kept_apart_by_person_and_forgotten_after_a_minute() {
     for major in majors() {
         let stage = Stage::create(major).await;
         let rows = "select count(*) from rowcast.messaging_rates";
+        // Whoever types already would go on with it.
+        stage.execute("delete from public.message_typing_indicators").await;
         for (caller, conversation) in [
             (Ann, "direct"),
             (Ann, "group"),
