@@ -81,6 +81,7 @@ begin
             left_at timestamptz,
             last_read_at timestamptz,
             muted_until timestamptz,
+            archived_at timestamptz,
             constraint conversation_participants_person_check check (num_nonnulls(user_id, customer_id) = 1),
             constraint conversation_participants_user_key unique (conversation_id, user_id),
             constraint conversation_participants_customer_key unique (conversation_id, customer_id)
@@ -308,10 +309,9 @@ begin
             is_automatic boolean not null default false,
             updated_at timestamptz not null default now(),
             constraint user_presence_person_check check (num_nonnulls(user_id, customer_id) = 1)
-        );
+        ) with (fillfactor = 45);
         comment on table public.user_presence is 'Who is there, and when they were last. Made by Rowcast.';
-        create index user_presence_expires_at_idx on public.user_presence (expires_at) where status <> 'offline';
-        create index user_presence_active_at_idx on public.user_presence (active_at) where status = 'online';
+        create index user_presence_present_idx on public.user_presence (id) where status <> 'offline';
         alter table public.user_presence enable row level security;
     end if;
 

@@ -378,16 +378,34 @@ begin
     else
         select c.full_name into new.name from public.customers c where c.id = new.customer_id;
     end if;
-    new.updated_at := now();
+    new.updated_at := greatest(clock_timestamp(), new.last_seen_at);
     return new;
 end
 $fn$;
-comment on function rowcast.stamp_presence() is 'Stamps the name of who is there. Made by Rowcast.';
+comment on function rowcast.stamp_presence() is 'Stamps the name of who is there, and when there was news of them. Made by Rowcast.';
+
+create or replace function rowcast.rename_presence() returns trigger
+language plpgsql
+volatile
+security definer
+set search_path = ''
+as $fn$
+begin
+    -- The name itself is stamped there.
+    if tg_table_name = 'users' then
+        update public.user_presence p set updated_at = clock_timestamp() where p.user_id = new.id;
+    else
+        update public.user_presence p set updated_at = clock_timestamp() where p.customer_id = new.id;
+    end if;
+    return null;
+end
+$fn$;
+comment on function rowcast.rename_presence() is 'Gives the presence of somebody their new name. Made by Rowcast.';
 
 revoke all on function
     rowcast.stamp_updated_at(), rowcast.keep_participants(), rowcast.stamp_message(), rowcast.note_message(),
     rowcast.stamp_message_change(), rowcast.stamp_reaction(), rowcast.stamp_receipt(), rowcast.count_receipts(),
-    rowcast.note_receipts(), rowcast.stamp_delivery(), rowcast.stamp_presence()
+    rowcast.note_receipts(), rowcast.stamp_delivery(), rowcast.stamp_presence(), rowcast.rename_presence()
 from public;
 
 create or replace trigger users_stamp before update on public.users
@@ -421,8 +439,15 @@ create or replace trigger message_reactions_stamp before insert on public.messag
 
 create or replace trigger message_read_receipts_count before insert on public.message_read_receipts
     for each statement execute function rowcast.count_receipts();
+-- What functions of the set have checked for all rows at once is not checked again for each: nobody but their owner may
+-- spend. Whoever else writes a receipt is asked.
 create or replace trigger message_read_receipts_stamp before insert on public.message_read_receipts
-    for each row execute function rowcast.stamp_receipt();
+    for each row
+    when (
+        new.conversation_id is null
+        or not has_function_privilege('rowcast.spend(text, uuid, uuid, uuid)'::regprocedure, 'execute')
+    )
+    execute function rowcast.stamp_receipt();
 create or replace trigger message_read_receipts_note after insert on public.message_read_receipts
     referencing new table as made
     for each statement execute function rowcast.note_receipts();
@@ -430,5 +455,23 @@ create or replace trigger message_read_receipts_note after insert on public.mess
 create or replace trigger message_delivery_status_stamp before update on public.message_delivery_status
     for each row execute function rowcast.stamp_delivery();
 
-create or replace trigger user_presence_stamp before insert or update on public.user_presence
+create or replace trigger users_renamed after update of username, full_name on public.users
+    for each row
+    when ((old.username, old.full_name) is distinct from (new.username, new.full_name))
+    execute function rowcast.rename_presence();
+create or replace trigger customers_renamed after update of full_name on public.customers
+    for each row
+    when (old.full_name is distinct from new.full_name)
+    execute function rowcast.rename_presence();
+
+create or replace trigger user_presence_stamp before insert on public.user_presence
     for each row execute function rowcast.stamp_presence();
+-- That somebody is still there is no news, and costs as little as it can.
+create or replace trigger user_presence_stamp_change before update on public.user_presence
+    for each row
+    when (
+        (old.user_id, old.customer_id, old.status, old.metadata, old.name, old.is_automatic, old.updated_at)
+        is distinct from
+        (new.user_id, new.customer_id, new.status, new.metadata, new.name, new.is_automatic, new.updated_at)
+    )
+    execute function rowcast.stamp_presence();

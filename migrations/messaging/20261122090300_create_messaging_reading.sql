@@ -81,6 +81,7 @@ declare
     participants jsonb;
     last_message jsonb;
     unread_count integer;
+    archived_at timestamptz;
 begin
     select coalesce(
         jsonb_agg(
@@ -112,7 +113,7 @@ begin
     from public.messages m
     where m.id = conversation.last_message_id;
 
-    select rowcast.unread_count(p) into unread_count
+    select rowcast.unread_count(p), p.archived_at into unread_count, archived_at
     from public.conversation_participants p
     where p.conversation_id = conversation.id
         and p.left_at is null
@@ -128,7 +129,7 @@ begin
         'last_message', last_message,
         'last_message_at', conversation.last_message_at,
         'unread_count', coalesce(unread_count, 0),
-        'is_archived', conversation.is_archived,
+        'is_archived', conversation.is_archived or archived_at is not null,
         'metadata', conversation.metadata,
         'created_at', conversation.created_at,
         'updated_at', conversation.updated_at
@@ -163,7 +164,18 @@ begin
         select rowcast.conversation_json(c, own_user_id, own_customer_id)
         from public.conversations c
         where coalesce(c.last_message_at, c.created_at) < latest
-            and (list_conversations.include_archived or not c.is_archived)
+            and (
+                list_conversations.include_archived
+                or not c.is_archived
+                and not exists (
+                    select
+                    from public.conversation_participants p
+                    where p.conversation_id = c.id
+                        and p.left_at is null
+                        and p.archived_at is not null
+                        and (p.user_id = own_user_id or p.customer_id = own_customer_id)
+                )
+            )
         order by coalesce(c.last_message_at, c.created_at) desc
         limit most;
         return;
@@ -177,7 +189,7 @@ begin
         where p.left_at is null
             and (p.user_id = own_user_id or p.customer_id = own_customer_id)
             and coalesce(c.last_message_at, c.created_at) < latest
-            and (list_conversations.include_archived or not c.is_archived)
+            and (list_conversations.include_archived or not c.is_archived and p.archived_at is null)
         order by coalesce(c.last_message_at, c.created_at) desc
         limit most
     ) page

@@ -20,6 +20,7 @@ declare
     claimed record;
     profile jsonb;
 begin
+    -- The address is answered and not kept: whoever shares a conversation sees the row.
     -- What a token only suggests is not worth an error if it does not fit, or if somebody else has that name.
     select
         case when octet_length(c.full_name) between 1 and 400 then c.full_name end as full_name,
@@ -46,17 +47,13 @@ begin
             user_metadata ->> 'avatar_url' as avatar_url
     ) c;
     if own_customer_id is not null then
-        insert into public.customers as c (id, full_name, email)
-        values (
-            own_customer_id,
-            coalesce(upsert_profile.full_name, claimed.full_name),
-            claimed.email
-        )
+        insert into public.customers as c (id, full_name)
+        values (own_customer_id, coalesce(upsert_profile.full_name, claimed.full_name))
         on conflict on constraint customers_pkey do update
-        set full_name = coalesce(upsert_profile.full_name, c.full_name, excluded.full_name),
-            email = coalesce(excluded.email, c.email)
+        set full_name = coalesce(upsert_profile.full_name, c.full_name, excluded.full_name)
         returning jsonb_build_object(
-            'id', c.id, 'kind', 'customer', 'full_name', c.full_name, 'username', null, 'email', c.email,
+            'id', c.id, 'kind', 'customer', 'full_name', c.full_name, 'username', null,
+            'email', coalesce(claimed.email, c.email),
             'role', null, 'avatar_url', null
         ) into profile;
         return profile;
@@ -64,31 +61,30 @@ begin
     if own_user_id is null then
         raise exception using errcode = '22023', message = 'the token names nobody';
     end if;
-    insert into public.users as u (id, full_name, username, email, role, avatar_url)
+    insert into public.users as u (id, full_name, username, role, avatar_url)
     values (
         own_user_id,
         coalesce(upsert_profile.full_name, claimed.full_name),
         coalesce(upsert_profile.username, claimed.username),
-        claimed.email,
         claimed.role,
         coalesce(upsert_profile.avatar_url, claimed.avatar_url)
     )
     on conflict on constraint users_pkey do update
     set full_name = coalesce(upsert_profile.full_name, u.full_name, excluded.full_name),
         username = coalesce(upsert_profile.username, u.username, excluded.username),
-        email = coalesce(excluded.email, u.email),
-        role = coalesce(excluded.role, u.role),
+        -- What a trusted server has written stays where the token says nothing; but nobody is shown as staff who is not.
+        role = coalesce(excluded.role, case when u.role <> 'staff' then u.role end),
         avatar_url = coalesce(upsert_profile.avatar_url, u.avatar_url, excluded.avatar_url)
     returning jsonb_build_object(
-        'id', u.id, 'kind', 'user', 'full_name', u.full_name, 'username', u.username, 'email', u.email,
-        'role', u.role, 'avatar_url', u.avatar_url
+        'id', u.id, 'kind', 'user', 'full_name', u.full_name, 'username', u.username,
+        'email', coalesce(claimed.email, u.email), 'role', u.role, 'avatar_url', u.avatar_url
     ) into profile;
     return profile;
 end
 $fn$;
 comment on function public.upsert_profile(text, text, text) is 'Makes or changes the caller''s profile; null keeps what is there. Made by Rowcast.';
 
--- Whoever writes for the first time has a profile from then on.
+-- Whoever writes for the first time has a profile from then on; and whoever became staff, or is no longer, is shown so.
 create or replace function rowcast.make_profile() returns void
 language plpgsql
 volatile
@@ -99,14 +95,17 @@ declare
     own_user_id constant uuid := rowcast.caller_user_id();
     own_customer_id constant uuid := rowcast.caller_customer_id();
 begin
-    if own_user_id is not null and not exists (select from public.users u where u.id = own_user_id)
+    if own_user_id is not null and not exists (
+            select from public.users u
+            where u.id = own_user_id and coalesce(u.role = 'staff', false) = rowcast.caller_is_staff()
+        )
         or own_customer_id is not null and not exists (select from public.customers c where c.id = own_customer_id)
     then
         perform public.upsert_profile();
     end if;
 end
 $fn$;
-comment on function rowcast.make_profile() is 'Makes the caller''s profile where there is none. Made by Rowcast.';
+comment on function rowcast.make_profile() is 'Makes the caller''s profile where there is none, or where it is wrong about who is staff. Made by Rowcast.';
 
 revoke all on function public.upsert_profile(text, text, text), rowcast.make_profile() from public;
 
@@ -301,7 +300,7 @@ begin
     insert into public.conversation_participants as p (conversation_id, user_id)
     values (add_participant.conversation_id, add_participant.user_id)
     on conflict on constraint conversation_participants_user_key do update
-    set left_at = null, joined_at = now()
+    set left_at = null, joined_at = now(), archived_at = null
     where p.left_at is not null;
     select c.* into conversation from public.conversations c where c.id = add_participant.conversation_id;
     return rowcast.conversation_json(conversation, rowcast.caller_user_id(), rowcast.caller_customer_id());
@@ -317,17 +316,33 @@ security definer
 set search_path = ''
 as $fn$
 declare
+    own_user_id constant uuid := rowcast.caller_user_id();
+    own_customer_id constant uuid := rowcast.caller_customer_id();
+    wanted constant boolean := coalesce(archive_conversation.is_archived, true);
     conversation public.conversations;
 begin
     perform rowcast.require_conversation(archive_conversation.conversation_id, false);
-    update public.conversations c
-    set is_archived = coalesce(archive_conversation.is_archived, true)
-    where c.id = archive_conversation.conversation_id
-    returning c.* into conversation;
-    return rowcast.conversation_json(conversation, rowcast.caller_user_id(), rowcast.caller_customer_id());
+    select c.* into conversation from public.conversations c where c.id = archive_conversation.conversation_id;
+    if conversation.kind = 'direct' and num_nonnulls(own_user_id, own_customer_id) > 0 then
+        update public.conversation_participants p
+        set archived_at = case when wanted then coalesce(p.archived_at, now()) end
+        where p.conversation_id = archive_conversation.conversation_id
+            and p.left_at is null
+            and (p.user_id = own_user_id or p.customer_id = own_customer_id);
+        if not found then
+            raise exception using
+                errcode = '42501', message = 'only those who take part archive a direct conversation, each for themselves';
+        end if;
+    else
+        update public.conversations c
+        set is_archived = wanted
+        where c.id = archive_conversation.conversation_id
+        returning c.* into conversation;
+    end if;
+    return rowcast.conversation_json(conversation, own_user_id, own_customer_id);
 end
 $fn$;
-comment on function public.archive_conversation(uuid, boolean) is 'Archives a conversation for all who take part, or brings it back. Made by Rowcast.';
+comment on function public.archive_conversation(uuid, boolean) is 'Archives a conversation for all who take part, a direct one for the caller alone; or brings it back. Made by Rowcast.';
 
 revoke all on function
     public.start_conversation(uuid[], uuid, text, text, text, text, jsonb), public.leave_conversation(uuid),
@@ -555,14 +570,16 @@ end
 $fn$;
 comment on function public.mark_message_as_read(uuid, uuid, uuid) is 'Notes that a message of somebody else has been read, once. Made by Rowcast.';
 
+-- Security definer: what the caller sees is decided once for all of the messages, and not again for each receipt.
 create or replace function public.mark_messages_as_read(message_ids uuid[]) returns integer
 language plpgsql
 volatile
-security invoker
+security definer
 set search_path = ''
 as $fn$
 declare
     person record;
+    sees_all constant boolean := rowcast.caller_is_staff() or rowcast.caller_is_service();
     read_count integer;
 begin
     select * into person from rowcast.person(null, null);
@@ -571,8 +588,10 @@ begin
     end if;
     insert into public.message_read_receipts (message_id, conversation_id, read_by_user_id, read_by_customer_id)
     select m.id, m.conversation_id, person.user_id, person.customer_id
-    from public.messages m
-    where m.id = any (message_ids)
+    from unnest(message_ids) given (id)
+    -- One by one, by the key, however many there are.
+    cross join lateral (select * from public.messages one where one.id = given.id offset 0) m
+    where (sees_all or m.conversation_id in (select rowcast.own_conversation_ids()))
         and (m.sender_id = person.user_id or m.sender_customer_id = person.customer_id) is not true
     order by m.id
     on conflict do nothing;
@@ -582,10 +601,11 @@ end
 $fn$;
 comment on function public.mark_messages_as_read(uuid[]) is 'Notes that messages have been read; own ones, and such as the caller does not see, are passed over. Made by Rowcast.';
 
+-- Security definer: see mark_messages_as_read().
 create or replace function public.mark_conversation_as_read(conversation_id uuid) returns integer
 language plpgsql
 volatile
-security invoker
+security definer
 set search_path = ''
 as $fn$
 declare
@@ -595,29 +615,40 @@ begin
     select * into person from rowcast.person(null, null);
     perform rowcast.require_conversation(mark_conversation_as_read.conversation_id, false);
     insert into public.message_read_receipts (message_id, conversation_id, read_by_user_id, read_by_customer_id)
-    select m.id, m.conversation_id, person.user_id, person.customer_id
-    from public.messages m
-    where m.conversation_id = mark_conversation_as_read.conversation_id
-        -- What stands before is read.
-        and m.created_at > coalesce(
-            (
-                select p.last_read_at
-                from public.conversation_participants p
-                where p.conversation_id = mark_conversation_as_read.conversation_id
-                    and p.left_at is null
-                    and (p.user_id = person.user_id or p.customer_id = person.customer_id)
-            ),
-            '-infinity'
-        )
-        and m.deleted_at is null
-        and (m.sender_id = person.user_id or m.sender_customer_id = person.customer_id) is not true
-    order by m.id
+    select unread.id, unread.conversation_id, person.user_id, person.customer_id
+    from (
+        select m.id, m.conversation_id
+        from public.messages m
+        where m.conversation_id = mark_conversation_as_read.conversation_id
+            -- What stands before is read.
+            and m.created_at > coalesce(
+                (
+                    select p.last_read_at
+                    from public.conversation_participants p
+                    where p.conversation_id = mark_conversation_as_read.conversation_id
+                        and p.left_at is null
+                        and (p.user_id = person.user_id or p.customer_id = person.customer_id)
+                ),
+                '-infinity'
+            )
+            and m.deleted_at is null
+            and (m.sender_id = person.user_id or m.sender_customer_id = person.customer_id) is not true
+            and not exists (
+                select from public.message_read_receipts r
+                where r.message_id = m.id
+                    and (r.read_by_user_id = person.user_id or r.read_by_customer_id = person.customer_id)
+            )
+        order by m.created_at
+        -- As many as are written well within the time that a statement has.
+        limit 10000
+    ) unread
+    order by unread.id
     on conflict do nothing;
     get diagnostics read_count = row_count;
     return read_count;
 end
 $fn$;
-comment on function public.mark_conversation_as_read(uuid) is 'Notes that everything in a conversation has been read. Made by Rowcast.';
+comment on function public.mark_conversation_as_read(uuid) is 'Notes that everything in a conversation has been read; of more than 10,000 messages the oldest, so that it is called again. Made by Rowcast.';
 
 -- Security definer: deliveries are nobody's to write directly.
 create or replace function public.mark_messages_as_delivered(message_ids uuid[]) returns integer
@@ -793,7 +824,8 @@ begin
             last_seen_at = now(),
             active_at = case when update_user_presence.status in ('away', 'offline') then p.active_at else now() end,
             expires_at = now() + interval '60 seconds',
-            is_automatic = false
+            is_automatic = false,
+            updated_at = clock_timestamp()
         where p.user_id = person.user_id or p.customer_id = person.customer_id
         returning p.* into presence;
         exit when found;

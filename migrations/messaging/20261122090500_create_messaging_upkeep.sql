@@ -106,7 +106,11 @@ begin
         ),
         active_at = greatest(p.active_at, connected.active_at),
         last_seen_at = now(),
-        expires_at = greatest(p.expires_at, lease_until)
+        expires_at = greatest(p.expires_at, lease_until),
+        -- News for whoever has missed the last.
+        updated_at = case
+            when p.updated_at < now() - interval '1 minute' then clock_timestamp() else p.updated_at
+        end
     from (
         select known.id, max(t.active_at) as active_at
         from unnest(touch_presence.user_ids, touch_presence.active_at) t (user_id, active_at)
@@ -119,6 +123,8 @@ begin
         group by known.id
     ) connected
     where p.id = connected.id
+        -- What was made above is as it should be.
+        and (p.last_seen_at, p.expires_at) is distinct from (now(), lease_until)
         -- Whoever said that they are offline is, until they do something.
         and not (
             p.status = 'offline' and not p.is_automatic and coalesce(connected.active_at <= p.last_seen_at, true)
@@ -153,24 +159,25 @@ security definer
 set search_path = ''
 as $fn$
 declare
-    gone_count integer;
-    idle_count integer;
+    active_since constant timestamptz := now() - make_interval(secs => idle_seconds);
+    -- Leases change all the time, so no index has them: of those who are there, everybody is looked at. They are locked
+    -- in the order in which everybody locks presence.
+    due constant uuid[] := array(
+        select p.id
+        from public.user_presence p
+        where p.status <> 'offline'
+            and (p.expires_at <= now() or p.status = 'online' and p.active_at < active_since)
+        order by p.id
+        for no key update
+    );
 begin
-    -- In the order in which everybody locks presence.
-    perform from public.user_presence p
-    where p.status <> 'offline' and p.expires_at <= now()
-        or p.status = 'online' and p.active_at < now() - make_interval(secs => idle_seconds)
-    order by p.id
-    for no key update;
+    if due = '{}' then
+        return 0;
+    end if;
     update public.user_presence p
-    set status = 'offline', is_automatic = true
-    where p.status <> 'offline' and p.expires_at <= now();
-    get diagnostics gone_count = row_count;
-    update public.user_presence p
-    set status = 'away', is_automatic = true
-    where p.status = 'online' and p.active_at < now() - make_interval(secs => idle_seconds);
-    get diagnostics idle_count = row_count;
-    return gone_count + idle_count;
+    set status = case when p.expires_at <= now() then 'offline' else 'away' end, is_automatic = true
+    where p.id = any (due);
+    return cardinality(due);
 end
 $fn$;
 comment on function rowcast.expire_presence(integer) is 'Makes those offline whose lease is over, and those away who have been idle; says how many. Made by Rowcast.';

@@ -36,10 +36,10 @@ create policy "those who take part see a conversation, and staff all" on public.
             and id between (select rowcast.staff_from()) and (select rowcast.staff_to())
     );
 
-create policy "those who take part archive a conversation, and staff all" on public.conversations
+create policy "those who take part name and archive a shared conversation, and staff all" on public.conversations
     for update to authenticated
-    using ((select rowcast.caller_is_staff()) or rowcast.takes_part(id))
-    with check ((select rowcast.caller_is_staff()) or rowcast.takes_part(id));
+    using (kind <> 'direct' and ((select rowcast.caller_is_staff()) or rowcast.takes_part(id)))
+    with check (kind <> 'direct' and ((select rowcast.caller_is_staff()) or rowcast.takes_part(id)));
 
 create policy "those who take part see who does, and staff all" on public.conversation_participants
     for select to authenticated
@@ -49,7 +49,7 @@ create policy "those who take part see who does, and staff all" on public.conver
             and conversation_id between (select rowcast.staff_from()) and (select rowcast.staff_to())
     );
 
-create policy "people mute their own conversations" on public.conversation_participants
+create policy "people mute and archive their own conversations" on public.conversation_participants
     for update to authenticated
     using (
         (user_id = (select rowcast.caller_user_id()) or customer_id = (select rowcast.caller_customer_id()))

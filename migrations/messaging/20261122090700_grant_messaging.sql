@@ -89,7 +89,7 @@ begin
         grant update (full_name, username, avatar_url) on table public.users to authenticated;
         grant update (full_name) on table public.customers to authenticated;
         grant update (title, is_archived) on table public.conversations to authenticated;
-        grant update (muted_until) on table public.conversation_participants to authenticated;
+        grant update (muted_until, archived_at) on table public.conversation_participants to authenticated;
         grant insert (
             id, conversation_id, sender_id, sender_customer_id, receiver_id, content, message_type, reply_to_id,
             attachments, client_message_id

@@ -174,6 +174,10 @@ as $fn$
         where not exists (
             select from public.messages as message
             where message.id = given.id
+                and (
+                    rowcast.caller_is_staff()
+                    or message.conversation_id in (select rowcast.own_conversation_ids())
+                )
                 and pg_catalog.pg_visible_in_snapshot(message.inserted_in, pg_catalog.pg_current_snapshot())
         )
         limit 10000
@@ -259,9 +263,20 @@ begin
                 where own.id = follows
             )
             or record.id <= (
-                select other.id from rowcast.catch_ups as other
-                where other.user_id = caller_user or other.customer_id = caller_customer
-                order by other.id desc offset 200 limit 1
+                select kept.id
+                from (
+                    select
+                        other.id,
+                        pg_catalog.row_number() over newest as place,
+                        pg_catalog.sum(pg_catalog.cardinality(other.owed) + pg_catalog.cardinality(other.sent))
+                            over newest as ids
+                    from rowcast.catch_ups as other
+                    where other.user_id = caller_user or other.customer_id = caller_customer
+                    window newest as (order by other.id desc)
+                ) as kept
+                where kept.place > 200 or kept.ids > 400000
+                order by kept.id desc
+                limit 1
             )
         );
     -- Those of people who never come back.

@@ -7,7 +7,7 @@ use super::Error;
 use super::request::optional_text;
 
 /// What a message may be.
-const MESSAGE_TYPES: [&str; 4] = ["text", "image", "file", "system"];
+pub(super) const MESSAGE_TYPES: [&str; 4] = ["text", "image", "file", "system"];
 
 /// What a message says; a file needs no words.
 pub(super) fn content(fields: &Map<String, Value>, has_attachments: bool) -> Result<&str, Error> {

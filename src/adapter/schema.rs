@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::fields::MESSAGE_TYPES;
+
 /// Schemas by their names.
 pub(super) type Schemas = Map<String, Value>;
 
@@ -45,7 +47,7 @@ pub(super) fn one_of(words: &[&str]) -> Value {
 
 /// What a message holds.
 pub(super) fn message_type() -> Value {
-    one_of(&["text", "image", "file", "system"])
+    one_of(&MESSAGE_TYPES)
 }
 
 /// That, or `null`.

@@ -1,4 +1,5 @@
-//! Commits with broadcasts from the database, between the feed and whoever replays them.
+//! Commits that were streamed lately: those with broadcasts from the database, between the feed and whoever replays them,
+//! and those with changes, between the feed and whoever fetches what they came too late for.
 //!
 //! The stream can deliver a commit before new snapshots see it: under synchronous replication for as long as a standby
 //! takes to answer. A replay that reads by such a snapshot would miss a broadcast that has already gone by, so it waits
@@ -43,6 +44,12 @@ impl RecentCommits {
         let commits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = commits.iter().filter(|(_, noted)| now.duration_since(*noted) <= KEPT_FOR);
         kept.map(|(xid, _)| *xid).collect()
+    }
+
+    /// Whether none is kept.
+    pub(super) fn is_empty(&self, now: Instant) -> bool {
+        let commits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        commits.back().is_none_or(|(_, noted)| now.duration_since(*noted) > KEPT_FOR)
     }
 
     /// Forgets all: the log has another history, which may lack them.
@@ -120,6 +127,7 @@ mod tests {
         assert_eq!(commits.all(now), [1, 3]);
         let later = now + KEPT_FOR + Duration::from_secs(1);
         assert!(commits.all(later).is_empty());
+        assert!(commits.is_empty(later) && !commits.is_empty(now));
         (0..5_000).for_each(|xid| commits.note(xid, later));
         assert_eq!(commits.all(later).len(), COMMITS_MAX);
         assert_eq!(commits.all(later).last(), Some(&4_999));

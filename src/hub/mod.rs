@@ -22,6 +22,7 @@ mod meter;
 mod meters;
 mod peers;
 mod presence;
+mod renewal;
 mod replay;
 mod rooms;
 mod sent;

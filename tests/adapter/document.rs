@@ -8,7 +8,8 @@ use rowcast::rest::route::OPERATIONS;
 use serde_json::Value;
 
 use crate::support::majors;
-use crate::whole::Stage;
+use crate::table::fits;
+use crate::whole::{ANN, BOB, Stage, token};
 
 fn operations(document: &Value) -> BTreeSet<(String, String)> {
     let paths = document["paths"].as_object().unwrap();
@@ -44,6 +45,34 @@ fn every_reference_leads_somewhere() {
     }
     let schemas = document["components"]["schemas"].as_object().unwrap();
     assert_eq!(schemas.keys().cloned().collect::<BTreeSet<_>>(), names, "and none is left over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_of_the_school_app_look_as_the_document_says() {
+    let stage = Stage::set(majors()[0]).await;
+    stage.enrol(&[ANN, BOB]).await;
+    let thread = stage.conversation(ANN, BOB).await;
+    stage.call(BOB, &format!("public.send_message('{thread}', 'Hello')")).await;
+    let document = openapi::document(&adapter::described(&[adapter::App::named("school").unwrap()]));
+    for (method, path, target) in [
+        ("POST", "/api/chat/subscribe", "/api/chat/subscribe"),
+        (
+            "GET",
+            "/api/chat/offline-messages",
+            "/api/chat/offline-messages?last_check_time=2024-01-01T00:00:00Z",
+        ),
+        ("GET", "/api/chat/unread-count", "/api/chat/unread-count"),
+        ("POST", "/api/chat/mark-read/{thread_id}", &format!("/api/chat/mark-read/{thread}")),
+        ("POST", "/api/chat/unsubscribe", "/api/chat/unsubscribe"),
+    ] {
+        let responses = &document["paths"][path][method.to_ascii_lowercase()]["responses"];
+        for (token, status) in [(Some(token(ANN)), 200), (None, 401)] {
+            let answer = stage.ask(method, target, token.as_deref(), None).await;
+            assert_eq!(answer.status, status, "{path}: {answer:?}");
+            let schema = &responses[status.to_string()]["content"]["application/json"]["schema"];
+            fits(&document, schema, &answer.body, path);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

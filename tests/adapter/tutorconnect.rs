@@ -126,6 +126,7 @@ fn chat_rows() -> Vec<Row> {
                     "typingUsers": [{ "chatId": CHAT, "userId": KARI, "customerId": null, "isTyping": true,
                         "startedAt": "<time>", "expiresAt": "<time>" }],
                     "unreadCount": 1, "lastMessage": last, "lastMessageAt": "<time>", "isArchived": false,
+                    "metadata": {},
                 })),
             ),
             stranger: Is(404),

@@ -97,9 +97,9 @@ async fn measure(effort: &Effort, names: &[&str]) -> Vec<Figure> {
             return figures;
         }
     }
-    if wanted("messaging") {
-        figures.extend(messaging::measure(effort).await);
-        if names == ["messaging"] {
+    if messaging::is_wanted(wanted) {
+        figures.extend(messaging::measure(effort, wanted).await);
+        if names.iter().all(|name| name.starts_with("messaging")) && !names.is_empty() {
             return figures;
         }
     }

@@ -149,6 +149,10 @@ as $fn$
         where not exists (
             select from public.messages as message
             where message.id = given.id
+                and (
+                    rowcast.caller_is_staff()
+                    or message.conversation_id in (select rowcast.own_conversation_ids())
+                )
                 and pg_catalog.pg_visible_in_snapshot(message.inserted_in, pg_catalog.pg_current_snapshot())
         )
         limit 10000
@@ -202,7 +206,7 @@ grant execute on function rowcast.find_catch_up(timestamptz, bytea) to authentic
 -- A new record of the caller's, and the time that names it.
 -- Whole milliseconds, because a client that reads and prints a time keeps no more; later than any other of the person,
 -- so that the last one of a token is the last one made. As its owner, for the caller alone. What is 30 days old goes,
--- so does all but the newest 200 of a person, and so does the record two before the one that this continues: who asks
+-- so does all but the newest 200 of a person, or fewer if they hold more than 400,000 ids, and so does the record two before the one that this continues: who asks
 -- by a time has had its answer, and needs none from before.
 create or replace function rowcast.store_catch_up(
     token bytea, seen pg_snapshot, owed uuid[], sent uuid[], follows bigint
@@ -245,9 +249,20 @@ begin
                 where own.id = follows
             )
             or record.id <= (
-                select other.id from rowcast.catch_ups as other
-                where other.user_id = caller_user or other.customer_id = caller_customer
-                order by other.id desc offset 200 limit 1
+                select kept.id
+                from (
+                    select
+                        other.id,
+                        pg_catalog.row_number() over newest as place,
+                        pg_catalog.sum(pg_catalog.cardinality(other.owed) + pg_catalog.cardinality(other.sent))
+                            over newest as ids
+                    from rowcast.catch_ups as other
+                    where other.user_id = caller_user or other.customer_id = caller_customer
+                    window newest as (order by other.id desc)
+                ) as kept
+                where kept.place > 200 or kept.ids > 400000
+                order by kept.id desc
+                limit 1
             )
         );
     -- Those of people who never come back.

@@ -194,7 +194,7 @@ begin
     insert into public.conversation_participants as p (conversation_id, user_id)
     values (add_participant.conversation_id, add_participant.user_id)
     on conflict on constraint conversation_participants_user_key do update
-    set left_at = null, joined_at = now()
+    set left_at = null, joined_at = now(), archived_at = null
     where p.left_at is not null;
     select c.* into conversation from public.conversations c where c.id = add_participant.conversation_id;
     return rowcast.conversation_json(conversation, rowcast.caller_user_id(), rowcast.caller_customer_id());
@@ -210,17 +210,33 @@ security definer
 set search_path = ''
 as $fn$
 declare
+    own_user_id constant uuid := rowcast.caller_user_id();
+    own_customer_id constant uuid := rowcast.caller_customer_id();
+    wanted constant boolean := coalesce(archive_conversation.is_archived, true);
     conversation public.conversations;
 begin
     perform rowcast.require_conversation(archive_conversation.conversation_id, false);
-    update public.conversations c
-    set is_archived = coalesce(archive_conversation.is_archived, true)
-    where c.id = archive_conversation.conversation_id
-    returning c.* into conversation;
-    return rowcast.conversation_json(conversation, rowcast.caller_user_id(), rowcast.caller_customer_id());
+    select c.* into conversation from public.conversations c where c.id = archive_conversation.conversation_id;
+    if conversation.kind = 'direct' and num_nonnulls(own_user_id, own_customer_id) > 0 then
+        update public.conversation_participants p
+        set archived_at = case when wanted then coalesce(p.archived_at, now()) end
+        where p.conversation_id = archive_conversation.conversation_id
+            and p.left_at is null
+            and (p.user_id = own_user_id or p.customer_id = own_customer_id);
+        if not found then
+            raise exception using
+                errcode = '42501', message = 'only those who take part archive a direct conversation, each for themselves';
+        end if;
+    else
+        update public.conversations c
+        set is_archived = wanted
+        where c.id = archive_conversation.conversation_id
+        returning c.* into conversation;
+    end if;
+    return rowcast.conversation_json(conversation, own_user_id, own_customer_id);
 end
 $fn$;
-comment on function public.archive_conversation(uuid, boolean) is 'Archives a conversation for all who take part, or brings it back. Made by Rowcast.';
+comment on function public.archive_conversation(uuid, boolean) is 'Archives a conversation for all who take part, a direct one for the caller alone; or brings it back. Made by Rowcast.';
 
 revoke all on function
     public.start_conversation(uuid[], uuid, text, text, text, text, jsonb), public.leave_conversation(uuid),

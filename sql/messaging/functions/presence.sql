@@ -89,7 +89,8 @@ begin
             last_seen_at = now(),
             active_at = case when update_user_presence.status in ('away', 'offline') then p.active_at else now() end,
             expires_at = now() + interval '60 seconds',
-            is_automatic = false
+            is_automatic = false,
+            updated_at = clock_timestamp()
         where p.user_id = person.user_id or p.customer_id = person.customer_id
         returning p.* into presence;
         exit when found;

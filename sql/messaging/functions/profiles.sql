@@ -21,6 +21,7 @@ declare
     claimed record;
     profile jsonb;
 begin
+    -- The address is answered and not kept: whoever shares a conversation sees the row.
     -- What a token only suggests is not worth an error if it does not fit, or if somebody else has that name.
     select
         case when octet_length(c.full_name) between 1 and 400 then c.full_name end as full_name,
@@ -47,17 +48,13 @@ begin
             user_metadata ->> 'avatar_url' as avatar_url
     ) c;
     if own_customer_id is not null then
-        insert into public.customers as c (id, full_name, email)
-        values (
-            own_customer_id,
-            coalesce(upsert_profile.full_name, claimed.full_name),
-            claimed.email
-        )
+        insert into public.customers as c (id, full_name)
+        values (own_customer_id, coalesce(upsert_profile.full_name, claimed.full_name))
         on conflict on constraint customers_pkey do update
-        set full_name = coalesce(upsert_profile.full_name, c.full_name, excluded.full_name),
-            email = coalesce(excluded.email, c.email)
+        set full_name = coalesce(upsert_profile.full_name, c.full_name, excluded.full_name)
         returning jsonb_build_object(
-            'id', c.id, 'kind', 'customer', 'full_name', c.full_name, 'username', null, 'email', c.email,
+            'id', c.id, 'kind', 'customer', 'full_name', c.full_name, 'username', null,
+            'email', coalesce(claimed.email, c.email),
             'role', null, 'avatar_url', null
         ) into profile;
         return profile;
@@ -65,31 +62,30 @@ begin
     if own_user_id is null then
         raise exception using errcode = '22023', message = 'the token names nobody';
     end if;
-    insert into public.users as u (id, full_name, username, email, role, avatar_url)
+    insert into public.users as u (id, full_name, username, role, avatar_url)
     values (
         own_user_id,
         coalesce(upsert_profile.full_name, claimed.full_name),
         coalesce(upsert_profile.username, claimed.username),
-        claimed.email,
         claimed.role,
         coalesce(upsert_profile.avatar_url, claimed.avatar_url)
     )
     on conflict on constraint users_pkey do update
     set full_name = coalesce(upsert_profile.full_name, u.full_name, excluded.full_name),
         username = coalesce(upsert_profile.username, u.username, excluded.username),
-        email = coalesce(excluded.email, u.email),
-        role = coalesce(excluded.role, u.role),
+        -- What a trusted server has written stays where the token says nothing; but nobody is shown as staff who is not.
+        role = coalesce(excluded.role, case when u.role <> 'staff' then u.role end),
         avatar_url = coalesce(upsert_profile.avatar_url, u.avatar_url, excluded.avatar_url)
     returning jsonb_build_object(
-        'id', u.id, 'kind', 'user', 'full_name', u.full_name, 'username', u.username, 'email', u.email,
-        'role', u.role, 'avatar_url', u.avatar_url
+        'id', u.id, 'kind', 'user', 'full_name', u.full_name, 'username', u.username,
+        'email', coalesce(claimed.email, u.email), 'role', u.role, 'avatar_url', u.avatar_url
     ) into profile;
     return profile;
 end
 $fn$;
 comment on function public.upsert_profile(text, text, text) is 'Makes or changes the caller''s profile; null keeps what is there. Made by Rowcast.';
 
--- Whoever writes for the first time has a profile from then on.
+-- Whoever writes for the first time has a profile from then on; and whoever became staff, or is no longer, is shown so.
 create or replace function rowcast.make_profile() returns void
 language plpgsql
 volatile
@@ -100,13 +96,16 @@ declare
     own_user_id constant uuid := rowcast.caller_user_id();
     own_customer_id constant uuid := rowcast.caller_customer_id();
 begin
-    if own_user_id is not null and not exists (select from public.users u where u.id = own_user_id)
+    if own_user_id is not null and not exists (
+            select from public.users u
+            where u.id = own_user_id and coalesce(u.role = 'staff', false) = rowcast.caller_is_staff()
+        )
         or own_customer_id is not null and not exists (select from public.customers c where c.id = own_customer_id)
     then
         perform public.upsert_profile();
     end if;
 end
 $fn$;
-comment on function rowcast.make_profile() is 'Makes the caller''s profile where there is none. Made by Rowcast.';
+comment on function rowcast.make_profile() is 'Makes the caller''s profile where there is none, or where it is wrong about who is staff. Made by Rowcast.';
 
 revoke all on function public.upsert_profile(text, text, text), rowcast.make_profile() from public;

@@ -26,7 +26,18 @@ begin
         select rowcast.conversation_json(c, own_user_id, own_customer_id)
         from public.conversations c
         where coalesce(c.last_message_at, c.created_at) < latest
-            and (list_conversations.include_archived or not c.is_archived)
+            and (
+                list_conversations.include_archived
+                or not c.is_archived
+                and not exists (
+                    select
+                    from public.conversation_participants p
+                    where p.conversation_id = c.id
+                        and p.left_at is null
+                        and p.archived_at is not null
+                        and (p.user_id = own_user_id or p.customer_id = own_customer_id)
+                )
+            )
         order by coalesce(c.last_message_at, c.created_at) desc
         limit most;
         return;
@@ -40,7 +51,7 @@ begin
         where p.left_at is null
             and (p.user_id = own_user_id or p.customer_id = own_customer_id)
             and coalesce(c.last_message_at, c.created_at) < latest
-            and (list_conversations.include_archived or not c.is_archived)
+            and (list_conversations.include_archived or not c.is_archived and p.archived_at is null)
         order by coalesce(c.last_message_at, c.created_at) desc
         limit most
     ) page

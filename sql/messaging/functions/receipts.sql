@@ -33,14 +33,16 @@ end
 $fn$;
 comment on function public.mark_message_as_read(uuid, uuid, uuid) is 'Notes that a message of somebody else has been read, once. Made by Rowcast.';
 
+-- Security definer: what the caller sees is decided once for all of the messages, and not again for each receipt.
 create or replace function public.mark_messages_as_read(message_ids uuid[]) returns integer
 language plpgsql
 volatile
-security invoker
+security definer
 set search_path = ''
 as $fn$
 declare
     person record;
+    sees_all constant boolean := rowcast.caller_is_staff() or rowcast.caller_is_service();
     read_count integer;
 begin
     select * into person from rowcast.person(null, null);
@@ -49,8 +51,10 @@ begin
     end if;
     insert into public.message_read_receipts (message_id, conversation_id, read_by_user_id, read_by_customer_id)
     select m.id, m.conversation_id, person.user_id, person.customer_id
-    from public.messages m
-    where m.id = any (message_ids)
+    from unnest(message_ids) given (id)
+    -- One by one, by the key, however many there are.
+    cross join lateral (select * from public.messages one where one.id = given.id offset 0) m
+    where (sees_all or m.conversation_id in (select rowcast.own_conversation_ids()))
         and (m.sender_id = person.user_id or m.sender_customer_id = person.customer_id) is not true
     order by m.id
     on conflict do nothing;
@@ -60,10 +64,11 @@ end
 $fn$;
 comment on function public.mark_messages_as_read(uuid[]) is 'Notes that messages have been read; own ones, and such as the caller does not see, are passed over. Made by Rowcast.';
 
+-- Security definer: see mark_messages_as_read().
 create or replace function public.mark_conversation_as_read(conversation_id uuid) returns integer
 language plpgsql
 volatile
-security invoker
+security definer
 set search_path = ''
 as $fn$
 declare
@@ -73,29 +78,40 @@ begin
     select * into person from rowcast.person(null, null);
     perform rowcast.require_conversation(mark_conversation_as_read.conversation_id, false);
     insert into public.message_read_receipts (message_id, conversation_id, read_by_user_id, read_by_customer_id)
-    select m.id, m.conversation_id, person.user_id, person.customer_id
-    from public.messages m
-    where m.conversation_id = mark_conversation_as_read.conversation_id
-        -- What stands before is read.
-        and m.created_at > coalesce(
-            (
-                select p.last_read_at
-                from public.conversation_participants p
-                where p.conversation_id = mark_conversation_as_read.conversation_id
-                    and p.left_at is null
-                    and (p.user_id = person.user_id or p.customer_id = person.customer_id)
-            ),
-            '-infinity'
-        )
-        and m.deleted_at is null
-        and (m.sender_id = person.user_id or m.sender_customer_id = person.customer_id) is not true
-    order by m.id
+    select unread.id, unread.conversation_id, person.user_id, person.customer_id
+    from (
+        select m.id, m.conversation_id
+        from public.messages m
+        where m.conversation_id = mark_conversation_as_read.conversation_id
+            -- What stands before is read.
+            and m.created_at > coalesce(
+                (
+                    select p.last_read_at
+                    from public.conversation_participants p
+                    where p.conversation_id = mark_conversation_as_read.conversation_id
+                        and p.left_at is null
+                        and (p.user_id = person.user_id or p.customer_id = person.customer_id)
+                ),
+                '-infinity'
+            )
+            and m.deleted_at is null
+            and (m.sender_id = person.user_id or m.sender_customer_id = person.customer_id) is not true
+            and not exists (
+                select from public.message_read_receipts r
+                where r.message_id = m.id
+                    and (r.read_by_user_id = person.user_id or r.read_by_customer_id = person.customer_id)
+            )
+        order by m.created_at
+        -- As many as are written well within the time that a statement has.
+        limit 10000
+    ) unread
+    order by unread.id
     on conflict do nothing;
     get diagnostics read_count = row_count;
     return read_count;
 end
 $fn$;
-comment on function public.mark_conversation_as_read(uuid) is 'Notes that everything in a conversation has been read. Made by Rowcast.';
+comment on function public.mark_conversation_as_read(uuid) is 'Notes that everything in a conversation has been read; of more than 10,000 messages the oldest, so that it is called again. Made by Rowcast.';
 
 -- Security definer: deliveries are nobody's to write directly.
 create or replace function public.mark_messages_as_delivered(message_ids uuid[]) returns integer

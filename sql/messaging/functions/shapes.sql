@@ -83,6 +83,7 @@ declare
     participants jsonb;
     last_message jsonb;
     unread_count integer;
+    archived_at timestamptz;
 begin
     select coalesce(
         jsonb_agg(
@@ -114,7 +115,7 @@ begin
     from public.messages m
     where m.id = conversation.last_message_id;
 
-    select rowcast.unread_count(p) into unread_count
+    select rowcast.unread_count(p), p.archived_at into unread_count, archived_at
     from public.conversation_participants p
     where p.conversation_id = conversation.id
         and p.left_at is null
@@ -130,7 +131,7 @@ begin
         'last_message', last_message,
         'last_message_at', conversation.last_message_at,
         'unread_count', coalesce(unread_count, 0),
-        'is_archived', conversation.is_archived,
+        'is_archived', conversation.is_archived or archived_at is not null,
         'metadata', conversation.metadata,
         'created_at', conversation.created_at,
         'updated_at', conversation.updated_at

@@ -379,14 +379,32 @@ begin
     else
         select c.full_name into new.name from public.customers c where c.id = new.customer_id;
     end if;
-    new.updated_at := now();
+    new.updated_at := greatest(clock_timestamp(), new.last_seen_at);
     return new;
 end
 $fn$;
-comment on function rowcast.stamp_presence() is 'Stamps the name of who is there. Made by Rowcast.';
+comment on function rowcast.stamp_presence() is 'Stamps the name of who is there, and when there was news of them. Made by Rowcast.';
+
+create or replace function rowcast.rename_presence() returns trigger
+language plpgsql
+volatile
+security definer
+set search_path = ''
+as $fn$
+begin
+    -- The name itself is stamped there.
+    if tg_table_name = 'users' then
+        update public.user_presence p set updated_at = clock_timestamp() where p.user_id = new.id;
+    else
+        update public.user_presence p set updated_at = clock_timestamp() where p.customer_id = new.id;
+    end if;
+    return null;
+end
+$fn$;
+comment on function rowcast.rename_presence() is 'Gives the presence of somebody their new name. Made by Rowcast.';
 
 revoke all on function
     rowcast.stamp_updated_at(), rowcast.keep_participants(), rowcast.stamp_message(), rowcast.note_message(),
     rowcast.stamp_message_change(), rowcast.stamp_reaction(), rowcast.stamp_receipt(), rowcast.count_receipts(),
-    rowcast.note_receipts(), rowcast.stamp_delivery(), rowcast.stamp_presence()
+    rowcast.note_receipts(), rowcast.stamp_delivery(), rowcast.stamp_presence(), rowcast.rename_presence()
 from public;

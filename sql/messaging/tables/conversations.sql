@@ -52,6 +52,7 @@ begin
             left_at timestamptz,
             last_read_at timestamptz,
             muted_until timestamptz,
+            archived_at timestamptz,
             constraint conversation_participants_person_check check (num_nonnulls(user_id, customer_id) = 1),
             constraint conversation_participants_user_key unique (conversation_id, user_id),
             constraint conversation_participants_customer_key unique (conversation_id, customer_id)

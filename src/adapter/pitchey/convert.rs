@@ -249,7 +249,7 @@ pub(super) fn refusal(error: &Error) -> Value {
     }
 }
 
-/// A message as the schema's functions give it.
+/// A message as the schema's functions list it.
 #[derive(Deserialize)]
 struct MessageRow {
     #[serde(flatten)]

@@ -52,7 +52,7 @@ pub(super) struct Attachment {
     pub(super) mime_type: Value,
 }
 
-/// A message, in a list with what has become of it.
+/// A message in a list, with what has become of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ListedMessage {

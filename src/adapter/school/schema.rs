@@ -10,12 +10,13 @@ use crate::adapter::schema::{
 pub(super) fn schemas() -> Schemas {
     let status = || ("status", one_of(&["success"]));
     let done = || object([status(), ("message", text()), ("user_id", id())]);
-    let unread = object([("unread_count", number())]);
+    // What was asked for stands in `data` and beside it.
+    let unread = || ("unread_count", number());
     all([
         ("SchoolDone", done()),
         ("SchoolRead", with(done(), [("thread_id", id())])),
-        ("SchoolMissed", object([status(), ("data", missed())])),
-        ("SchoolUnread", object([status(), ("data", unread)])),
+        ("SchoolMissed", with(missed(), [status(), ("data", missed())])),
+        ("SchoolUnread", object([status(), ("data", object([unread()])), unread()])),
         (
             "SchoolRefusal",
             some_of([("status", one_of(&["error"])), ("message", text())], [("retry_after", number())]),

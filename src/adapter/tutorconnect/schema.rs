@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::adapter::answer;
 use crate::adapter::schema::{
-    Schemas, all, flag, id, list, maybe, message_type, number, object, one_of, some_of, text, time, with,
+    Schemas, all, anything, flag, id, list, maybe, message_type, number, object, one_of, some_of, text, time,
+    with,
 };
 
 /// All of them, by their names.
@@ -110,6 +111,7 @@ fn chat() -> Value {
         ("lastMessage", maybe(last_message)),
         ("lastMessageAt", maybe(time())),
         ("isArchived", flag()),
+        ("metadata", anything()),
     ])
 }
 

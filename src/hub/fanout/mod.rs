@@ -34,6 +34,7 @@ use super::ask::{Item, Later};
 use super::engine::Knowledge;
 use super::lane::{Lanes, Ready};
 use super::profile::{Member, ProfileId, Profiles, Spec, TargetKey};
+use super::renewal::is_renewal;
 use super::resolve::Target;
 
 pub use frames::Prepared;
@@ -188,7 +189,8 @@ impl Fanout {
     }
 
     /// Fans out a run of a transaction's changes, in write order, until there is as much to hand over or to ask as
-    /// may be. Gives the place after the last change that was fanned out: at least one is.
+    /// may be; what is news to nobody is passed over. Gives the place after the last change that was dealt with: at
+    /// least one is.
     pub fn fan_out(
         &mut self,
         grounds: Grounds<'_>,
@@ -203,6 +205,9 @@ impl Fanout {
                 && (out.bytes >= OUTBOX_BYTES_MAX || lanes.entry_count() >= self.config.waiting_max)
             {
                 return position;
+            }
+            if is_renewal(change) {
+                continue;
             }
             let later = history.later(position, changes);
             let subject = Subject { shown: change, asked: change, later, is_moved_out: false };

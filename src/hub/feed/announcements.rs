@@ -68,16 +68,17 @@ impl Announcements {
 }
 
 impl<S: Sink> Feed<S> {
-    /// Tells a channel that it is subscribed, as soon as that is the whole truth.
-    pub(super) fn announce(&mut self, channel: ChannelRef) {
-        if self.announcements.streamed.all(Instant::now()).is_empty() {
+    /// Tells a channel that it is subscribed, as soon as that is the whole truth; whether it was told at once.
+    pub(super) fn announce(&mut self, channel: ChannelRef) -> bool {
+        if self.announcements.streamed.is_empty(Instant::now()) {
             self.tell(channel, true, &SUBSCRIBED.into());
-            return;
+            return true;
         }
         // One that has begun may have looked too early.
         let next = self.announcements.look_count + 1;
         self.announcements.waiting.insert(channel, next);
         self.look();
+        false
     }
 
     fn look(&mut self) {

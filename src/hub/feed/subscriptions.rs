@@ -73,8 +73,8 @@ impl<S: Sink> Feed<S> {
             .is_some_and(|profile| !profile.targets.is_empty());
         if matches!(state.stage, Stage::Resolved) && has_targets {
             // It may have been told already, if the catalog has changed.
-            if !state.subscribed {
-                self.announce(channel);
+            if !state.subscribed && !self.announce(channel) {
+                self.awaited.insert(channel);
             }
         } else {
             self.resolve(channel);
@@ -190,7 +190,6 @@ impl<S: Sink> Feed<S> {
             self.resolve(channel);
             return Ok(());
         }
-        self.awaited.remove(&channel);
         self.joining.remove(&channel);
         if let Some(state) = self.channels.get_mut(&channel) {
             state.stage = Stage::Resolved;
@@ -214,7 +213,9 @@ impl<S: Sink> Feed<S> {
             self.progress.sequence() + 1,
         );
         match refusal {
-            None => self.announce(channel),
+            None => {
+                self.announce(channel);
+            }
             Some(message) => self.refuse(channel, &message),
         }
         Ok(())
@@ -265,7 +266,9 @@ impl<S: Sink> Feed<S> {
             let Some(profile) = self.profiles.get(id).filter(|_| changed) else { continue };
             for channel in profile.members.iter().map(|member| member.channel).collect::<Vec<_>>() {
                 match &refusal {
-                    None => self.announce(channel),
+                    None => {
+                        self.announce(channel);
+                    }
                     Some(message) => self.tell(channel, false, message),
                 }
             }
@@ -282,6 +285,7 @@ impl<S: Sink> Feed<S> {
 
     /// Tells a channel whether it is subscribed.
     pub(super) fn tell(&mut self, channel: ChannelRef, ok: bool, message: &Arc<str>) {
+        self.awaited.remove(&channel);
         self.announcements.forget(channel);
         if let Some(state) = self.channels.get_mut(&channel) {
             state.subscribed = ok;

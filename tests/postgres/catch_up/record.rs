@@ -175,6 +175,33 @@ async fn old_records_go_and_those_in_use_stay() {
     }
 }
 
+/// Somebody who has missed very much and asks again and again for all of it takes no more room than four such records.
+#[tokio::test]
+async fn large_records_of_one_person_are_few() {
+    for major in majors() {
+        let school = School::open(major).await;
+        let bob = school.bob.check(EVER).await;
+        for _ in 0..6 {
+            let known = school.ann.check(EVER).await;
+            let owe = format!(
+                "update rowcast.catch_ups set owed = array(select gen_random_uuid() from generate_series(1, 100000))
+                 where user_id = '{ANN}' and last_check_time = '{}'",
+                known.time
+            );
+            school.database.execute(&owe).await;
+        }
+        let last = school.ann.check(EVER).await;
+        let held =
+            "select count(*), sum(cardinality(owed)) from rowcast.catch_ups where user_id = $1::text::uuid";
+        let row = school.database.client.query_one(held, &[&ANN]).await.unwrap();
+        assert_eq!((row.get(0), row.get(1)), (5_i64, 400_000_i64), "on {major}");
+        // The one just made is there, and nobody else's has gone.
+        school.bob.send(&school.threads[0], "new").await;
+        assert_eq!(school.ann.check(&last.time).await.contents, ["new"], "on {major}");
+        assert_eq!(school.bob.check(&bob.time).await.contents, ["new"], "on {major}");
+    }
+}
+
 #[tokio::test]
 async fn a_record_of_another_cluster_counts_by_its_time() {
     for major in majors() {

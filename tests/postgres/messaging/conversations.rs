@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Ann, Anon, Bob, Carl, Cus, Dan, Kim, Service, Stage, Sue, with_ids};
+use super::{Ann, Anon, Bob, Carl, Case, Cus, Dan, Kim, Service, Stage, Sue, cases, with_ids};
 use crate::support::majors;
 
 const DENIED: &str = "42501";
@@ -179,35 +179,7 @@ async fn conversation_has_the_shape_that_is_promised() {
 async fn those_who_leave_are_gone_and_those_who_are_added_are_there() {
     for major in majors() {
         let stage = Stage::create(major).await;
-        //            Ann   Bob  Carl     Dan      Cus      Kim      Sue  Anon    Service
-        stage
-            .check(&[
-                (
-                    "select public.leave_conversation('{group}')",
-                    ["t", "t", MISSING, MISSING, MISSING, MISSING, "f", DENIED, "f"],
-                ),
-                (
-                    "select jsonb_array_length(public.add_participant('{group}', '{dan}') -> 'participants')",
-                    ["3", "3", MISSING, MISSING, MISSING, MISSING, "3", DENIED, "3"],
-                ),
-                (
-                    "select jsonb_array_length(public.add_participant('{support}', '{bob}') -> 'participants')",
-                    [MISSING, MISSING, MISSING, MISSING, DENIED, MISSING, "2", DENIED, "2"],
-                ),
-                (
-                    "select public.add_participant('{direct}', '{dan}')",
-                    [DENIED, DENIED, MISSING, MISSING, MISSING, MISSING, DENIED, DENIED, DENIED],
-                ),
-                (
-                    "select public.add_participant('{group}', gen_random_uuid())",
-                    [MISSING, MISSING, MISSING, MISSING, MISSING, MISSING, MISSING, DENIED, MISSING],
-                ),
-                (
-                    "select public.archive_conversation('{group}') ->> 'is_archived'",
-                    ["true", "true", MISSING, MISSING, MISSING, MISSING, "true", DENIED, "true"],
-                ),
-            ])
-            .await;
+        stage.check(&joining()).await;
         stage.call(Bob, "select public.leave_conversation('{direct}')").await.unwrap();
         for sql in [
             "select public.send_message('{direct}', 'x')",
@@ -224,6 +196,39 @@ async fn those_who_leave_are_gone_and_those_who_are_added_are_there() {
         }
         let typing = "select count(*) from public.message_typing_indicators where user_id = '{bob}'";
         assert_eq!(stage.value(typing).await, "0", "on {major}");
+    }
+}
+
+#[tokio::test]
+async fn direct_conversation_is_archived_for_one_and_a_shared_one_for_all() {
+    const LISTED: &str = "select c ->> 'id' from public.list_conversations() c";
+    for major in majors() {
+        let stage = Stage::create(major).await;
+        for (archived, for_ann, for_bob) in [
+            ("'{direct}'", "{group}", "{group},{direct}"),
+            ("'{direct}', false", "{group},{direct}", "{group},{direct}"),
+            ("'{group}'", "{direct}", "{direct}"),
+        ] {
+            stage.call(Ann, &format!("select public.archive_conversation({archived})")).await.unwrap();
+            for (caller, expected) in [(Ann, for_ann), (Bob, for_bob)] {
+                assert_eq!(
+                    stage.probe(caller, LISTED).await,
+                    with_ids(expected),
+                    "{archived}, {caller:?} on {major}"
+                );
+            }
+        }
+        // For all who take part and for staff, what one of them has archived for themselves is as it was.
+        stage.call(Ann, "select public.archive_conversation('{direct}')").await.unwrap();
+        let shown = "select public.get_conversation('{direct}') ->> 'is_archived'";
+        stage
+            .check(&[(
+                shown,
+                ["true", "false", MISSING, MISSING, MISSING, MISSING, "false", DENIED, "false"],
+            )])
+            .await;
+        let all = "select c ->> 'id' from public.list_conversations(include_archived => true) c";
+        assert_eq!(stage.probe(Ann, all).await, with_ids("{group},{direct}"), "on {major}");
     }
 }
 
@@ -272,4 +277,39 @@ async fn lists_are_paged_without_gap_or_repetition() {
         assert_eq!(stage.probe(Ann, all).await, "2", "on {major}");
         assert_eq!(stage.probe(Carl, all).await, "0", "on {major}");
     }
+}
+
+/// Leaving, adding and archiving.
+pub(super) fn joining() -> Vec<Case> {
+    //   Ann, Bob, Carl, Dan, Cus, Kim, Sue, Anon, Service
+    cases([
+        (
+            "select public.leave_conversation('{group}')",
+            ["t", "t", MISSING, MISSING, MISSING, MISSING, "f", DENIED, "f"],
+        ),
+        (
+            "select jsonb_array_length(public.add_participant('{group}', '{dan}') -> 'participants')",
+            ["3", "3", MISSING, MISSING, MISSING, MISSING, "3", DENIED, "3"],
+        ),
+        (
+            "select jsonb_array_length(public.add_participant('{support}', '{bob}') -> 'participants')",
+            [MISSING, MISSING, MISSING, MISSING, DENIED, MISSING, "2", DENIED, "2"],
+        ),
+        (
+            "select public.add_participant('{direct}', '{dan}')",
+            [DENIED, DENIED, MISSING, MISSING, MISSING, MISSING, DENIED, DENIED, DENIED],
+        ),
+        (
+            "select public.add_participant('{group}', gen_random_uuid())",
+            [MISSING, MISSING, MISSING, MISSING, MISSING, MISSING, MISSING, DENIED, MISSING],
+        ),
+        (
+            "select public.archive_conversation('{direct}') ->> 'is_archived'",
+            ["true", "true", MISSING, MISSING, MISSING, MISSING, DENIED, DENIED, "true"],
+        ),
+        (
+            "select public.archive_conversation('{group}') ->> 'is_archived'",
+            ["true", "true", MISSING, MISSING, MISSING, MISSING, "true", DENIED, "true"],
+        ),
+    ])
 }

@@ -23,7 +23,8 @@ const FILL: &str = "
     insert into public.message_read_receipts (message_id, conversation_id, read_by_user_id)
         select message_id, conversation_id, recipient_id from public.message_delivery_status where conversation_id::text like 'f1%';
     insert into public.user_presence (user_id, status, active_at, expires_at)
-        select id, 'busy', now(), now() + interval '1 hour' from public.users where id::text like 'f0%';
+        select id, case when row_number() over () % 50 = 0 then 'busy' else 'offline' end, now(), now() + interval '1 hour'
+        from public.users where id::text like 'f0%';
     insert into public.message_typing_indicators (conversation_id, user_id, expires_at)
         select conversation_id, user_id, now() + interval '1 hour' from public.conversation_participants where conversation_id::text like 'f1%';
     set session_replication_role = default;

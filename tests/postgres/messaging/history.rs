@@ -134,3 +134,32 @@ async fn last_read_at_moves_as_far_as_everything_is_read() {
         assert_eq!(stage.value(read_until).await, "group two", "on {major}");
     }
 }
+
+/// Ten thousand at a time are written well within the time that a statement has.
+#[tokio::test]
+async fn conversation_with_very_many_unread_messages_is_read_by_several_calls() {
+    const FILL: &str = "set session_replication_role = replica;
+        insert into public.messages (conversation_id, sender_id, sender_type, content, created_at)
+            select '{direct}', '{ann}', 'staff', 'm' || i, now() + i * interval '1 ms' from generate_series(1, 12000) i;
+        insert into public.message_delivery_status (message_id, conversation_id, recipient_type, recipient_id)
+            select id, conversation_id, 'staff', '{bob}' from public.messages where content like 'm%';
+        set session_replication_role = default;
+        analyze";
+    const READ: &str =
+        "set local statement_timeout = '8s'; select public.mark_conversation_as_read('{direct}')";
+    const LEFT: &str = "select public.get_unread_message_count()";
+    for major in majors() {
+        let stage = Stage::create(major).await;
+        stage.call(Bob, "select public.mark_conversation_as_read('{group}')").await.unwrap();
+        stage.execute(FILL).await;
+        for (read, left) in [("10000", "2000"), ("2000", "0"), ("0", "0")] {
+            assert_eq!(stage.call(Bob, READ).await, Ok(read.to_owned()), "on {major}");
+            assert_eq!(stage.probe(Bob, LEFT).await, left, "on {major}");
+        }
+        let read = "select count(*) from public.message_delivery_status where status = 'read' and recipient_id = '{bob}'";
+        assert_eq!(stage.value(read).await, "12003", "on {major}");
+        let until = "select last_read_at = (select max(created_at) from public.messages where conversation_id = '{direct}')
+            from public.conversation_participants where conversation_id = '{direct}' and user_id = '{bob}'";
+        assert_eq!(stage.value(until).await, "t", "on {major}");
+    }
+}

@@ -11,6 +11,7 @@ use crate::support::{TestDatabase, connect};
 mod attacks;
 mod checks;
 mod compiled;
+mod complete;
 mod concurrency;
 mod conversations;
 mod direct;
@@ -22,6 +23,14 @@ mod profiles;
 mod rows;
 mod topics;
 mod upkeep;
+
+/// What is asked as everybody, and what each is answered.
+type Case = (String, [&'static str; 9]);
+
+/// The same from SQL that stands as it is.
+fn cases<const N: usize>(table: [(&str, [&'static str; 9]); N]) -> Vec<Case> {
+    table.into_iter().map(|(sql, expected)| (sql.to_owned(), expected)).collect()
+}
 
 /// What stands in braces in SQL of these tests, and the id that it stands for.
 const IDS: [(&str, &str); 18] = [
@@ -155,9 +164,10 @@ impl Stage {
     }
 
     /// Asks as everybody, and compares with what each is to be answered.
-    async fn check(&self, cases: &[(&str, [&str; 9])]) {
+    async fn check<S: AsRef<str>>(&self, cases: &[(S, [&str; 9])]) {
         let mut wrong = String::new();
         for (sql, expected) in cases {
+            let sql = sql.as_ref();
             for (caller, expected) in EVERYBODY.into_iter().zip(expected) {
                 let found = self.probe(caller, sql).await;
                 if found != with_ids(expected) {

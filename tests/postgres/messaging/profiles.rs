@@ -48,9 +48,67 @@ async fn profile_is_made_from_the_token_and_kept_where_nothing_is_said() {
         let kept = upsert(&stage, &later.to_string(), "").await.unwrap();
         assert_eq!(
             (&kept["full_name"], &kept["role"], &kept["email"]),
-            (&"Florence".into(), &"staff".into(), &"flo@example.org".into()),
+            (&"Florence".into(), &"staff".into(), &Value::Null),
             "on {major}"
         );
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_shown_as_staff_whose_token_does_not_say_so() {
+    for major in majors() {
+        let stage = Stage::create(major).await;
+        let role = "select role from public.users where id = '{sue}'";
+        let demoted = with_ids(r#"{"sub": "{sue}", "app_metadata": {}}"#);
+        let again = with_ids(r#"{"sub": "{sue}", "app_metadata": {"role": "staff"}}"#);
+        assert_eq!(upsert(&stage, &demoted, "").await.unwrap()["role"], Value::Null, "on {major}");
+        assert_eq!(stage.value(role).await, "null", "on {major}");
+        assert_eq!(upsert(&stage, &again, "").await.unwrap()["role"], "staff", "on {major}");
+
+        // What somebody does without a word about their profile shows it too.
+        stage.execute("select public.add_participant('{group}', '{sue}')").await;
+        let client = stage.connect().await;
+        for (claims, shown) in [(&demoted, "null"), (&again, "staff")] {
+            client
+                .batch_execute(&format!("set role authenticated; set request.jwt.claims = '{claims}'"))
+                .await
+                .unwrap();
+            let send = with_ids("select sender_role from public.send_message('{group}', 'x')");
+            assert_eq!(super::answer(&client, &send).await, Ok(shown.to_owned()), "on {major}");
+            assert_eq!(stage.value(role).await, shown, "on {major}");
+        }
+        // Another role that a trusted server has given stays.
+        let carl = with_ids(r#"{"sub": "{carl}"}"#);
+        stage.execute("update public.users set role = 'teacher' where id = '{carl}'").await;
+        assert_eq!(upsert(&stage, &carl, "").await.unwrap()["role"], "teacher", "on {major}");
+    }
+}
+
+#[tokio::test]
+async fn address_of_a_token_is_shown_to_nobody_else() {
+    for major in majors() {
+        let stage = Stage::create(major).await;
+        stage.execute("select public.add_participant('{support}', '{bob}')").await;
+        let ann = with_ids(r#"{"sub": "{ann}", "email": "ann@example.org"}"#);
+        let cus = with_ids(r#"{"customer_id": "{cus}", "email": "cus@example.org"}"#);
+        for (claims, address) in [(&ann, "ann@example.org"), (&cus, "cus@example.org")] {
+            assert_eq!(upsert(&stage, claims, "").await.unwrap()["email"], address, "on {major}");
+        }
+        // Ann, Bob and the customer see who they talk to, with all columns, and no address.
+        let people = "select count(*) || ' ' || count(email) from (select * from public.users) u";
+        let customers = "select count(*) || ' ' || count(email) from (select * from public.customers) c";
+        stage
+            .check(&[
+                (people, ["2 0", "2 0", "1 0", "2 0", "1 0", "0 0", "6 0", "42501", "6 0"]),
+                (customers, ["0 0", "1 0", "0 0", "0 0", "1 0", "1 0", "2 0", "42501", "2 0"]),
+            ])
+            .await;
+        // What a trusted server writes is for all who see the row, and stays.
+        stage.execute("update public.users set email = 'team@example.org' where id = '{ann}'").await;
+        let email = "select email from public.users where id = '{ann}'";
+        assert_eq!(upsert(&stage, &ann, "").await.unwrap()["email"], "ann@example.org", "on {major}");
+        assert_eq!(stage.probe(Bob, email).await, "team@example.org", "on {major}");
+        assert_eq!(stage.probe(Dan, email).await, "", "on {major}");
     }
 }
 
@@ -96,8 +154,9 @@ async fn those_who_write_for_the_first_time_have_a_profile_from_then_on() {
         let stage = Stage::create(major).await;
         stage.execute("delete from public.notification_preferences").await;
         let client = stage.connect().await;
-        let claims =
-            with_ids(r#"{"sub": "e0000000-0000-4000-8000-000000000003", "email": "new@example.org"}"#);
+        let claims = with_ids(
+            r#"{"sub": "e0000000-0000-4000-8000-000000000003", "user_metadata": {"full_name": "Newcomer"}}"#,
+        );
         client
             .batch_execute(&format!("set role authenticated; set request.jwt.claims = '{claims}'"))
             .await
@@ -108,9 +167,9 @@ async fn those_who_write_for_the_first_time_have_a_profile_from_then_on() {
             "select public.update_notification_preferences('{}')",
         ] {
             client.batch_execute("begin").await.unwrap();
-            let made = format!("{}; select email from public.users where id = auth.uid()", with_ids(sql));
-            let email = super::answer(&client, &made).await.unwrap();
-            assert!(email.ends_with("new@example.org"), "{sql} on {major}: {email}");
+            let made = format!("{}; select full_name from public.users where id = auth.uid()", with_ids(sql));
+            let name = super::answer(&client, &made).await.unwrap();
+            assert!(name.ends_with("Newcomer"), "{sql} on {major}: {name}");
             client.batch_execute("rollback").await.unwrap();
         }
     }

@@ -1,64 +1,15 @@
 //! Which rows of each table each caller sees.
 
-use super::Stage;
+use super::{Case, Stage, cases};
 use crate::support::majors;
+
+const DENIED: &str = "42501";
 
 #[tokio::test]
 async fn people_see_the_rows_of_conversations_that_they_take_part_in_and_staff_all() {
-    const DENIED: &str = "42501";
     for major in majors() {
         let stage = Stage::create(major).await;
-        //                                     Ann  Bob  Carl Dan  Cus  Kim  Sue  Anon    Service
-        stage
-            .check(&[
-                (
-                    "select count(*) from public.conversations",
-                    ["2", "2", "0", "1", "1", "0", "4", DENIED, "4"],
-                ),
-                (
-                    "select count(*) from public.conversation_participants",
-                    ["5", "5", "0", "2", "1", "0", "8", DENIED, "8"],
-                ),
-                ("select count(*) from public.messages", ["4", "4", "0", "1", "1", "0", "6", DENIED, "6"]),
-                (
-                    "select count(*) from public.message_reactions",
-                    ["2", "2", "0", "0", "0", "0", "2", DENIED, "2"],
-                ),
-                (
-                    "select count(*) from public.message_read_receipts",
-                    ["1", "1", "0", "1", "0", "0", "2", DENIED, "2"],
-                ),
-                (
-                    "select count(*) from public.message_typing_indicators",
-                    ["2", "2", "0", "0", "1", "0", "3", DENIED, "3"],
-                ),
-                // Ann's and Bob's messages have one recipient in the direct conversation and two in the group, Carl's
-                // has two; nobody else takes part where the customer writes.
-                (
-                    "select count(*) from public.message_delivery_status",
-                    ["6", "6", "0", "1", "0", "0", "7", DENIED, "7"],
-                ),
-                // Carl shares nothing any more, but sees himself, and nobody sees him.
-                (
-                    "select count(*) from public.user_presence",
-                    ["2", "2", "1", "1", "1", "0", "5", DENIED, "5"],
-                ),
-                ("select count(*) from public.users", ["2", "2", "1", "2", "0", "0", "6", DENIED, "6"]),
-                ("select count(*) from public.customers", ["0", "0", "0", "0", "1", "1", "2", DENIED, "2"]),
-                (
-                    "select count(*) from public.notification_preferences",
-                    ["1", "0", "0", "1", "0", "0", "0", DENIED, "2"],
-                ),
-                (
-                    "select count(*) from rowcast.messaging_settings",
-                    [DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, "6"],
-                ),
-                (
-                    "select count(*) from rowcast.messaging_rates",
-                    [DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED],
-                ),
-            ])
-            .await;
+        stage.check(&seeing()).await;
     }
 }
 
@@ -89,4 +40,48 @@ async fn former_participant_who_is_brought_back_sees_everything_again() {
         assert_eq!(stage.probe(super::Carl, seen).await, "0");
         assert_eq!(stage.probe(super::Ann, listed).await, "f");
     }
+}
+
+/// Rows of each table.
+pub(super) fn seeing() -> Vec<Case> {
+    //   Ann, Bob, Carl, Dan, Cus, Kim, Sue, Anon, Service
+    cases([
+        ("select count(*) from public.conversations", ["2", "2", "0", "1", "1", "0", "4", DENIED, "4"]),
+        (
+            "select count(*) from public.conversation_participants",
+            ["5", "5", "0", "2", "1", "0", "8", DENIED, "8"],
+        ),
+        ("select count(*) from public.messages", ["4", "4", "0", "1", "1", "0", "6", DENIED, "6"]),
+        ("select count(*) from public.message_reactions", ["2", "2", "0", "0", "0", "0", "2", DENIED, "2"]),
+        (
+            "select count(*) from public.message_read_receipts",
+            ["1", "1", "0", "1", "0", "0", "2", DENIED, "2"],
+        ),
+        (
+            "select count(*) from public.message_typing_indicators",
+            ["2", "2", "0", "0", "1", "0", "3", DENIED, "3"],
+        ),
+        // Ann's and Bob's messages have one recipient in the direct conversation and two in the group, Carl's
+        // has two; nobody else takes part where the customer writes.
+        (
+            "select count(*) from public.message_delivery_status",
+            ["6", "6", "0", "1", "0", "0", "7", DENIED, "7"],
+        ),
+        // Carl shares nothing any more, but sees himself, and nobody sees him.
+        ("select count(*) from public.user_presence", ["2", "2", "1", "1", "1", "0", "5", DENIED, "5"]),
+        ("select count(*) from public.users", ["2", "2", "1", "2", "0", "0", "6", DENIED, "6"]),
+        ("select count(*) from public.customers", ["0", "0", "0", "0", "1", "1", "2", DENIED, "2"]),
+        (
+            "select count(*) from public.notification_preferences",
+            ["1", "0", "0", "1", "0", "0", "0", DENIED, "2"],
+        ),
+        (
+            "select count(*) from rowcast.messaging_settings",
+            [DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, "6"],
+        ),
+        (
+            "select count(*) from rowcast.messaging_rates",
+            [DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED],
+        ),
+    ])
 }

@@ -7,6 +7,7 @@ mod deliveries;
 mod nodes;
 mod outage;
 mod presence;
+mod told;
 mod typing;
 
 use std::time::Duration;
