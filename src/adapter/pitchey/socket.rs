@@ -6,7 +6,7 @@
 //! client has is no news: it stands in the history or before it, however late the feed tells it. And a history that
 //! lacks what was told already is read again: a commit may reach the feed before it can be seen.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ pub(super) struct State {
     joining: Option<Joining>,
     /// When the newest message was sent that the client has of a conversation, in microseconds.
     newest: HashMap<Uuid, i64>,
+    /// Those conversations whose newest message was deleted since: histories need not have it.
+    shortened: HashSet<Uuid>,
     online: HashMap<Person, bool>,
 }
 
@@ -200,13 +202,19 @@ pub(super) async fn send(services: &Services, asker: &Asker, sending: Sending) -
 
 impl State {
     pub(super) fn new(person: Person) -> Self {
-        Self { person, joining: None, newest: HashMap::new(), online: HashMap::new() }
+        Self {
+            person,
+            joining: None,
+            newest: HashMap::new(),
+            shortened: HashSet::new(),
+            online: HashMap::new(),
+        }
     }
 
     /// The conversation whose history is to be read again, because it lacks a message that the client was told of.
     pub(super) fn is_behind(&mut self, done: &Done) -> Option<Uuid> {
         let Ok(Given::History(conversation_id, messages)) = &done.result else { return None };
-        let joining = self.joining.as_mut()?;
+        let joining = self.joining.as_mut().filter(|_| !self.shortened.contains(conversation_id))?;
         let has = messages.last().and_then(|newest| moment(&newest.message.created_at));
         if has >= self.newest.get(conversation_id).copied() || joining.again >= READ_AGAIN_MAX {
             return None;
@@ -266,6 +274,9 @@ impl State {
     }
 
     fn tell(&mut self, event: &Event, out: &mut Frames) {
+        if let Event::Deleted(message) = event {
+            self.deleted(message.conversation_id, &message.created_at);
+        }
         let is_news = match event {
             Event::Sent(message) => self.is_new(message.conversation_id, &message.created_at),
             Event::Presence { person, status, .. } => self.has_come_or_gone(*person, is_online(status)),
@@ -289,11 +300,22 @@ impl State {
         let Some(sent_at) = moment(created_at) else { return true };
         if self.newest.len() >= CONVERSATIONS_MAX && !self.newest.contains_key(&conversation_id) {
             self.newest.clear();
+            self.shortened.clear();
         }
         let newest = self.newest.entry(conversation_id).or_insert(i64::MIN);
         let is_new = sent_at > *newest;
+        if is_new {
+            self.shortened.remove(&conversation_id);
+        }
         *newest = sent_at.max(*newest);
         is_new
+    }
+
+    fn deleted(&mut self, conversation_id: Uuid, created_at: &str) {
+        let newest = self.newest.get(&conversation_id).copied();
+        if newest.is_some() && moment(created_at) >= newest {
+            self.shortened.insert(conversation_id);
+        }
     }
 
     /// A heartbeat writes a presence as well, and is no news.

@@ -316,6 +316,20 @@ fn a_history_that_lacks_what_was_told_is_read_again() {
 }
 
 #[test]
+fn a_history_need_not_have_what_was_deleted() {
+    let (mut bob, mut out) = bob();
+    bob.event(&sent(id(3), ROOM), &mut out);
+    bob.event(&Arc::new(Event::Deleted(message(id(3), ROOM, ANN))), &mut out);
+    bob.join(ROOM);
+    assert_eq!(bob.is_behind(&history(1..=2)), None);
+    bob.done(history(1..=2), &mut out);
+    // The twin: what comes after that must be there.
+    bob.event(&sent(id(4), ROOM), &mut out);
+    bob.join(ROOM);
+    assert_eq!(bob.is_behind(&history(1..=2)), Some(ROOM));
+}
+
+#[test]
 fn times_are_compared_in_any_zone() {
     let (mut bob, mut out) = bob();
     let mut newest = row(id(2), ROOM, ANN);
