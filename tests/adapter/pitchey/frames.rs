@@ -270,7 +270,12 @@ async fn every_frame_is_answered_and_heard_of() {
             sender.send(frame(&row, (row.ask)(&about))).await;
             for (who, expected) in row.heard {
                 let socket = if who == OLA { &mut ola } else { &mut kari };
-                let heard = socket.next_of(expected["type"].as_str().unwrap()).await;
+                let mut heard = socket.next_of(expected["type"].as_str().unwrap()).await;
+                if let Some(status) = heard.pointer_mut("/messages/0/status") {
+                    // Kari's socket may have been told of it already.
+                    assert!(["sent", "delivered"].contains(&status.as_str().unwrap()), "{status}");
+                    *status = json!("sent");
+                }
                 assert_eq!(named(heard, &about), expected, "{}", row.kind);
             }
         }
