@@ -70,6 +70,32 @@ as $fn$
 $fn$;
 comment on function rowcast.unread_count(public.conversation_participants) is 'How many messages of others somebody who takes part has not read. Made by Rowcast.';
 
+-- Staff read support without taking part, so they have read nothing of it but what they have a receipt of. What is
+-- archived waits for nobody.
+create or replace function rowcast.support_reader(conversation public.conversations)
+returns public.conversation_participants
+language sql
+stable
+security definer
+set search_path = ''
+as $fn$
+    select p
+    from pg_catalog.jsonb_populate_record(
+        null::public.conversation_participants,
+        pg_catalog.jsonb_build_object('conversation_id', conversation.id, 'user_id', rowcast.caller_user_id())
+    ) p
+    where conversation.kind = 'support'
+        and not conversation.is_archived
+        and rowcast.caller_is_staff()
+        and not exists (
+            select from public.conversation_participants taking_part
+            where taking_part.conversation_id = conversation.id
+                and taking_part.user_id = rowcast.caller_user_id()
+                and taking_part.left_at is null
+        )
+$fn$;
+comment on function rowcast.support_reader(public.conversations) is 'The caller as somebody who reads a conversation of support as staff, without taking part; null for others. Made by Rowcast.';
+
 create or replace function rowcast.conversation_json(conversation public.conversations, user_id uuid, customer_id uuid)
 returns jsonb
 language plpgsql
@@ -118,6 +144,7 @@ begin
     where p.conversation_id = conversation.id
         and p.left_at is null
         and (p.user_id = conversation_json.user_id or p.customer_id = conversation_json.customer_id);
+    unread_count := coalesce(unread_count, rowcast.unread_count(rowcast.support_reader(conversation)));
 
     return jsonb_build_object(
         'id', conversation.id,
@@ -128,7 +155,7 @@ begin
         'created_by', conversation.created_by,
         'last_message', last_message,
         'last_message_at', conversation.last_message_at,
-        'unread_count', coalesce(unread_count, 0),
+        'unread_count', unread_count,
         'is_archived', conversation.is_archived or archived_at is not null,
         'metadata', conversation.metadata,
         'created_at', conversation.created_at,
@@ -140,7 +167,7 @@ comment on function rowcast.conversation_json(public.conversations, uuid, uuid) 
 
 revoke all on function
     rowcast.message_json(public.messages, uuid, uuid), rowcast.unread_count(public.conversation_participants),
-    rowcast.conversation_json(public.conversations, uuid, uuid)
+    rowcast.support_reader(public.conversations), rowcast.conversation_json(public.conversations, uuid, uuid)
 from public;
 
 create or replace function public.list_conversations(

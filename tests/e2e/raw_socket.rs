@@ -17,7 +17,7 @@ async fn commit_right_after_the_join_reply_arrives() {
     let database = TestDatabase::create(major()).await;
     server::migrate(&database.url);
     database.execute(NOTES).await;
-    let server = TestServer::start(&database.url).await;
+    let server = TestServer::start_with(&database.url, &["--token-roles", "authenticated,reader"]).await;
     let tokens = ["authenticated", "reader"].map(|role| server::token(role, Some(ANN)));
     for round in 1..=40 {
         let mut client = RawClient::connect(&server, Vsn::V1, &tokens[round % 2]).await;

@@ -162,13 +162,38 @@ declare
 begin
     select * into person from rowcast.person(get_unread_message_count.user_id, get_unread_message_count.customer_id);
     return (
-        select coalesce(sum(rowcast.unread_count(p)), 0)::integer
-        from public.conversation_participants p
-        where p.left_at is null and (p.user_id = person.user_id or p.customer_id = person.customer_id)
+        select coalesce(sum(counted.unread_count), 0)::integer
+        from rowcast.unread_counts(person.user_id, person.customer_id) counted
     );
 end
 $fn$;
-comment on function public.get_unread_message_count(uuid, uuid) is 'How many messages of others somebody has not read, in conversations that they take part in. Made by Rowcast.';
+comment on function public.get_unread_message_count(uuid, uuid) is 'How many messages of others somebody has not read, in conversations that are theirs to read. Made by Rowcast.';
+
+-- In conversations that somebody takes part in, and if they are the caller and staff, in those of support.
+create or replace function rowcast.unread_counts(user_id uuid, customer_id uuid)
+returns table (conversation_id uuid, unread_count integer)
+language sql
+stable
+security definer
+set search_path = ''
+as $fn$
+    select counted.conversation_id, counted.unread_count
+    from (
+        select p.conversation_id, rowcast.unread_count(p) as unread_count
+        from public.conversation_participants p
+        where p.left_at is null
+            and (p.user_id = unread_counts.user_id or p.customer_id = unread_counts.customer_id)
+        union all
+        select c.id, rowcast.unread_count(rowcast.support_reader(c))
+        from public.conversations c
+        where c.kind = 'support'
+            and not c.is_archived
+            and rowcast.caller_is_staff()
+            and unread_counts.user_id = rowcast.caller_user_id()
+    ) counted
+    where counted.unread_count > 0
+$fn$;
+comment on function rowcast.unread_counts(uuid, uuid) is 'The conversations that are somebody''s to read with something unread, and how much. Made by Rowcast.';
 
 -- Security definer: see get_unread_message_count().
 create or replace function public.get_unread_counts() returns table (conversation_id uuid, unread_count integer)
@@ -183,14 +208,7 @@ begin
     select * into person from rowcast.person(null, null);
     return query
     select counted.conversation_id, counted.unread_count
-    from (
-        select p.conversation_id, rowcast.unread_count(p) as unread_count
-        from public.conversation_participants p
-        where p.left_at is null and (p.user_id = person.user_id or p.customer_id = person.customer_id)
-        -- Counted once, and not again for the condition.
-        offset 0
-    ) counted
-    where counted.unread_count > 0;
+    from rowcast.unread_counts(person.user_id, person.customer_id) counted;
 end
 $fn$;
 comment on function public.get_unread_counts() is 'The caller''s conversations with something unread, and how much. Made by Rowcast.';
@@ -198,5 +216,5 @@ comment on function public.get_unread_counts() is 'The caller''s conversations w
 revoke all on function
     public.mark_message_as_read(uuid, uuid, uuid), public.mark_messages_as_read(uuid[]),
     public.mark_conversation_as_read(uuid), public.mark_messages_as_delivered(uuid[]),
-    public.get_unread_message_count(uuid, uuid), public.get_unread_counts()
+    public.get_unread_message_count(uuid, uuid), public.get_unread_counts(), rowcast.unread_counts(uuid, uuid)
 from public;

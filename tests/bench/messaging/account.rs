@@ -28,6 +28,8 @@ pub(super) struct Done {
     pub(super) deed: Deed,
     /// Before COMMIT was sent.
     pub(super) at: Instant,
+    /// When it was answered.
+    pub(super) by: Instant,
     /// Who is to hear of it.
     pub(super) hearers: Vec<usize>,
 }
@@ -63,6 +65,7 @@ enum Known {
 
 struct Entry {
     at: Instant,
+    by: Instant,
     hearers: Vec<(usize, Known)>,
 }
 
@@ -100,7 +103,7 @@ impl Account {
     pub(super) fn add(&mut self, done: Done) {
         self.missing += done.hearers.len();
         let hearers = done.hearers.into_iter().map(|person| (person, Known::Nothing)).collect();
-        let before = self.entries.insert(done.deed, Entry { at: done.at, hearers });
+        let before = self.entries.insert(done.deed, Entry { at: done.at, by: done.by, hearers });
         assert!(before.is_none(), "two deeds of one name");
     }
 
@@ -144,11 +147,23 @@ impl Account {
         Some((entry.at, was))
     }
 
+    /// What somebody has not heard of, for a failure's message: the deed, who, and how long ago it was done.
+    pub(super) fn open(&self) -> Vec<String> {
+        let mut open = Vec::new();
+        for (deed, entry) in &self.entries {
+            let waiting = entry.hearers.iter().filter(|(_, known)| *known == Known::Nothing);
+            open.extend(
+                waiting.map(|(person, _)| format!("{deed:?} for {person}, {:?} ago", entry.at.elapsed())),
+            );
+        }
+        open
+    }
+
     /// Typing and the like that happened while somebody was gone is not told later.
     fn excuse(&mut self, back: &Return) {
         let (from, to) = (back.gone.checked_sub(ON_ITS_WAY).unwrap_or(back.gone), back.live);
         for (deed, entry) in &mut self.entries {
-            if deed.0 == Kind::Message || entry.at < from || entry.at > to {
+            if deed.0 == Kind::Message || entry.by < from || entry.at > to {
                 continue;
             }
             let hearers = entry.hearers.iter_mut();

@@ -102,11 +102,7 @@ impl Load {
         while self.account.missing > 0 || round.returns.len() < gone {
             let told = timeout_at(deadline, more.recv()).await;
             let told = told.unwrap_or_else(|_| {
-                panic!(
-                    "{} frames and {} returns are missing",
-                    self.account.missing,
-                    gone - round.returns.len()
-                )
+                panic!("{} returns are missing, and {:#?}", gone - round.returns.len(), self.account.open())
             });
             self.account.note(told.expect("an open socket"), &mut round);
         }
@@ -122,9 +118,10 @@ async fn act(app: App, client: &Client, number: usize) -> Vec<Done> {
     let reader = first + (writer + 1) % PER_CONVERSATION;
     let (author, conversation, read) = (person_id(writer), conversation_id(writer), person_id(reader));
     let all: Vec<usize> = (first..first + PER_CONVERSATION).collect();
-    let done = |kind, name: String, at, hearers: &[usize]| Done {
+    let done = |kind, name: String, (at, by), hearers: &[usize]| Done {
         deed: Deed(kind, name),
         at,
+        by,
         hearers: hearers.into(),
     };
     let typing =
@@ -162,8 +159,8 @@ async fn act(app: App, client: &Client, number: usize) -> Vec<Done> {
     deeds
 }
 
-/// Runs one statement as a person; gives its value, and when COMMIT was about to be sent.
-async fn commit_as(client: &Client, who: &str, statement: &str) -> (String, Instant) {
+/// Runs one statement as a person; gives its value, and when COMMIT was about to be sent and was answered.
+async fn commit_as(client: &Client, who: &str, statement: &str) -> (String, (Instant, Instant)) {
     let begin = format!(
         "begin; select set_config('role', 'authenticated', true), \
          set_config('request.jwt.claims', '{{\"role\":\"authenticated\",\"sub\":\"{who}\"}}', true)"
@@ -176,5 +173,5 @@ async fn commit_as(client: &Client, who: &str, statement: &str) -> (String, Inst
     });
     let at = Instant::now();
     client.batch_execute("commit").await.expect("a commit");
-    (value.unwrap_or_default(), at)
+    (value.unwrap_or_default(), (at, Instant::now()))
 }

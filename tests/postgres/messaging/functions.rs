@@ -68,6 +68,8 @@ async fn what_serves_the_server_is_for_nobodys_token() {
             "select rowcast.message_json(m, null, null) from public.messages m",
             "select rowcast.conversation_json(c, null, null) from public.conversations c",
             "select rowcast.unread_count(p) from public.conversation_participants p",
+            "select rowcast.unread_counts('{bob}', null)",
+            "select rowcast.support_reader(c) from public.conversations c",
             "select rowcast.spend('messages_per_minute', '{bob}', null, null)",
         ] {
             for caller in super::EVERYBODY {
@@ -195,7 +197,20 @@ pub(super) fn reading() -> Vec<Case> {
             "select public.mark_messages_as_delivered('{{d1},{d2},{g1},{g2},{o1}}')",
             ["2", "2", "0", "0", "0", "0", "0", DENIED, NOBODY],
         ),
-        ("select public.get_unread_message_count()", ["2", "2", "0", "0", "0", "0", "0", DENIED, NOBODY]),
+        // Staff have what waits for them in support, without taking part, until they have read it or it is archived.
+        ("select public.get_unread_message_count()", ["2", "2", "0", "0", "0", "0", "1", DENIED, NOBODY]),
+        (
+            "select public.mark_conversation_as_read('{support}'); select public.get_unread_message_count()",
+            [MISSING, MISSING, MISSING, MISSING, "0,0", MISSING, "1,0", DENIED, NOBODY],
+        ),
+        (
+            "do $$begin perform public.archive_conversation('{support}'); end$$; select public.get_unread_message_count()",
+            [MISSING, MISSING, MISSING, MISSING, "0", MISSING, "0", DENIED, NOBODY],
+        ),
+        (
+            "select public.get_conversation('{support}') ->> 'unread_count'",
+            [MISSING, MISSING, MISSING, MISSING, "0", MISSING, "1", DENIED, "0"],
+        ),
         (
             "select public.get_unread_message_count('{bob}')",
             [DENIED, "2", DENIED, DENIED, DENIED, DENIED, DENIED, DENIED, "2"],
@@ -206,7 +221,7 @@ pub(super) fn reading() -> Vec<Case> {
         ),
         (
             "select conversation_id || ' ' || unread_count from public.get_unread_counts() order by 1",
-            ["{direct} 1,{group} 1", "{group} 2", "", "", "", "", "", DENIED, NOBODY],
+            ["{direct} 1,{group} 1", "{group} 2", "", "", "", "", "{support} 1", DENIED, NOBODY],
         ),
     ])
 }
