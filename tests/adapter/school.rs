@@ -586,6 +586,10 @@ async fn every_frame_of_the_server_is_told_to_those_who_take_part() {
             json!({ "type": "presence", "user_id": BOB, "status": "busy", "last_seen_at": last_seen_at })
         );
         told.insert("presence".to_owned());
+        // Whoever opens a socket is told at once.
+        let mut again = school.socket(&device(ANN)).await;
+        let is_bobs = |frame: &Value| frame["type"] == "presence" && frame["user_id"] == BOB;
+        assert_eq!(again.next_where(is_bobs).await["status"], "busy");
         assert_eq!(told, documented().1, "every frame there is");
 
         // What Eve hears first, but for Bob's presence, is hers.

@@ -75,11 +75,12 @@ fn empty(about: About) -> [(&'static str, Value, Value); 4] {
 }
 
 /// Calls that are answered with what is the caller's own.
-fn own() -> [(&'static str, Value); 3] {
+fn own() -> [(&'static str, Value); 4] {
     [
         ("list_conversations", json!({ "include_archived": true })),
         ("messages_since", json!({ "since": "-infinity" })),
         ("get_unread_counts", json!({})),
+        ("list_presence", json!({})),
     ]
 }
 
