@@ -23,7 +23,7 @@ pub(super) const HEADERS: [HeaderName; 3] = [
 pub(super) struct Held {
     pub(super) meters: Arc<Meters>,
     pub(super) meter: fn(&Meters) -> &Meter,
-    /// Whether requests that are refused count, too: then they are so until fewer come.
+    /// Whether requests that are refused count, too: then all are refused until fewer come.
     pub(super) counts_refused: bool,
     pub(super) refuse: fn() -> Response<Body>,
 }
