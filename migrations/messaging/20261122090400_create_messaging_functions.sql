@@ -867,9 +867,37 @@ end
 $fn$;
 comment on function public.cleanup_expired_typing_indicators() is 'Removes typing indicators whose time is over, and says how many. Made by Rowcast.';
 
+-- Security definer: begins at the caller's own conversations, where the policy would be asked about all who are there.
+create or replace function public.list_presence() returns setof public.user_presence
+language sql
+stable
+security definer
+set search_path = ''
+begin atomic
+    select there.*
+    from (
+        select distinct other.user_id, other.customer_id
+        from public.conversation_participants other
+        where other.conversation_id = any (array(select rowcast.own_conversation_ids())) and other.left_at is null
+    ) person
+    cross join lateral (
+        select p.*
+        from public.user_presence p
+        where p.user_id = person.user_id or p.customer_id = person.customer_id
+        limit 1
+    ) there
+    where there.status <> 'offline'
+        and (there.user_id = (select rowcast.caller_user_id())) is not true
+        and (there.customer_id = (select rowcast.caller_customer_id())) is not true
+    order by there.last_seen_at desc, there.id
+    limit 1000;
+end;
+comment on function public.list_presence() is 'Who is there of those who share a conversation with the caller, whoever was seen last first. Made by Rowcast.';
+
 revoke all on function
     public.update_typing_indicator(uuid, uuid, uuid, boolean, integer),
-    public.update_user_presence(uuid, uuid, text, jsonb), public.cleanup_expired_typing_indicators()
+    public.update_user_presence(uuid, uuid, text, jsonb), public.cleanup_expired_typing_indicators(),
+    public.list_presence()
 from public;
 
 create or replace function public.get_notification_preferences() returns jsonb

@@ -280,6 +280,12 @@ struct Change<'a> {
     old_record: Option<&'a RawValue>,
 }
 
+/// Reads what `list_presence` gives, as if each of these people had just come.
+pub fn who_is_there(rows: Value) -> Result<Vec<Event>, Unreadable> {
+    let rows: Vec<Presence> = serde_json::from_value(rows).map_err(|_| Unreadable)?;
+    rows.into_iter().map(Presence::event).collect()
+}
+
 /// Reads the text of a change as version 1 of the protocol writes it.
 pub fn read(text: &str) -> Result<Option<Event>, Unreadable> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|_| Unreadable)?;
@@ -387,6 +393,14 @@ struct Participant {
     last_read_at: Option<String>,
 }
 
+impl Presence {
+    fn event(self) -> Result<Event, Unreadable> {
+        let Self { user_id, customer_id, status, last_seen_at, name } = self;
+        let person = person(user_id, customer_id).ok_or(Unreadable)?;
+        Ok(Event::Presence { person, name, status, last_seen_at })
+    }
+}
+
 impl Change<'_> {
     fn is_delete(&self) -> bool {
         self.event == "DELETE"
@@ -456,9 +470,7 @@ impl Change<'_> {
         if self.is_delete() {
             return Ok(None);
         }
-        let Presence { user_id, customer_id, status, last_seen_at, name } = self.row()?;
-        let person = person(user_id, customer_id).ok_or(Unreadable)?;
-        Ok(Some(Event::Presence { person, name, status, last_seen_at }))
+        self.row::<Presence>()?.event().map(Some)
     }
 
     fn delivery(&self) -> Result<Event, Unreadable> {

@@ -89,7 +89,7 @@ impl Set {
 }
 
 /// What the messaging set makes in the schema `public`: tables and functions.
-const MESSAGING_NAMES: [&str; 39] = [
+const MESSAGING_NAMES: [&str; 40] = [
     "users",
     "customers",
     "conversations",
@@ -120,6 +120,7 @@ const MESSAGING_NAMES: [&str; 39] = [
     "update_typing_indicator",
     "update_user_presence",
     "cleanup_expired_typing_indicators",
+    "list_presence",
     "list_conversations",
     "get_conversation",
     "list_messages",

@@ -52,7 +52,7 @@ begin
                     'get_unread_counts', 'update_typing_indicator', 'update_user_presence',
                     'cleanup_expired_typing_indicators', 'list_conversations', 'get_conversation', 'list_messages',
                     'get_message', 'search_messages', 'messages_since', 'get_notification_preferences',
-                    'update_notification_preferences'
+                    'update_notification_preferences', 'list_presence'
                 )
             or p.pronamespace = 'rowcast'::regnamespace
                 and p.proname in (

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::convert::{self, Call, Sending, What};
 use super::model::{Frame, INTERRUPTED, ListedMessage, Message};
 use crate::adapter::conversation::{Event, Table, is_online};
-use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SocketApp, call};
+use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SocketApp, call, who_is_there};
 use crate::adapter::{Asker, Error, Services};
 use crate::policy::value::calendar::read_moment;
 use crate::postgres::messaging::Person;
@@ -95,6 +95,8 @@ pub(super) enum Given {
     Nothing,
     Sent(Box<Message>),
     History(Uuid, Vec<ListedMessage>),
+    /// Who was there when the socket opened.
+    Present(Vec<Event>),
 }
 
 impl Socket {
@@ -110,7 +112,10 @@ impl Protocol for Socket {
 
     fn opened(&mut self, out: &mut Frames) -> Option<Job<Done>> {
         out.send(&Frame::Connected { user_id: self.asker.person.id() });
-        None
+        Some(who_is_there(&self.services, &self.asker.caller, &APP, |present| {
+            let result = Ok(Given::Present(present));
+            Done { request: "list_presence", client_message_id: None, result }
+        }))
     }
 
     fn frame(&mut self, kind: &str, fields: Map<String, Value>, out: &mut Frames) -> Option<Job<Done>> {
@@ -235,10 +240,21 @@ impl State {
                 created_at: message.created_at,
             }),
             Ok(Given::History(conversation_id, messages)) => self.history(conversation_id, messages, out),
+            Ok(Given::Present(present)) => self.present(&present, out),
             Err(error) => out.send(&convert::refused(&error, Some(request), client_message_id)),
         }
         for event in held {
             self.tell(&event, out);
+        }
+    }
+
+    /// Tells who is there already; what was told of somebody since is newer.
+    fn present(&mut self, present: &[Event], out: &mut Frames) {
+        for event in present {
+            let Event::Presence { person, .. } = event else { continue };
+            if !self.online.contains_key(person) {
+                self.tell(event, out);
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use super::convert;
 use super::model::{ClientFrame, Page, Resumed, ServerFrame};
 use super::sessions::{SESSIONS, Session};
 use crate::adapter::conversation::{self, Event, Table};
-use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SocketApp, call};
+use crate::adapter::socket::{Frames, Job, Limits, Opening, Protocol, SocketApp, call, who_is_there};
 use crate::adapter::{Error, Services};
 use crate::postgres::messaging::Person;
 use crate::postgres::rpc::Caller;
@@ -69,6 +69,8 @@ pub(super) enum Done {
     Missed(Result<Page, Error>),
     Thread(Uuid, Result<Value, Error>),
     Called(Result<Value, Error>),
+    /// Who was there when it had gone live.
+    Present(Vec<Event>),
     Noted,
 }
 
@@ -121,14 +123,24 @@ impl Conversation {
         Some(Box::pin(async move { Done::Missed(catch_up::page(&services, &caller, &next).await) }))
     }
 
-    /// All that was missed is sent: tells what has happened meanwhile, and goes on with what happens.
+    /// All that was missed is sent: tells what has happened meanwhile, goes on with what happens, and looks who is there.
     fn go_live(&mut self, out: &mut Frames) -> Option<Job<Done>> {
         self.session.lock().ledger.is_live();
         for event in self.waiting.take().unwrap_or_default() {
             self.tell(&event, out);
         }
         self.ask_for_pong(out);
-        None
+        Some(who_is_there(&self.services, &self.caller, &APP, Done::Present))
+    }
+
+    /// Tells who is there already; what was told of somebody since is newer.
+    fn present(&mut self, present: &[Event], out: &mut Frames) {
+        for event in present {
+            let Event::Presence { person, .. } = event else { continue };
+            if !self.statuses.contains_key(person) {
+                self.tell(event, out);
+            }
+        }
     }
 
     fn tell(&mut self, event: &Event, out: &mut Frames) {
@@ -274,6 +286,10 @@ impl Protocol for Conversation {
             }
             Done::Thread(_, Err(error)) | Done::Called(Err(error)) => {
                 Self::refuse(&error, out);
+                None
+            }
+            Done::Present(present) => {
+                self.present(&present, out);
                 None
             }
             Done::Called(Ok(_)) | Done::Noted => None,

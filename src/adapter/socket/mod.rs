@@ -25,10 +25,11 @@ pub use limits::Limits;
 pub use places::Sockets;
 pub use upgrade::{Opening, token, upgrade};
 
-use super::conversation::{Event, Table};
+use super::conversation::{self, Event, Table};
 use super::{Error, Services};
 use crate::postgres::rpc::Caller;
 use crate::protocol::code::CloseCode;
+use crate::telemetry::report::report;
 
 /// What a socket waits for, mostly a call.
 pub type Job<D> = Pin<Box<dyn Future<Output = D> + Send>>;
@@ -134,6 +135,22 @@ pub fn call<D: Send + 'static>(
 ) -> Job<D> {
     let (services, caller) = (Arc::clone(services), caller.clone());
     Box::pin(async move { done(services.call(&caller, name, arguments).await) })
+}
+
+/// A job that finds out who is there of those whom the caller talks to; nobody, if that cannot be found out.
+pub fn who_is_there<D: Send + 'static>(
+    services: &Arc<Services>,
+    caller: &Caller,
+    app: &'static SocketApp,
+    done: impl FnOnce(Vec<Event>) -> D + Send + 'static,
+) -> Job<D> {
+    call(services, caller, "list_presence", Value::Null, move |listed| {
+        let present = listed.and_then(|rows| conversation::who_is_there(rows).map_err(|_| Error::NotSetUp));
+        done(present.unwrap_or_else(|error| {
+            report!(debug, error.code(), app = app.name, "who is there could not be found out");
+            Vec::new()
+        }))
+    })
 }
 
 #[cfg(test)]

@@ -128,7 +128,15 @@ async fn presence_is_told_when_it_changes() {
         let heard = bob.all_until(|frame| frame["type"] == "user_offline").await;
         assert!(heard.iter().all(|frame| frame["type"] != "user_online"), "{heard:?}");
         assert_eq!(heard.last().unwrap()["userId"], ANN);
+        // Who opens a socket is told who is there already, and nothing of those who are not.
+        set("online").await;
+        let mut again = connect(&stage, BOB).await;
+        assert_eq!(again.next_of("user_online").await, online);
         // The twin: who shares no conversation with somebody is told nothing of them.
+        let mut eve = connect(&stage, EVE).await;
+        eve.send(json!({ "type": "ping" })).await;
+        let heard = eve.all_until(|frame| frame["type"] == "pong").await;
+        assert_eq!(heard.len(), 1, "{heard:?}");
         stage.call(EVE, "public.update_user_presence(status => 'online')").await;
         stage.call(ANN, &format!("public.send_message('{private}', 'fence')")).await;
         let heard = bob.all_until(|frame| frame["content"] == "fence").await;

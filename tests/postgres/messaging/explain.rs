@@ -105,6 +105,7 @@ async fn no_call_reads_a_whole_table() {
             (USER, format!("select public.mark_messages_as_delivered(array[{one}])")),
             (USER, format!("select public.update_typing_indicator({first})")),
             (USER, "select public.update_user_presence()".to_owned()),
+            (USER, "select public.list_presence()".to_owned()),
             (USER, "select public.start_conversation('{{ann}}', first_message => 'x', client_message_id => 'k')".to_owned()),
             (USER, format!("select public.leave_conversation({first})")),
             (USER, format!("select * from public.messages where conversation_id = {first} order by created_at desc limit 50")),

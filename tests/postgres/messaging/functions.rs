@@ -263,6 +263,11 @@ pub(super) fn being_there() -> Vec<Case> {
             "select name from public.update_user_presence(null, '{cus}')",
             [DENIED, DENIED, DENIED, DENIED, "Cus", DENIED, DENIED, DENIED, "Cus"],
         ),
+        // Carl has left, whom Ann and Bob shared a conversation with.
+        (
+            "select coalesce(user_id, customer_id) from public.list_presence()",
+            ["{bob}", "{ann}", "", "", "", "", "", DENIED, ""],
+        ),
         ("select public.cleanup_expired_typing_indicators()", but_for(["0"; 9], &[(7, DENIED)])),
     ])
 }
