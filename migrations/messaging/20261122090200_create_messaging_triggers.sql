@@ -6,7 +6,7 @@ create or replace function rowcast.stamp_updated_at() returns trigger
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     new.updated_at := now();
@@ -20,7 +20,7 @@ create or replace function rowcast.keep_participants() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     -- Whoever reads or mutes changes nothing here, and waits for nobody.
@@ -64,7 +64,7 @@ create or replace function rowcast.stamp_message() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     last_message_at timestamptz;
@@ -132,7 +132,7 @@ create or replace function rowcast.note_message() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     update public.conversations c
@@ -162,7 +162,7 @@ create or replace function rowcast.stamp_message_change() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     if old.deleted_at is not null or new.deleted_at is not null then
@@ -187,7 +187,7 @@ create or replace function rowcast.stamp_reaction() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     message record;
@@ -226,7 +226,7 @@ create or replace function rowcast.stamp_receipt() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     message record;
@@ -255,7 +255,7 @@ create or replace function rowcast.count_receipts() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     perform rowcast.make_profile();
@@ -270,7 +270,7 @@ create or replace function rowcast.note_receipts() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     read_until record;
@@ -341,7 +341,7 @@ create or replace function rowcast.stamp_delivery() returns trigger
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     if (old.status, new.status) not in (
@@ -370,7 +370,7 @@ create or replace function rowcast.stamp_presence() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     if new.customer_id is null then
@@ -388,7 +388,7 @@ create or replace function rowcast.rename_presence() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     -- The name itself is stamped there.

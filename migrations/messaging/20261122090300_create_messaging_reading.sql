@@ -6,7 +6,7 @@ create or replace function rowcast.message_json(message public.messages, user_id
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     reactions jsonb;
@@ -54,7 +54,7 @@ create or replace function rowcast.unread_count(participant public.conversation_
 language sql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
     select count(*)::integer
     from public.messages m
@@ -77,7 +77,7 @@ returns public.conversation_participants
 language sql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
     select p
     from pg_catalog.jsonb_populate_record(
@@ -96,12 +96,40 @@ as $fn$
 $fn$;
 comment on function rowcast.support_reader(public.conversations) is 'The caller as somebody who reads a conversation of support as staff, without taking part; null for others. Made by Rowcast.';
 
+-- In conversations that somebody takes part in, and if they are the caller and staff, in those of support.
+create or replace function rowcast.unread_counts(user_id uuid, customer_id uuid)
+returns table (conversation_id uuid, unread_count integer)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $fn$
+    select counted.conversation_id, counted.unread_count
+    from (
+        select p.conversation_id, rowcast.unread_count(p) as unread_count
+        from public.conversation_participants p
+        where p.left_at is null
+            and (p.user_id = unread_counts.user_id or p.customer_id = unread_counts.customer_id)
+        union all
+        select c.id, rowcast.unread_count(rowcast.support_reader(c))
+        from public.conversations c
+        where c.kind = 'support'
+            and not c.is_archived
+            and rowcast.caller_is_staff()
+            and unread_counts.user_id = rowcast.caller_user_id()
+        -- Counted once, and not again for the condition.
+        offset 0
+    ) counted
+    where counted.unread_count > 0
+$fn$;
+comment on function rowcast.unread_counts(uuid, uuid) is 'The conversations that are somebody''s to read with something unread, and how much. Made by Rowcast.';
+
 create or replace function rowcast.conversation_json(conversation public.conversations, user_id uuid, customer_id uuid)
 returns jsonb
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     participants jsonb;
@@ -167,7 +195,8 @@ comment on function rowcast.conversation_json(public.conversations, uuid, uuid) 
 
 revoke all on function
     rowcast.message_json(public.messages, uuid, uuid), rowcast.unread_count(public.conversation_participants),
-    rowcast.support_reader(public.conversations), rowcast.conversation_json(public.conversations, uuid, uuid)
+    rowcast.support_reader(public.conversations), rowcast.unread_counts(uuid, uuid),
+    rowcast.conversation_json(public.conversations, uuid, uuid)
 from public;
 
 create or replace function public.list_conversations(
@@ -178,7 +207,7 @@ create or replace function public.list_conversations(
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();
@@ -229,7 +258,7 @@ create or replace function public.get_conversation(conversation_id uuid) returns
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     perform rowcast.require_conversation(get_conversation.conversation_id, false);
@@ -250,7 +279,7 @@ create or replace function public.list_messages(
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();
@@ -284,7 +313,7 @@ create or replace function public.get_message(message_id uuid) returns jsonb
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     message public.messages;
@@ -306,7 +335,7 @@ create or replace function public.search_messages(
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();
@@ -353,7 +382,7 @@ create or replace function public.messages_since(
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();

@@ -10,7 +10,7 @@ create or replace function public.upsert_profile(
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     claims constant jsonb := auth.jwt();
@@ -89,7 +89,7 @@ create or replace function rowcast.make_profile() returns void
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();
@@ -121,7 +121,7 @@ create or replace function public.start_conversation(
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();
@@ -250,7 +250,7 @@ create or replace function public.leave_conversation(conversation_id uuid) retur
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();
@@ -278,7 +278,7 @@ create or replace function public.add_participant(conversation_id uuid, user_id 
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     conversation public.conversations;
@@ -313,7 +313,7 @@ returns jsonb
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();
@@ -361,7 +361,7 @@ create or replace function public.send_message(
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -417,7 +417,7 @@ create or replace function public.edit_message(message_id uuid, content text) re
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     message public.messages;
@@ -441,7 +441,7 @@ create or replace function public.delete_message(message_id uuid) returns public
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     message public.messages;
@@ -462,7 +462,7 @@ create or replace function rowcast.own_message(message_id uuid) returns public.m
 language plpgsql
 stable
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     message public.messages;
@@ -485,7 +485,7 @@ create or replace function public.add_message_reaction(message_id uuid, emoji te
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -514,7 +514,7 @@ create or replace function public.remove_message_reaction(message_id uuid, emoji
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -546,7 +546,7 @@ create or replace function public.mark_message_as_read(
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -575,7 +575,7 @@ create or replace function public.mark_messages_as_read(message_ids uuid[]) retu
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -606,7 +606,7 @@ create or replace function public.mark_conversation_as_read(conversation_id uuid
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -614,9 +614,8 @@ declare
 begin
     select * into person from rowcast.person(null, null);
     perform rowcast.require_conversation(mark_conversation_as_read.conversation_id, false);
-    insert into public.message_read_receipts (message_id, conversation_id, read_by_user_id, read_by_customer_id)
-    select unread.id, unread.conversation_id, person.user_id, person.customer_id
-    from (
+    -- What somebody else reads for the same person meanwhile is chosen here, too: fewer than the most are the rest.
+    with unread as materialized (
         select m.id, m.conversation_id
         from public.messages m
         where m.conversation_id = mark_conversation_as_read.conversation_id
@@ -641,10 +640,14 @@ begin
         order by m.created_at
         -- As many as are written well within the time that a statement has.
         limit 10000
-    ) unread
-    order by unread.id
-    on conflict do nothing;
-    get diagnostics read_count = row_count;
+    ), made as (
+        insert into public.message_read_receipts (message_id, conversation_id, read_by_user_id, read_by_customer_id)
+        select unread.id, unread.conversation_id, person.user_id, person.customer_id
+        from unread
+        order by unread.id
+        on conflict do nothing
+    )
+    select count(*) into read_count from unread;
     return read_count;
 end
 $fn$;
@@ -655,7 +658,7 @@ create or replace function public.mark_messages_as_delivered(message_ids uuid[])
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -692,7 +695,7 @@ returns integer
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -706,38 +709,12 @@ end
 $fn$;
 comment on function public.get_unread_message_count(uuid, uuid) is 'How many messages of others somebody has not read, in conversations that are theirs to read. Made by Rowcast.';
 
--- In conversations that somebody takes part in, and if they are the caller and staff, in those of support.
-create or replace function rowcast.unread_counts(user_id uuid, customer_id uuid)
-returns table (conversation_id uuid, unread_count integer)
-language sql
-stable
-security definer
-set search_path = ''
-as $fn$
-    select counted.conversation_id, counted.unread_count
-    from (
-        select p.conversation_id, rowcast.unread_count(p) as unread_count
-        from public.conversation_participants p
-        where p.left_at is null
-            and (p.user_id = unread_counts.user_id or p.customer_id = unread_counts.customer_id)
-        union all
-        select c.id, rowcast.unread_count(rowcast.support_reader(c))
-        from public.conversations c
-        where c.kind = 'support'
-            and not c.is_archived
-            and rowcast.caller_is_staff()
-            and unread_counts.user_id = rowcast.caller_user_id()
-    ) counted
-    where counted.unread_count > 0
-$fn$;
-comment on function rowcast.unread_counts(uuid, uuid) is 'The conversations that are somebody''s to read with something unread, and how much. Made by Rowcast.';
-
 -- Security definer: see get_unread_message_count().
 create or replace function public.get_unread_counts() returns table (conversation_id uuid, unread_count integer)
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -753,7 +730,7 @@ comment on function public.get_unread_counts() is 'The caller''s conversations w
 revoke all on function
     public.mark_message_as_read(uuid, uuid, uuid), public.mark_messages_as_read(uuid[]),
     public.mark_conversation_as_read(uuid), public.mark_messages_as_delivered(uuid[]),
-    public.get_unread_message_count(uuid, uuid), public.get_unread_counts(), rowcast.unread_counts(uuid, uuid)
+    public.get_unread_message_count(uuid, uuid), public.get_unread_counts()
 from public;
 
 create or replace function public.update_typing_indicator(
@@ -766,7 +743,7 @@ create or replace function public.update_typing_indicator(
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -799,14 +776,15 @@ begin
         perform rowcast.spend(
             'typing_per_minute', person.user_id, person.customer_id, update_typing_indicator.conversation_id
         );
-    elsif indicator.expires_at > now() + make_interval(secs => expires_in_seconds - 1) then
+    elsif indicator.expires_at
+            > now() + make_interval(secs => expires_in_seconds - least(1, expires_in_seconds * 0.2)) then
         return indicator;
     end if;
     for attempt in 1..2 loop
         update public.message_typing_indicators t
         set is_typing = true,
             started_at = case when t.expires_at > now() then t.started_at else now() end,
-            expires_at = now() + make_interval(secs => expires_in_seconds),
+            expires_at = greatest(t.expires_at, now() + make_interval(secs => expires_in_seconds)),
             updated_at = now()
         where t.conversation_id = update_typing_indicator.conversation_id
             and (t.user_id = person.user_id or t.customer_id = person.customer_id)
@@ -837,7 +815,7 @@ create or replace function public.update_user_presence(
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -881,7 +859,7 @@ create or replace function public.cleanup_expired_typing_indicators() returns in
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     return rowcast.expire_typing();
@@ -926,7 +904,7 @@ create or replace function public.get_notification_preferences() returns jsonb
 language plpgsql
 stable
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     preferences public.notification_preferences;
@@ -954,7 +932,7 @@ create or replace function public.update_notification_preferences(changes jsonb)
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     current_ones constant jsonb := public.get_notification_preferences();

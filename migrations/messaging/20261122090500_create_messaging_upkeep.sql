@@ -6,7 +6,7 @@ create or replace function rowcast.expire_typing() returns integer
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     moment constant timestamptz := clock_timestamp();
@@ -41,7 +41,7 @@ create or replace function rowcast.next_typing_expiry() returns timestamptz
 language sql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
     select min(t.expires_at) from public.message_typing_indicators t
 $fn$;
@@ -57,11 +57,17 @@ create or replace function rowcast.touch_presence(
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     lease_until constant timestamptz := now() + make_interval(secs => lease_seconds);
     active_since constant timestamptz := now() - make_interval(secs => idle_seconds);
+    known constant uuid[] := array(
+        select u.id from public.users u where u.id = any (touch_presence.user_ids) for key share skip locked
+    ) || array(
+        select c.id from public.customers c where c.id = any (touch_presence.customer_ids) for key share skip locked
+    );
+    mine uuid[];
 begin
     insert into public.user_presence
         (user_id, customer_id, status, active_at, expires_at, is_automatic)
@@ -78,11 +84,8 @@ begin
             t (user_id, customer_id, active_at)
         group by t.user_id, t.customer_id
     ) connected
-    -- Whoever has no profile is nobody's to see.
-    where (
-            exists (select from public.users u where u.id = connected.user_id)
-            or exists (select from public.customers c where c.id = connected.customer_id)
-        )
+    -- Whoever has no profile is nobody's to see, and one that is being changed has the next renewal.
+    where coalesce(connected.user_id, connected.customer_id) = any (known)
         and not exists (
             select from public.user_presence p
             where p.user_id = connected.user_id or p.customer_id = connected.customer_id
@@ -90,15 +93,22 @@ begin
     order by coalesce(connected.user_id, connected.customer_id)
     on conflict do nothing;
 
-    perform from public.user_presence p
-    where p.user_id = any (touch_presence.user_ids) or p.customer_id = any (touch_presence.customer_ids)
-    order by p.id
-    for no key update;
+    -- Whose row somebody else holds has the next renewal: one long transaction must not end everybody's lease.
+    mine := array(
+        select p.id
+        from public.user_presence p
+        where p.user_id = any (touch_presence.user_ids) or p.customer_id = any (touch_presence.customer_ids)
+        order by p.id
+        for no key update skip locked
+    );
     update public.user_presence p
     set status = case
             when (p.status = 'offline' or p.status = 'away' and p.is_automatic)
                 and greatest(p.active_at, connected.active_at) > active_since
-            then 'online' else p.status
+            then 'online'
+            -- Whose lease was over although they are connected.
+            when p.status = 'offline' and p.is_automatic then 'away'
+            else p.status
         end,
         is_automatic = p.is_automatic or (
             (p.status = 'offline' or p.status = 'away' and p.is_automatic)
@@ -123,6 +133,7 @@ begin
         group by known.id
     ) connected
     where p.id = connected.id
+        and p.id = any (mine)
         -- What was made above is as it should be.
         and (p.last_seen_at, p.expires_at) is distinct from (now(), lease_until)
         -- Whoever said that they are offline is, until they do something.
@@ -137,7 +148,7 @@ create or replace function rowcast.leave_presence(user_ids uuid[], customer_ids 
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     perform from public.user_presence p
@@ -156,19 +167,19 @@ create or replace function rowcast.expire_presence(idle_seconds integer) returns
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     active_since constant timestamptz := now() - make_interval(secs => idle_seconds);
     -- Leases change all the time, so no index has them: of those who are there, everybody is looked at. They are locked
-    -- in the order in which everybody locks presence.
+    -- in the order in which everybody locks presence; whose row somebody else holds is looked at the next time.
     due constant uuid[] := array(
         select p.id
         from public.user_presence p
         where p.status <> 'offline'
             and (p.expires_at <= now() or p.status = 'online' and p.active_at < active_since)
         order by p.id
-        for no key update
+        for no key update skip locked
     );
 begin
     if due = '{}' then
@@ -186,7 +197,7 @@ create or replace function rowcast.note_deliveries(message_ids uuid[], user_ids 
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     delivered_count integer;

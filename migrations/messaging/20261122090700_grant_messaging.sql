@@ -59,9 +59,9 @@ begin
                     'shares_conversation', 'person', 'may_see', 'require_conversation', 'own_message', 'make_profile',
                     'are_attachments', 'page_size', 'expire_typing', 'next_typing_expiry', 'touch_presence',
                     'leave_presence', 'expire_presence', 'note_deliveries', 'spend', 'message_json', 'unread_count',
-                    'conversation_json', 'stamp_updated_at', 'keep_participants', 'stamp_message', 'note_message',
+                    'unread_counts', 'support_reader', 'conversation_json', 'stamp_updated_at', 'keep_participants', 'stamp_message', 'note_message',
                     'stamp_message_change', 'stamp_reaction', 'stamp_receipt', 'count_receipts', 'note_receipts',
-                    'stamp_delivery', 'stamp_presence'
+                    'stamp_delivery', 'stamp_presence', 'rename_presence'
                 )
     ) f;
 

@@ -47,7 +47,7 @@ create or replace function rowcast.missed_since(
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     oldest constant xid8 := pg_catalog.pg_snapshot_xmin(seen);
@@ -136,7 +136,7 @@ create or replace function rowcast.message_page(message_ids uuid[], page_limit i
 language sql
 stable
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
     with listed as (
         select pg_catalog.to_jsonb(message) - 'inserted_in' as body, due.place,
@@ -166,7 +166,7 @@ create or replace function rowcast.not_yet_seen(message_ids uuid[]) returns uuid
 language sql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
     select array(
         select given.id
@@ -191,7 +191,7 @@ create or replace function rowcast.this_cluster() returns bigint
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     return (select control.system_identifier from pg_catalog.pg_control_system() as control);
@@ -207,7 +207,7 @@ create or replace function rowcast.find_catch_up(at timestamptz, token bytea) re
 language sql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
     select record.id, record.user_id, record.customer_id, record.token_hash, record.last_check_time, record.cluster,
         case when record.cluster = rowcast.this_cluster() then record.seen end,
@@ -228,7 +228,7 @@ create or replace function rowcast.store_catch_up(
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 #variable_conflict use_variable
 declare
@@ -300,7 +300,7 @@ returns boolean
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     if new_seen is not null then
@@ -327,7 +327,7 @@ returns jsonb
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 #variable_conflict use_variable
 declare
@@ -371,7 +371,7 @@ create or replace function rowcast.resume_catch_up(
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     record rowcast.catch_ups;
@@ -405,7 +405,7 @@ create or replace function rowcast.note_catch_up(since timestamptz, message_ids 
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     record rowcast.catch_ups;

@@ -7,7 +7,7 @@ with given as (
   select s.setdatabase = 0 as is_general, s.xmin::text::bigint as version, s.setconfig
   from pg_catalog.pg_db_role_setting as s
   join pg_catalog.pg_roles as r on r.oid = s.setrole
-  where r.rolname = $1
+  where r.rolname::text = $1::text
     and s.setdatabase in (0, (select d.oid from pg_catalog.pg_database as d where d.datname = pg_catalog.current_database()))
 ),
 named as (

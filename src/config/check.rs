@@ -283,6 +283,7 @@ impl Check {
                 rpc_timeout: self.time("rpc_timeout_ms")?,
                 rpc_max_rows: self.count("rpc_max_rows").filter(|rows| *rows > 0),
                 postgrest: Upstream::parse(self.text("postgrest_url")),
+                rest_requests_per_second_max: self.count("rest_requests_per_second_max")?,
             },
             adapter: Adapter {
                 apps: self.apps(),

@@ -194,6 +194,8 @@ pub struct Rest {
     pub rpc_max_rows: Option<i64>,
     /// Who answers everything else.
     pub postgrest: Option<Upstream>,
+    /// Requests under `/rest/v1` that are let through per second.
+    pub rest_requests_per_second_max: u64,
 }
 
 /// Apps with protocols of their own, and what they need to be kept.

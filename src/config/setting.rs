@@ -233,6 +233,7 @@ pub static SETTINGS: &[Setting] = &[
     setting("rpc_timeout_ms", "rest", Kind::Integer(10, HOUR_MS), &[]),
     setting("rpc_max_rows", "rest", Kind::Integer(0, 1_000_000_000), &[]),
     setting("postgrest_url", "rest", Kind::Url, &[]),
+    setting("rest_requests_per_second_max", "rest", RATE, &[]),
     setting("adapters", "adapter", Kind::Apps, &[]),
     setting("messaging", "adapter", Kind::Boolean, &[]),
     setting("presence_idle_ms", "adapter", Kind::Integer(1000, 24 * HOUR_MS), &[]),

@@ -26,12 +26,14 @@ pub struct ServerLimits {
     /// Joins a second that were tried.
     pub joins_per_second_max: u64,
     /// Broadcasts a second, each counted once when it is accepted and once for each channel that gets it. HTTP
-    /// requests are held to the same number, on their own meter.
+    /// requests are held to the same number, on their own meter, but for those under `/rest/v1`.
     pub events_per_second_max: u64,
     /// Presence messages a second: each state and each `track`, and each diff once for each channel that gets it.
     pub presence_events_per_second_max: u64,
     /// Database changes a second, each counted once for each channel that gets it.
     pub db_events_per_second_max: u64,
+    /// HTTP requests under `/rest/v1` a second that are let through.
+    pub rest_requests_per_second_max: u64,
 }
 
 impl ServerLimits {
@@ -42,10 +44,11 @@ impl ServerLimits {
         events_per_second_max: 0,
         presence_events_per_second_max: 0,
         db_events_per_second_max: 0,
+        rest_requests_per_second_max: 0,
     };
 }
 
-/// Those of the stock server, but for changes: more of them are no reason to make everybody wait.
+/// Those of the stock server, but for changes: more of them are no reason to make everybody wait. PostgREST has none.
 impl Default for ServerLimits {
     fn default() -> Self {
         Self {
@@ -54,6 +57,7 @@ impl Default for ServerLimits {
             events_per_second_max: 100,
             presence_events_per_second_max: 1_000,
             db_events_per_second_max: 0,
+            rest_requests_per_second_max: 0,
         }
     }
 }
@@ -71,6 +75,8 @@ pub struct Meters {
     pub db_events: Meter,
     /// HTTP requests to the routes that are limited.
     pub requests: Meter,
+    /// Those under `/rest/v1` that were let through.
+    pub rest_requests: Meter,
     /// Sockets that have joined a channel.
     pub users: Users,
 }
@@ -79,24 +85,33 @@ impl Meters {
     /// Meters that have counted nothing.
     pub fn new(limits: ServerLimits) -> Self {
         let meter = |limit| Meter::new(limit, TICK, TICKS_MAX);
+        let requests = |limit| Meter::new(limit, REQUEST_TICK, REQUEST_TICKS_MAX);
         Self {
             joins: meter(limits.joins_per_second_max),
             events: meter(limits.events_per_second_max),
             presence_events: meter(limits.presence_events_per_second_max),
             db_events: meter(limits.db_events_per_second_max),
-            requests: Meter::new(limits.events_per_second_max, REQUEST_TICK, REQUEST_TICKS_MAX),
+            requests: requests(limits.events_per_second_max),
+            rest_requests: requests(limits.rest_requests_per_second_max),
             users: Users { limit: limits.concurrent_users_max, count: AtomicU64::new(0) },
         }
     }
 
     /// Every meter, to be ticked.
-    pub fn all(&self) -> [&Meter; 5] {
-        [&self.joins, &self.events, &self.presence_events, &self.db_events, &self.requests]
+    pub fn all(&self) -> [&Meter; 6] {
+        [
+            &self.joins,
+            &self.events,
+            &self.presence_events,
+            &self.db_events,
+            &self.requests,
+            &self.rest_requests,
+        ]
     }
 
     /// Adds all of them to the metrics page.
     pub fn add_to(&self, page: &mut Page) {
-        let names = ["joins", "events", "presence_events", "db_events", "requests"];
+        let names = ["joins", "events", "presence_events", "db_events", "requests", "rest_requests"];
         for (name, meter) in names.into_iter().zip(self.all()) {
             page.add_float(&names::RATE, name, meter.average());
             page.add_to(&names::RATE_LIMIT, name, meter.limit());
@@ -176,6 +191,8 @@ mod tests {
         let meters = Meters::new(ServerLimits::default());
         assert_eq!(meters.requests.limit(), meters.events.limit());
         assert_eq!(meters.requests.interval(), Duration::from_secs(1));
+        assert_eq!(meters.rest_requests.interval(), Duration::from_secs(1));
+        assert_eq!(meters.rest_requests.limit(), 0);
         let slow = meters.all().iter().filter(|meter| meter.interval() == Duration::from_secs(5)).count();
         assert_eq!(slow, 4);
     }

@@ -25,6 +25,10 @@ const KEEPALIVES_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVES_RETRIES: u32 = 3;
 
+/// After how long a session is given up that has not acknowledged what was sent, unless the URL says otherwise. Linux
+/// holds the signs of life to it too, so it is as long as these take.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
+
 /// A database and how to reach it.
 #[derive(Clone)]
 pub struct Database {
@@ -148,6 +152,9 @@ impl Database {
         }
         if config.get_keepalives_retries().is_none() {
             config.keepalives_retries(KEEPALIVES_RETRIES);
+        }
+        if !rest.iter().any(|parameter| parameter.starts_with("tcp_user_timeout=")) {
+            config.tcp_user_timeout(UNACKNOWLEDGED_MAX);
         }
         let host = match config.get_hosts() {
             [Host::Tcp(host)] => host.clone(),
@@ -381,6 +388,16 @@ mod tests {
             assert_eq!(found, (expected.0, expected.1, Some(expected.2)), "{query}");
         }
         assert!(!Database::parse("postgres://ann@db/app?keepalives=0").unwrap().config.get_keepalives());
+    }
+
+    #[test]
+    fn what_was_sent_is_to_be_acknowledged_in_time() {
+        for (query, expected) in
+            [("", Some(60)), ("tcp_user_timeout=5", Some(5)), ("tcp_user_timeout=0", None)]
+        {
+            let config = Database::parse(&format!("postgres://ann@db/app?{query}")).unwrap().config;
+            assert_eq!(config.get_tcp_user_timeout().map(|timeout| timeout.as_secs()), expected, "{query}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The rate of requests: counted, told in headers, and held to. There is one for the whole server: behind a gateway all
+//! The rates of requests: counted, told in headers, and held to. They are the whole server's: behind a gateway all
 //! clients have its address.
 
 use std::sync::Arc;
@@ -22,15 +22,20 @@ pub(super) const HEADERS: [HeaderName; 3] = [
 #[derive(Clone)]
 pub(super) struct Held {
     pub(super) meters: Arc<Meters>,
+    pub(super) meter: fn(&Meters) -> &Meter,
+    /// Whether requests that are refused count, too: then all are refused until fewer come.
+    pub(super) counts_refused: bool,
     pub(super) refuse: fn() -> Response<Body>,
 }
 
 /// Counts a request and answers it, or refuses it when there have been too many.
 pub(super) async fn hold(State(held): State<Held>, request: Request, next: Next) -> Response<Body> {
-    let meter = &held.meters.requests;
-    meter.add(1);
+    let meter = (held.meter)(&held.meters);
     // As it was when the request came.
     let (rate, is_reached) = (headers(meter), meter.is_reached());
+    if held.counts_refused || !is_reached {
+        meter.add(1);
+    }
     let mut response = if is_reached {
         discard(request.into_body()).await;
         let mut refused = (held.refuse)();

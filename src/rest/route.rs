@@ -152,7 +152,7 @@ const CALL: &[Answer] = &[
     answer(409, Content::Json("Raised"), "a key is there already, or is missing"),
     TOO_LONG,
     answer(416, Content::Json("Raised"), "there are not so many rows"),
-    answer(429, Content::Json("Raised"), "the function says so (`PT429`)"),
+    answer(429, Content::Json("Raised"), "there are too many requests, or the function says so (`PT429`)"),
     answer(500, Content::Json("Raised"), "Postgres has raised an error that is not the caller's"),
     answer(503, Content::Json("Raised"), "the database cannot be reached, or too many calls wait"),
     SILENT,

@@ -60,12 +60,21 @@ where
         router
     };
     let own = |accesses: &[Access]| routes(accesses).method_not_allowed_fallback(async || Error::Method);
-    let hold = |refuse| {
-        let meters = Arc::clone(&services.meters);
-        from_fn_with_state(Held { meters, refuse }, rate::hold)
+    let meters = || Arc::clone(&services.meters);
+    let hold_api = Held {
+        meters: meters(),
+        meter: |meters| &meters.rest_requests,
+        counts_refused: false,
+        refuse: || Refusal::RequestRate.into_response(),
     };
-    let hold_api = hold(|| Refusal::RequestRate.into_response());
-    let hold = hold(|| Error::RequestRate.into_response());
+    let hold = Held {
+        meters: meters(),
+        meter: |meters| &meters.requests,
+        counts_refused: true,
+        refuse: || Error::RequestRate.into_response(),
+    };
+    let hold_api = from_fn_with_state(hold_api, rate::hold);
+    let hold = from_fn_with_state(hold, rate::hold);
     let api = if services.api.schemas.is_empty() {
         Router::new()
     } else {

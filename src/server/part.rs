@@ -117,5 +117,6 @@ pub(super) fn server_limits(settings: &Settings) -> ServerLimits {
         events_per_second_max: channel.events_per_second_max,
         presence_events_per_second_max: channel.presence_events_per_second_max,
         db_events_per_second_max: channel.db_events_per_second_max,
+        rest_requests_per_second_max: settings.rest.rest_requests_per_second_max,
     }
 }

@@ -15,7 +15,7 @@ create or replace function public.start_conversation(
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();
@@ -144,7 +144,7 @@ create or replace function public.leave_conversation(conversation_id uuid) retur
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();
@@ -172,7 +172,7 @@ create or replace function public.add_participant(conversation_id uuid, user_id 
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     conversation public.conversations;
@@ -207,7 +207,7 @@ returns jsonb
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();

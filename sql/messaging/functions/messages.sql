@@ -15,7 +15,7 @@ create or replace function public.send_message(
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -71,7 +71,7 @@ create or replace function public.edit_message(message_id uuid, content text) re
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     message public.messages;
@@ -95,7 +95,7 @@ create or replace function public.delete_message(message_id uuid) returns public
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     message public.messages;
@@ -116,7 +116,7 @@ create or replace function rowcast.own_message(message_id uuid) returns public.m
 language plpgsql
 stable
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     message public.messages;
@@ -139,7 +139,7 @@ create or replace function public.add_message_reaction(message_id uuid, emoji te
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -168,7 +168,7 @@ create or replace function public.remove_message_reaction(message_id uuid, emoji
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;

@@ -7,7 +7,7 @@ create or replace function public.get_notification_preferences() returns jsonb
 language plpgsql
 stable
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     preferences public.notification_preferences;
@@ -35,7 +35,7 @@ create or replace function public.update_notification_preferences(changes jsonb)
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     current_ones constant jsonb := public.get_notification_preferences();

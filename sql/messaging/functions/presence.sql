@@ -13,7 +13,7 @@ create or replace function public.update_typing_indicator(
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -46,14 +46,15 @@ begin
         perform rowcast.spend(
             'typing_per_minute', person.user_id, person.customer_id, update_typing_indicator.conversation_id
         );
-    elsif indicator.expires_at > now() + make_interval(secs => expires_in_seconds - 1) then
+    elsif indicator.expires_at
+            > now() + make_interval(secs => expires_in_seconds - least(1, expires_in_seconds * 0.2)) then
         return indicator;
     end if;
     for attempt in 1..2 loop
         update public.message_typing_indicators t
         set is_typing = true,
             started_at = case when t.expires_at > now() then t.started_at else now() end,
-            expires_at = now() + make_interval(secs => expires_in_seconds),
+            expires_at = greatest(t.expires_at, now() + make_interval(secs => expires_in_seconds)),
             updated_at = now()
         where t.conversation_id = update_typing_indicator.conversation_id
             and (t.user_id = person.user_id or t.customer_id = person.customer_id)
@@ -84,7 +85,7 @@ create or replace function public.update_user_presence(
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -128,7 +129,7 @@ create or replace function public.cleanup_expired_typing_indicators() returns in
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     return rowcast.expire_typing();

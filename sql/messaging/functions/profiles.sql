@@ -11,7 +11,7 @@ create or replace function public.upsert_profile(
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     claims constant jsonb := auth.jwt();
@@ -90,7 +90,7 @@ create or replace function rowcast.make_profile() returns void
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();

@@ -13,7 +13,7 @@ create or replace function public.list_conversations(
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();
@@ -64,7 +64,7 @@ create or replace function public.get_conversation(conversation_id uuid) returns
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     perform rowcast.require_conversation(get_conversation.conversation_id, false);
@@ -85,7 +85,7 @@ create or replace function public.list_messages(
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();
@@ -119,7 +119,7 @@ create or replace function public.get_message(message_id uuid) returns jsonb
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     message public.messages;
@@ -141,7 +141,7 @@ create or replace function public.search_messages(
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();
@@ -188,7 +188,7 @@ create or replace function public.messages_since(
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();

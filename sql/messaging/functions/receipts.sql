@@ -9,7 +9,7 @@ create or replace function public.mark_message_as_read(
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -38,7 +38,7 @@ create or replace function public.mark_messages_as_read(message_ids uuid[]) retu
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -69,7 +69,7 @@ create or replace function public.mark_conversation_as_read(conversation_id uuid
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -77,9 +77,8 @@ declare
 begin
     select * into person from rowcast.person(null, null);
     perform rowcast.require_conversation(mark_conversation_as_read.conversation_id, false);
-    insert into public.message_read_receipts (message_id, conversation_id, read_by_user_id, read_by_customer_id)
-    select unread.id, unread.conversation_id, person.user_id, person.customer_id
-    from (
+    -- What somebody else reads for the same person meanwhile is chosen here, too: fewer than the most are the rest.
+    with unread as materialized (
         select m.id, m.conversation_id
         from public.messages m
         where m.conversation_id = mark_conversation_as_read.conversation_id
@@ -104,10 +103,14 @@ begin
         order by m.created_at
         -- As many as are written well within the time that a statement has.
         limit 10000
-    ) unread
-    order by unread.id
-    on conflict do nothing;
-    get diagnostics read_count = row_count;
+    ), made as (
+        insert into public.message_read_receipts (message_id, conversation_id, read_by_user_id, read_by_customer_id)
+        select unread.id, unread.conversation_id, person.user_id, person.customer_id
+        from unread
+        order by unread.id
+        on conflict do nothing
+    )
+    select count(*) into read_count from unread;
     return read_count;
 end
 $fn$;
@@ -118,7 +121,7 @@ create or replace function public.mark_messages_as_delivered(message_ids uuid[])
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -155,7 +158,7 @@ returns integer
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -169,38 +172,12 @@ end
 $fn$;
 comment on function public.get_unread_message_count(uuid, uuid) is 'How many messages of others somebody has not read, in conversations that are theirs to read. Made by Rowcast.';
 
--- In conversations that somebody takes part in, and if they are the caller and staff, in those of support.
-create or replace function rowcast.unread_counts(user_id uuid, customer_id uuid)
-returns table (conversation_id uuid, unread_count integer)
-language sql
-stable
-security definer
-set search_path = ''
-as $fn$
-    select counted.conversation_id, counted.unread_count
-    from (
-        select p.conversation_id, rowcast.unread_count(p) as unread_count
-        from public.conversation_participants p
-        where p.left_at is null
-            and (p.user_id = unread_counts.user_id or p.customer_id = unread_counts.customer_id)
-        union all
-        select c.id, rowcast.unread_count(rowcast.support_reader(c))
-        from public.conversations c
-        where c.kind = 'support'
-            and not c.is_archived
-            and rowcast.caller_is_staff()
-            and unread_counts.user_id = rowcast.caller_user_id()
-    ) counted
-    where counted.unread_count > 0
-$fn$;
-comment on function rowcast.unread_counts(uuid, uuid) is 'The conversations that are somebody''s to read with something unread, and how much. Made by Rowcast.';
-
 -- Security definer: see get_unread_message_count().
 create or replace function public.get_unread_counts() returns table (conversation_id uuid, unread_count integer)
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     person record;
@@ -216,5 +193,5 @@ comment on function public.get_unread_counts() is 'The caller''s conversations w
 revoke all on function
     public.mark_message_as_read(uuid, uuid, uuid), public.mark_messages_as_read(uuid[]),
     public.mark_conversation_as_read(uuid), public.mark_messages_as_delivered(uuid[]),
-    public.get_unread_message_count(uuid, uuid), public.get_unread_counts(), rowcast.unread_counts(uuid, uuid)
+    public.get_unread_message_count(uuid, uuid), public.get_unread_counts()
 from public;

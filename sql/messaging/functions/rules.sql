@@ -9,7 +9,7 @@ create or replace function rowcast.person(inout user_id uuid, inout customer_id 
 language plpgsql
 stable
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     own_user_id constant uuid := rowcast.caller_user_id();
@@ -36,7 +36,7 @@ create or replace function rowcast.may_see(conversation_id uuid) returns boolean
 language plpgsql
 stable
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     return rowcast.caller_is_service() or rowcast.caller_is_staff() or rowcast.takes_part(may_see.conversation_id);
@@ -49,7 +49,7 @@ create or replace function rowcast.require_conversation(conversation_id uuid, is
 language plpgsql
 stable
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     kind text;
@@ -74,7 +74,7 @@ create or replace function rowcast.spend(setting text, user_id uuid, customer_id
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     nobody constant uuid := '00000000-0000-0000-0000-000000000000';

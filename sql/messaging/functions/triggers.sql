@@ -7,7 +7,7 @@ create or replace function rowcast.stamp_updated_at() returns trigger
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     new.updated_at := now();
@@ -21,7 +21,7 @@ create or replace function rowcast.keep_participants() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     -- Whoever reads or mutes changes nothing here, and waits for nobody.
@@ -65,7 +65,7 @@ create or replace function rowcast.stamp_message() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     last_message_at timestamptz;
@@ -133,7 +133,7 @@ create or replace function rowcast.note_message() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     update public.conversations c
@@ -163,7 +163,7 @@ create or replace function rowcast.stamp_message_change() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     if old.deleted_at is not null or new.deleted_at is not null then
@@ -188,7 +188,7 @@ create or replace function rowcast.stamp_reaction() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     message record;
@@ -227,7 +227,7 @@ create or replace function rowcast.stamp_receipt() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     message record;
@@ -256,7 +256,7 @@ create or replace function rowcast.count_receipts() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     perform rowcast.make_profile();
@@ -271,7 +271,7 @@ create or replace function rowcast.note_receipts() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 declare
     read_until record;
@@ -342,7 +342,7 @@ create or replace function rowcast.stamp_delivery() returns trigger
 language plpgsql
 volatile
 security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     if (old.status, new.status) not in (
@@ -371,7 +371,7 @@ create or replace function rowcast.stamp_presence() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     if new.customer_id is null then
@@ -389,7 +389,7 @@ create or replace function rowcast.rename_presence() returns trigger
 language plpgsql
 volatile
 security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $fn$
 begin
     -- The name itself is stamped there.

@@ -31,6 +31,7 @@ begin
         comment on table public.conversations is 'What people talk in: direct, group or support. Made by Rowcast.';
         create index conversations_recent_idx on public.conversations (coalesce(last_message_at, created_at) desc);
         create index conversations_customer_id_idx on public.conversations (customer_id);
+        create index conversations_support_idx on public.conversations (id) where kind = 'support' and not is_archived;
         create index conversations_created_by_idx on public.conversations (created_by);
         alter table public.conversations replica identity full;
         alter table public.conversations enable row level security;

@@ -5,8 +5,8 @@
 //! In: the stream's messages and the shards' [`FeedCommand`]s. Out: [`FeedEvent`](super::FeedEvent)s and broadcasts for the shards.
 //!
 //! Invariants:
-//! - A subscriber is told "subscribed" when every commit from then on will reach it, never before; every other one can
-//!   be read by then.
+//! - A subscriber is told "subscribed" when every commit from then on will reach it, never before; those that
+//!   this process has streamed lately, before the channel joined, can be read by then.
 //! - Transactions leave in commit order; on one channel, so do all their changes.
 //! - The position that Postgres may forget never passes a transaction that is not wholly handed to the shards.
 //! - A change of a table is decided by a catalog at least as new as the table's shape in the stream.

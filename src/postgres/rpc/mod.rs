@@ -246,7 +246,7 @@ impl Rpc {
     ) -> Result<Returned, Error> {
         let role = &caller.claims.role;
         // To become nobody is to become whom the server has logged in as.
-        if **role == *"none" || role.is_empty() || role.len() > ROLE_BYTES_MAX {
+        if **role == *"none" || !(1..=ROLE_BYTES_MAX).contains(&role.len()) || role.contains('\0') {
             return Err(Error::denied("22023", format!("role \"{role}\" does not exist"), role));
         }
         let lease = self.0.pool.lease().await?;

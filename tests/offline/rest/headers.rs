@@ -44,20 +44,58 @@ async fn the_rate_of_requests_is_told_and_held_to() {
         // Twelve events in two ticks; after five of them they are fewer than three each.
         assert_eq!(refused.header("retry-after"), Some("3"));
     }
-    for ask in [Ask::new("POST", "/rest/v1/rpc/f"), Ask::get("/rest/v1/todos"), Ask::get("/rest/v1/")] {
-        let refused = server.ask(&ask).await;
-        let body = json!({ "code": "PT429", "message": "Too many requests", "details": null, "hint": null });
-        assert_eq!((refused.status, refused.json()), (429, body), "{ask:?}");
-        assert_eq!((rates(&refused)[1], refused.header("retry-after")), (Some("3"), Some("3")));
+    // Calls, and what is forwarded, are no part of it: here there is neither a database nor a PostgREST.
+    let counted = server.services.meters.requests.total();
+    for (ask, status) in api() {
+        let answer = server.ask(&ask).await;
+        assert_eq!((answer.status, rates(&answer)), (status, [None; 3]), "{ask:?}");
     }
-    let preflight = Ask::new("OPTIONS", "/rest/v1/rpc/f").header("origin", "https://app.example.com");
-    let preflight = server.ask(&preflight.header("access-control-request-method", "POST")).await;
-    assert_eq!((preflight.status, rates(&preflight)), (200, [None; 3]));
+    assert_eq!(server.services.meters.requests.total(), counted);
     // Even before the token is looked at.
     let post = server.ask(&Ask::new("POST", "/api/broadcast")).await;
     assert_eq!(post.status, 429);
     let health = server.ask(&Ask::get("/healthcheck")).await;
     assert_eq!((health.status, rates(&health)), (503, [None; 3]));
+    server.stop().await;
+}
+
+/// Requests under `/rest/v1`, and what they get where nobody answers them.
+fn api() -> [(Ask, u16); 3] {
+    let call = Ask::new("POST", "/rest/v1/rpc/f").json(&json!({}));
+    [(call, 503), (Ask::get("/rest/v1/todos"), 404), (Ask::get("/rest/v1/"), 404)]
+}
+
+#[tokio::test]
+async fn under_rest_v1_a_rate_of_its_own_is_held_to_where_there_is_one() {
+    let limits = ServerLimits { rest_requests_per_second_max: 3, ..ServerLimits::NONE };
+    let server = RestServer::start(Options { limits, ..Options::default() }).await;
+    let meter = &server.services.meters.rest_requests;
+    for (ask, status) in api() {
+        let answer = server.ask(&ask).await;
+        assert_eq!((answer.status, rates(&answer)), (status, [Some("0"), Some("3"), Some("3")]), "{ask:?}");
+    }
+    assert_eq!(meter.total(), 3);
+    meter.tick();
+    let counted = meter.total();
+    for _ in 0..2 {
+        for (ask, _) in api() {
+            let refused = server.ask(&ask).await;
+            let body =
+                json!({ "code": "PT429", "message": "Too many requests", "details": null, "hint": null });
+            assert_eq!((refused.status, refused.json()), (429, body), "{ask:?}");
+            assert_eq!(rates(&refused), [Some("3"), Some("3"), Some("0")]);
+            assert_eq!(refused.header("retry-after"), Some("1"));
+        }
+    }
+    let preflight = Ask::new("OPTIONS", "/rest/v1/rpc/f").header("origin", "https://app.example.com");
+    let preflight = server.ask(&preflight.header("access-control-request-method", "POST")).await;
+    assert_eq!((preflight.status, rates(&preflight)), (200, [None; 3]));
+    assert_eq!(server.ask(&Ask::get("/api/ping")).await.status, 200);
+    assert_eq!(meter.total(), counted, "what was refused does not count");
+    meter.tick();
+    for (ask, status) in api() {
+        assert_eq!(server.ask(&ask).await.status, status, "a second later: {ask:?}");
+    }
     server.stop().await;
 }
 

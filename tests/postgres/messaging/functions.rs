@@ -208,6 +208,11 @@ pub(super) fn reading() -> Vec<Case> {
             [MISSING, MISSING, MISSING, MISSING, "0", MISSING, "0", DENIED, NOBODY],
         ),
         (
+            "do $$begin perform public.add_participant('{support}', '{sue}'); perform public.leave_conversation('{support}');
+             end$$; select public.get_unread_message_count()",
+            [MISSING, MISSING, MISSING, MISSING, DENIED, MISSING, "1", DENIED, NOBODY],
+        ),
+        (
             "select public.get_conversation('{support}') ->> 'unread_count'",
             [MISSING, MISSING, MISSING, MISSING, "0", MISSING, "1", DENIED, "0"],
         ),
