@@ -70,17 +70,28 @@ begin
         claimed.role,
         coalesce(upsert_profile.avatar_url, claimed.avatar_url)
     )
-    on conflict on constraint users_pkey do update
-    set full_name = coalesce(upsert_profile.full_name, u.full_name, excluded.full_name),
-        username = coalesce(upsert_profile.username, u.username, excluded.username),
+    on conflict on constraint users_pkey do nothing;
+    if not found then
+        -- By itself, as it is a key: to set it locks the row against all who refer to it.
+        update public.users u
+        set username = coalesce(upsert_profile.username, claimed.username)
+        where u.id = own_user_id
+            and coalesce(upsert_profile.username, u.username, claimed.username) is distinct from u.username;
         -- What a trusted server has written stays where the token says nothing; but nobody is shown as staff who is not.
-        role = coalesce(excluded.role, case when u.role <> 'staff' then u.role end),
-        avatar_url = coalesce(upsert_profile.avatar_url, u.avatar_url, excluded.avatar_url)
-    returning jsonb_build_object(
-        'id', u.id, 'kind', 'user', 'full_name', u.full_name, 'username', u.username,
-        'email', coalesce(claimed.email, u.email), 'role', u.role, 'avatar_url', u.avatar_url
-    ) into profile;
-    return profile;
+        update public.users u
+        set full_name = coalesce(upsert_profile.full_name, u.full_name, claimed.full_name),
+            role = coalesce(claimed.role, case when u.role <> 'staff' then u.role end),
+            avatar_url = coalesce(upsert_profile.avatar_url, u.avatar_url, claimed.avatar_url)
+        where u.id = own_user_id;
+    end if;
+    return (
+        select jsonb_build_object(
+            'id', u.id, 'kind', 'user', 'full_name', u.full_name, 'username', u.username,
+            'email', coalesce(claimed.email, u.email), 'role', u.role, 'avatar_url', u.avatar_url
+        )
+        from public.users u
+        where u.id = own_user_id
+    );
 end
 $fn$;
 comment on function public.upsert_profile(text, text, text) is 'Makes or changes the caller''s profile; null keeps what is there. Made by Rowcast.';
