@@ -271,7 +271,7 @@ async fn function_that_is_weakened_changes_an_answer() {
 const SAME: [(&str, &str, &str); 13] = [
     ("", "( SELECT true AS caller_is_staff) AND", "between the bounds for staff is nothing for others"),
     ("users change their own", "auth.uid()", "a row that is not their own does not come so far"),
-    ("unread_counts", "and true", "support_reader() is nobody for others, and this saves asking it"),
+    ("rowcast.unread_counts", "and true", "support_reader() is nobody for others, and this saves asking it"),
     ("archive_conversation", LEFT, "who has left is refused before, and staff change their own row alone"),
     ("leave_conversation", LEFT, "who has left is refused before, and nobody can leave twice"),
     ("list_conversations", LEFT, "only staff come here, and it is their own archive"),
