@@ -50,6 +50,16 @@ pub(super) fn message_type() -> Value {
     one_of(&MESSAGE_TYPES)
 }
 
+/// An attachment of a message, with the app's name of its MIME type.
+pub(super) fn attachment(mime_type: &str) -> Value {
+    object([("url", text()), ("name", maybe(text())), ("size", maybe(number())), (mime_type, maybe(text()))])
+}
+
+/// An attachment of a message that is to be sent.
+pub(super) fn new_attachment() -> Value {
+    some_of([("url", text())], [("name", text()), ("size", number()), ("mimeType", text())])
+}
+
 /// That, or `null`.
 pub(super) fn maybe(mut schema: Value) -> Value {
     schema["nullable"] = json!(true);

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::adapter::schema::{
-    Schemas, all, anything, flag, id, list, maybe, message_type, number, object, one_of, some_of, text, time,
-    with,
+    Schemas, all, anything, attachment, flag, id, list, maybe, message_type, new_attachment, number, object,
+    one_of, some_of, text, time, with,
 };
 
 /// All of them, by their names.
@@ -56,12 +56,6 @@ fn conversation() -> Value {
 }
 
 fn message() -> Value {
-    let file = object([
-        ("url", text()),
-        ("name", maybe(text())),
-        ("size", maybe(number())),
-        ("mimeType", maybe(text())),
-    ]);
     object([
         ("messageId", id()),
         ("conversationId", id()),
@@ -72,7 +66,7 @@ fn message() -> Value {
         ("content", text()),
         ("messageType", message_type()),
         ("replyToId", maybe(id())),
-        ("attachments", list(file)),
+        ("attachments", list(attachment("mimeType"))),
         ("clientMessageId", maybe(text())),
         ("createdAt", time()),
         ("editedAt", maybe(time())),
@@ -87,7 +81,6 @@ fn listed() -> Value {
 }
 
 fn sending() -> Value {
-    let file = some_of([("url", text())], [("name", text()), ("size", number()), ("mimeType", text())]);
     some_of(
         [],
         [
@@ -96,7 +89,7 @@ fn sending() -> Value {
             ("content", text()),
             ("messageType", message_type()),
             ("replyToId", id()),
-            ("attachments", list(file)),
+            ("attachments", list(new_attachment())),
             ("clientMessageId", text()),
         ],
     )

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::adapter::schema::{
-    Schemas, all, flag, id, list, maybe, message_type, number, object, one_of, some_of, text, time, with,
+    Schemas, all, attachment, flag, id, list, maybe, message_type, number, object, one_of, some_of, text,
+    time, with,
 };
 
 /// All of them, by their names.
@@ -32,12 +33,6 @@ fn missed() -> Value {
 }
 
 fn message() -> Value {
-    let file = object([
-        ("url", text()),
-        ("name", maybe(text())),
-        ("size", maybe(number())),
-        ("mime_type", maybe(text())),
-    ]);
     let sender = object([("full_name", maybe(text())), ("role", maybe(text()))]);
     some_of(
         [
@@ -50,7 +45,7 @@ fn message() -> Value {
             ("sender", sender),
         ],
         [
-            ("attachments", list(file)),
+            ("attachments", list(attachment("mime_type"))),
             ("reply_to_id", id()),
             ("client_message_id", text()),
             ("edited_at", time()),

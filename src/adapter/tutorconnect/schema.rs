@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::adapter::answer;
 use crate::adapter::schema::{
-    Schemas, all, anything, flag, id, list, maybe, message_type, number, object, one_of, some_of, text, time,
-    with,
+    Schemas, all, anything, attachment, flag, id, list, maybe, message_type, new_attachment, number, object,
+    one_of, some_of, text, time, with,
 };
 
 /// All of them, by their names.
@@ -116,7 +116,6 @@ fn chat() -> Value {
 }
 
 fn new_message() -> Value {
-    let file = some_of([("url", text())], [("name", text()), ("size", number()), ("mimeType", text())]);
     some_of(
         [("chatId", id())],
         [
@@ -125,18 +124,12 @@ fn new_message() -> Value {
             ("replyToId", id()),
             ("receiverId", id()),
             ("clientMessageId", text()),
-            ("attachments", list(file)),
+            ("attachments", list(new_attachment())),
         ],
     )
 }
 
 fn message() -> Value {
-    let file = object([
-        ("url", text()),
-        ("name", maybe(text())),
-        ("size", maybe(number())),
-        ("mimeType", maybe(text())),
-    ]);
     object([
         ("id", id()),
         ("chatId", id()),
@@ -149,7 +142,7 @@ fn message() -> Value {
         ("content", text()),
         ("type", message_type()),
         ("replyToId", maybe(id())),
-        ("attachments", list(file)),
+        ("attachments", list(attachment("mimeType"))),
         ("clientMessageId", maybe(text())),
         ("editedAt", maybe(time())),
         ("deletedAt", maybe(time())),
